@@ -1,0 +1,76 @@
+# svgan-ray: `make setup`, then `make demo`. Every target sets up first; when nothing changed that costs nothing.
+
+PYTHON ?= python3
+# Package indexes with other builds of torch, as your organisation or PyTorch's install page names them. They are asked
+# beside pip's own index: TORCH_CPU_INDEX on machines without an NVIDIA GPU (saves several GB), TORCH_CUDA_INDEX on the others.
+TORCH_CPU_INDEX ?=
+TORCH_CUDA_INDEX ?=
+# More extras than `test`, for example EXTRAS=test,face
+EXTRAS ?= test
+# Footage for `make demo` in place of the rendered subjects
+VIDEO ?=
+# Flags handed to pytest, for example PYTEST_FLAGS="-k invert -x"
+PYTEST_FLAGS ?=
+MLFLOW_PORT ?= 5000
+
+BIN := .venv/bin
+HAS_NVIDIA_GPU := $(shell [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1 && echo yes)
+TORCH_INDEX := $(if $(HAS_NVIDIA_GPU),$(TORCH_CUDA_INDEX),$(TORCH_CPU_INDEX))
+TORCH_PIN := $(shell sed -n 's/^ *"\(torch==[^";]*\)".*/\1/p' pyproject.toml)
+# What some tests need beside Python packages: a browser for the tracking page, and Ceph's gateway as a real S3 server.
+SYSTEM_PACKAGES := chromium curl radosgw ceph-mon ceph-osd
+
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check format test test-cluster system-packages cluster-up cluster-down mlflow-ui clean
+
+help:  ## show the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+setup: .venv/.ready  ## make .venv with the pinned packages and the build of torch for this machine
+
+.venv/.ready: pyproject.toml
+	@echo "torch: the $(if $(HAS_NVIDIA_GPU),CUDA,CPU) build where the package index has both ($(TORCH_PIN))"
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH_PIN)" --editable ".[$(EXTRAS)]"
+	@touch $@
+
+demo: setup  ## the whole experiment: footage in, generated video out (VIDEO=path.mp4 for your own)
+	$(BIN)/python jobs/demo.py $(if $(VIDEO),--video "$(VIDEO)")
+
+check: setup  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup  ## mend what the linter and the formatter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: setup system-packages  ## unit tests
+	$(BIN)/pytest -m "not cluster" $(PYTEST_FLAGS)
+
+test-cluster: setup system-packages  ## tests that start Ray clusters, servers and a browser
+	$(BIN)/pytest -m cluster $(PYTEST_FLAGS)
+
+system-packages:
+	@missing=$$(for name in $(SYSTEM_PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || echo $$name; done); \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null && exit 0; \
+	fi; \
+	echo "system packages not installed, tests that need them are skipped:" $$missing
+
+cluster-up: setup  ## start a Ray head on loopback with token authentication; submit jobs to it from this folder
+	@cluster/head.sh up
+
+cluster-down:  ## stop that head and nothing else
+	@cluster/head.sh down
+
+mlflow-ui: setup  ## the tracking page on this machine's experiments
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) \
+	    --backend-store-uri sqlite:///mlflow.db --default-artifact-root ./mlartifacts
+
+clean:  ## remove what the tools cached (results of jobs stay)
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,355 @@
+"""What each job can be told: one frozen dataclass a job, and the experiment file that fills them.
+
+Precedence: flags of the command line, then `experiment.toml`, then the defaults below. In the file a key before the
+first section goes to every job that has such a field, a section to the job of its name:
+
+    store = "store"
+    [train]
+    recipe = "demo"
+    [train.temporal]
+    steps = 1000
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import tomllib
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from svgan_ray.errors import ConfigError
+from svgan_ray.temporal.recipes import RECIPES, TemporalConfig, demo
+
+__all__ = [
+    "DemoConfig",
+    "EvaluateConfig",
+    "Experiment",
+    "InvertConfig",
+    "SampleConfig",
+    "TrainConfig",
+    "TuneConfig",
+    "flatten",
+    "load_experiment",
+]
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class InvertConfig:
+    """Turn footage into latents: track, crop, encode, commit to the store."""
+
+    videos: tuple[str, ...] = ("demo",)
+    """Files, folders, globs or s3:// prefixes; `demo` renders the demo's subjects first."""
+    store: str = "store"
+    """Latent store: a folder or s3://bucket/prefix."""
+    weights: str = "demo"
+    """Folder that holds `generator` and `encoder`, or `demo`."""
+    faces: Literal["sidecar", "aligned"] = "sidecar"
+    """Where faces are: `<video>.landmarks.safetensors` beside each video, or footage that is aligned already."""
+    subject: str | None = None
+    """Whom the footage shows; by default each video's file name without its ending."""
+    batch_frames: int = 16
+    """Frames that the encoder takes at once; part of the identity of the result."""
+    error_every_frames: int = 25
+    """Measure the reconstruction error of every n-th frame; part of the identity of the result."""
+    actors: int | None = None
+    """Encoders at work at once; by default as many as the cluster holds."""
+    gpus_per_actor: float = 0.25
+    """Share of a GPU for each encoder, in a cluster that has GPUs."""
+    retry_failures: bool = False
+    """Try again what failed in earlier runs."""
+    max_failure_fraction: float = 0.5
+    """The job fails when more than this share of the videos fails."""
+    experiment: str = "svgan-ray"
+    """Experiment in MLflow."""
+
+    def __post_init__(self) -> None:
+        _require(self.videos, "videos", "at least one file, folder, glob or s3:// prefix", self.videos)
+        _require_positive(self, "batch_frames", "error_every_frames", "gpus_per_actor")
+        _require(self.actors is None or self.actors >= 1, "actors", "1 or more", self.actors)
+        _require_share(self, "max_failure_fraction")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a temporal GAN on one subject's latents."""
+
+    store: str = "store"
+    """Latent store: a folder or s3://bucket/prefix."""
+    subject: str | None = None
+    """Whom to learn; by default the only subject in the store."""
+    weights: str = "demo"
+    """Folder that holds `generator` and `encoder`, or `demo`; must be the pair that made the latents."""
+    model: str = "models/demo"
+    """Folder of the trained model, a local one or s3://bucket/prefix."""
+    recipe: Literal["demo", "paper", "faces_1024"] = "demo"
+    """Preset that `temporal` starts from; flags and file change it field by field."""
+    temporal: TemporalConfig = field(default_factory=demo)
+    """The temporal GAN and its training."""
+    workers: int = 1
+    """Processes that share each batch."""
+    gpu: bool | None = None
+    """Train on GPUs; by default where the cluster has one for each worker."""
+    checkpoint_every_steps: int = 500
+    """A killed training goes on from the last of these."""
+    sample_every_steps: int = 1000
+    """Log a film strip and a video of fixed noises this often."""
+    experiment: str = "svgan-ray"
+    """Experiment in MLflow."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "workers", "checkpoint_every_steps", "sample_every_steps")
+
+
+@dataclass(frozen=True)
+class TuneConfig:
+    """Search for the options of the temporal GAN that move most like the subject."""
+
+    store: str = "store"
+    """Latent store: a folder or s3://bucket/prefix."""
+    subject: str | None = None
+    """Whom to learn; by default the only subject in the store."""
+    weights: str = "demo"
+    """Folder that holds `generator` and `encoder`, or `demo`; must be the pair that made the latents."""
+    model: str = "models/demo-tuned"
+    """Folder of the best trial's model, a local one or s3://bucket/prefix."""
+    study: str = "demo"
+    """Name of the study; the same name goes on with the same study."""
+    study_folder: str = "runs/tune"
+    """Where the study and its checkpoints are kept, a local folder or s3://bucket/prefix."""
+    recipe: Literal["demo", "paper", "faces_1024"] = "demo"
+    """Preset that `temporal` starts from; flags and file change it field by field."""
+    temporal: TemporalConfig = field(default_factory=demo)
+    """What the trials share; the search changes some of it."""
+    trials: int = 6
+    """Trials in all."""
+    concurrent_trials: int | None = None
+    """Trials at once; by default as many as the cluster holds."""
+    gpus_per_trial: float = 0.5
+    """Share of a GPU for each trial, in a cluster that has GPUs."""
+    seed: int = 0
+    """Seeds the search."""
+    experiment: str = "svgan-ray"
+    """Experiment in MLflow."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "trials", "gpus_per_trial")
+        at_once = self.concurrent_trials
+        _require(at_once is None or at_once >= 1, "concurrent_trials", "1 or more", at_once)
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """Generate a video from a trained model."""
+
+    model: str = "models/demo"
+    """Folder of a trained model, a local one or s3://bucket/prefix."""
+    out: str = "samples/sample.mp4"
+    """Video to write."""
+    seed: int = 0
+    """Seeds the noise: the same seed gives the same video."""
+    seconds: float = 10.0
+    """Length of the video."""
+    weights: str = "demo"
+    """Folder that holds `generator` and `encoder`, or `demo`; must be the pair that made the latents."""
+    subject: str | None = None
+    """Give the motion to another subject of the store; by default the model's own moves."""
+    store: str = "store"
+    """Latent store in which the other subject is looked up."""
+    strength: float = 1.0
+    """How far another subject follows the motion."""
+    truncation: float = 1.0
+    """Below 1: motion closer to the mean."""
+    experiment: str = "svgan-ray"
+    """Experiment in MLflow."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "seconds", "truncation")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure how a model's motion compares with the footage."""
+
+    model: str = "models/demo"
+    """Folder of a trained model, a local one or s3://bucket/prefix."""
+    store: str = "store"
+    """Latent store: a folder or s3://bucket/prefix."""
+    subject: str | None = None
+    """Whose footage is the truth; by default the one that the model learnt."""
+    seconds: float = 60.0
+    """Length of each generated sample."""
+    samples: int = 8
+    """Generated samples."""
+    seed: int = 0
+    """Seeds the noise."""
+    out: str = "reports/evaluation.json"
+    """Report to write."""
+    experiment: str = "svgan-ray"
+    """Experiment in MLflow."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "seconds", "samples")
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """The whole experiment at once: footage, latents, models, new videos, a page that shows them."""
+
+    folder: str = "demo"
+    """Where footage, store, models and videos go."""
+    video: str | None = None
+    """Your own footage (aligned, or with landmarks beside it) in place of the rendered subjects."""
+    subjects: int = 3
+    """Rendered subjects."""
+    seconds: float = 60.0
+    """Rendered footage of each subject."""
+    experiment: str = "demo"
+    """Experiment in MLflow."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "subjects", "seconds")
+
+
+SECTIONS: dict[str, type[Any]] = {
+    "invert": InvertConfig,
+    "train": TrainConfig,
+    "tune": TuneConfig,
+    "sample": SampleConfig,
+    "evaluate": EvaluateConfig,
+    "demo": DemoConfig,
+}
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The content of an experiment file, keys and sections known to be right."""
+
+    path: Path
+    shared: Mapping[str, Any]
+    sections: Mapping[str, Mapping[str, Any]]
+
+    def config(self, config_type: type[Config], recipe: str | None = None) -> Config:
+        """The config of a job: the file over the defaults; `recipe` (a flag) replaces the file's choice."""
+        section = next(name for name, cls in SECTIONS.items() if cls is config_type)
+        known = {f.name for f in dataclasses.fields(config_type)}  # type: ignore[arg-type]
+        values = {k: v for k, v in self.shared.items() if k in known} | dict(self.sections.get(section, {}))
+        if "recipe" in known:
+            values["recipe"] = recipe or values.get("recipe", "demo")
+            overrides = values.get("temporal", {})
+            values["temporal"] = _temporal(
+                values["recipe"], overrides, f"{self.path.name}: [{section}.temporal]"
+            )
+        return _build(config_type, values, f"{self.path.name}: [{section}]")
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Read an experiment file; one that does not exist is an empty one. Raises ConfigError."""
+    path = Path(path)
+    try:
+        document = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a TOML file: {error}") from error
+    sections = {name: values for name, values in document.items() if isinstance(values, dict)}
+    shared = {name: value for name, value in document.items() if name not in sections}
+    _require_known(sections, SECTIONS, f"{path.name}: there is no section")
+    shareable = {f.name for cls in SECTIONS.values() for f in dataclasses.fields(cls)}
+    _require_known(shared, shareable, f"{path.name}: no job has the key")
+    experiment = Experiment(path, shared, sections)
+    for config_type in SECTIONS.values():  # a mistake in another job's section is better found now
+        experiment.config(config_type)
+    return experiment
+
+
+def flatten(config: object, prefix: str = "") -> dict[str, object]:
+    """Fields of a config by dotted name, nested ones too: what is printed and logged."""
+    flat: dict[str, object] = {}
+    for f in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            flat |= flatten(value, f"{prefix}{f.name}.")
+        else:
+            flat[prefix + f.name] = value
+    return flat
+
+
+def _temporal(recipe: object, overrides: Mapping[str, Any], where: str) -> TemporalConfig:
+    if recipe not in RECIPES:
+        raise ConfigError(f"recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
+    return _override(RECIPES[str(recipe)](), overrides, where)
+
+
+def _override(base: Any, overrides: Any, where: str) -> Any:
+    """A dataclass with some fields replaced, nested ones by nested tables."""
+    if not isinstance(overrides, Mapping):
+        raise ConfigError(f"{where}: expected a table, got {overrides!r}")
+    _require_known(overrides, {f.name for f in dataclasses.fields(base)}, f"{where} has no key")
+    hints = get_type_hints(type(base))
+    changes = {}
+    for name, value in overrides.items():
+        old, place = getattr(base, name), f"{where} {name}"
+        nested = dataclasses.is_dataclass(old)
+        changes[name] = _override(old, value, place) if nested else _value(hints[name], value, place)
+    return dataclasses.replace(base, **changes)
+
+
+def _build(config_type: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    hints = get_type_hints(config_type)
+    _require_known(values, hints, f"{where} has no key")
+    try:
+        return config_type(**{name: _value(hints[name], v, f"{where} {name}") for name, v in values.items()})
+    except ConfigError as error:
+        raise error if str(error).startswith(where) else ConfigError(f"{where} {error}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    """A TOML value as the field's type wants it: lists become tuples, whole numbers floats."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return _value(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple and isinstance(value, list):
+        hints = [arguments[0]] * len(value) if arguments[-1] is ... else list(arguments)
+        if len(hints) == len(value):
+            return tuple(
+                _value(h, v, f"{where}[{i}]") for i, (h, v) in enumerate(zip(hints, value, strict=True))
+            )
+    elif origin is Literal:
+        if value in arguments:
+            return value
+        hint = "one of " + ", ".join(map(str, arguments))
+    elif hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    elif (isinstance(hint, type) and type(value) is hint) or dataclasses.is_dataclass(value):
+        return value
+    raise ConfigError(f"{where}: expected {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+def _require_known(names: Iterable[str], known: Iterable[str], complaint: str) -> None:
+    known = sorted(known)
+    for name in names:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"known are {', '.join(known)}"
+            raise ConfigError(f"{complaint} {name!r}; {hint}")
+
+
+def _require(condition: object, name: str, expected: str, got: object) -> None:
+    if not condition:
+        raise ConfigError(f"{name}: expected {expected}, got {got!r}")
+
+
+def _require_positive(config: object, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        _require(math.isfinite(value) and value > 0, name, "a number above 0", value)
+
+
+def _require_share(config: object, name: str) -> None:
+    value = getattr(config, name)
+    _require(0 <= value <= 1, name, "a number from 0 to 1", value)

@@ -1,0 +1,108 @@
+"""Every error that svgan-ray raises on purpose.
+
+SvganRayError
+├── ConfigError              a flag, a preset or a field of experiment.toml is wrong
+├── InputError               what the user handed in cannot be used
+│   ├── VideoError           a video cannot be read; carries a reason code
+│   ├── LandmarksError       landmarks are missing, malformed or belong to another video
+│   ├── WeightsError         a weight file is foreign, damaged or does not fit
+│   └── DataError            latents do not suit what is asked of them
+├── StoreError               the latent store cannot serve a request
+│   ├── StoreAccessError     missing, forbidden, read-only or unreachable
+│   ├── StoreSchemaError     written by a newer version
+│   ├── CorruptObjectError   content differs from its hash
+│   └── ConflictError        unequal work under one id
+├── TrainingError            training cannot go on
+│   └── DivergenceError      non-finite or exploding
+└── TrackingError            the tracking server refused a request for good
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConfigError",
+    "ConflictError",
+    "CorruptObjectError",
+    "DataError",
+    "DivergenceError",
+    "InputError",
+    "LandmarksError",
+    "StoreAccessError",
+    "StoreError",
+    "StoreSchemaError",
+    "SvganRayError",
+    "TrackingError",
+    "TrainingError",
+    "VideoError",
+    "WeightsError",
+]
+
+
+class SvganRayError(Exception):
+    """Base of all errors raised on purpose; its message says what, where, what was expected and what to do."""
+
+
+class ConfigError(SvganRayError):
+    """A flag, a preset or a field of experiment.toml is wrong."""
+
+
+class InputError(SvganRayError):
+    """What the user handed in cannot be used."""
+
+
+class VideoError(InputError):
+    """A video cannot be read.
+
+    `reason` is a short stable code (`empty`, `not_a_video`, `no_video_stream`, `truncated`, `decode`, ...) that failure records keep.
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class LandmarksError(InputError):
+    """Landmarks are missing, malformed or belong to another video."""
+
+
+class WeightsError(InputError):
+    """A weight file is foreign, damaged or does not fit."""
+
+
+class DataError(InputError):
+    """Latents do not suit what is asked of them (too short, mixed subjects, another generator)."""
+
+
+class StoreError(SvganRayError):
+    """The latent store cannot serve a request."""
+
+
+class StoreAccessError(StoreError):
+    """The store is missing, forbidden, read-only or unreachable."""
+
+
+class StoreSchemaError(StoreError):
+    """The store was written by a newer version."""
+
+
+class CorruptObjectError(StoreError):
+    """An object's content differs from its hash."""
+
+
+class ConflictError(StoreError):
+    """Unequal work was offered under one id; the first one is kept."""
+
+
+class TrainingError(SvganRayError):
+    """Training cannot go on."""
+
+
+class DivergenceError(TrainingError):
+    """A loss or gradient became non-finite, or a metric exploded."""
+
+
+class TrackingError(SvganRayError):
+    """The tracking server refused a request for good."""

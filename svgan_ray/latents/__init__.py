@@ -1,0 +1,1 @@
+"""Latent codes of a subject: clips, a linear basis, training windows."""

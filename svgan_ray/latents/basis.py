@@ -1,0 +1,136 @@
+"""A subject's linear motion space: mean, principal components and standard deviations of its W+."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from svgan_ray.errors import DataError
+
+__all__ = ["LatentBasis", "fit_basis"]
+
+# A component whose variance is below this share of the largest one is rounding, not motion.
+RANK_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class LatentBasis:
+    """W+ = mean + (c * sigma) C, with whitened coefficients c.
+
+    `explained` is the share of the variance that the K components keep.
+    """
+
+    mean: Tensor  # [n, d]
+    components: Tensor  # [K, n*d], orthonormal rows, largest variance first
+    sigma: Tensor  # [K]
+    explained: float
+
+    @property
+    def num_ws(self) -> int:
+        return self.mean.shape[0]
+
+    @property
+    def w_dim(self) -> int:
+        return self.mean.shape[1]
+
+    @property
+    def size(self) -> int:
+        """K, the number of components."""
+        return self.sigma.shape[0]
+
+    def project(self, w_plus: Tensor) -> Tensor:
+        """W+ [..., n, d] to whitened coefficients [..., K]."""
+        if w_plus.shape[-2:] != self.mean.shape:
+            raise DataError(
+                f"latents of shape [..., {w_plus.shape[-2]}, {w_plus.shape[-1]}] do not fit a basis of "
+                f"[{self.num_ws}, {self.w_dim}]: they come from another generator. Fit a basis to them."
+            )
+        return (w_plus - self.mean).flatten(-2) @ self.components.T / self.sigma
+
+    def reconstruct(self, coefficients: Tensor) -> Tensor:
+        """Whitened coefficients [..., K] to W+ [..., n, d]."""
+        offset = (coefficients * self.sigma) @ self.components
+        return self.mean + offset.unflatten(-1, tuple(self.mean.shape))
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LatentBasis:
+        moved = (tensor.to(device, dtype) for tensor in (self.mean, self.components, self.sigma))
+        return LatentBasis(*moved, explained=self.explained)
+
+    def state(self) -> dict[str, Tensor]:
+        """Tensors to save; `from_state` is the inverse."""
+        explained = torch.tensor(self.explained, dtype=torch.float64)
+        return {"mean": self.mean, "components": self.components, "sigma": self.sigma, "explained": explained}
+
+    @staticmethod
+    def from_state(state: dict[str, Tensor]) -> LatentBasis:
+        return LatentBasis(state["mean"], state["components"], state["sigma"], float(state["explained"]))
+
+
+def fit_basis(batches: Iterable[Tensor], k: int) -> LatentBasis:
+    """Principal components of W+ batches [T, n, d] that are seen once, one in memory at a time.
+
+    Moments are summed in float64 about the first batch's mean, which keeps the covariance exact where the
+    mean is large. Memory is (n*d)^2 float64, whatever the number of frames.
+
+    Raises DataError if there are no frames or fewer than `k` directions in which they vary.
+    """
+    moments: _Moments | None = None
+    for batch in batches:
+        if batch.shape[0] == 0:
+            continue
+        if moments is None:
+            moments = _Moments(batch)
+        moments.add(batch)
+    if moments is None:
+        raise DataError("no latent frames to fit a basis to: the snapshot is empty. Invert footage first.")
+    return moments.basis(k)
+
+
+class _Moments:
+    """Sums of W+ and of its outer products."""
+
+    def __init__(self, first: Tensor) -> None:
+        self.shape = first.shape[1:]
+        self.origin = first.double().flatten(1).mean(0)  # [n*d]
+        features = self.origin.shape[0]
+        self.frames = 0
+        self.sum = torch.zeros_like(self.origin)
+        self.outer = torch.zeros(features, features, dtype=torch.float64, device=first.device)
+
+    def add(self, batch: Tensor) -> None:
+        if batch.shape[1:] != self.shape:
+            raise DataError(
+                f"latents of shape {tuple(batch.shape[1:])} among latents of shape {tuple(self.shape)}: "
+                "one basis needs latents of one generator."
+            )
+        centred = batch.double().flatten(1) - self.origin
+        self.frames += centred.shape[0]
+        self.sum += centred.sum(0)
+        self.outer.addmm_(centred.T, centred)
+
+    def basis(self, k: int) -> LatentBasis:
+        mean = self.sum / self.frames
+        covariance = self.outer / self.frames - torch.outer(mean, mean)
+        variance, vectors = torch.linalg.eigh(covariance)
+        variance, vectors = variance.flip(0).clamp(min=0), vectors.flip(1)
+        rank = min(int((variance > RANK_TOLERANCE * variance[0]).sum()), self.frames - 1)
+        if k > rank:
+            raise DataError(
+                f"a basis of {k} components was asked of {self.frames} frames that vary in {max(rank, 0)} "
+                f"directions. Ask for at most {max(rank, 0)}, or add footage."
+            )
+        return LatentBasis(
+            mean=(self.origin + mean).view(self.shape).float(),
+            components=_fix_signs(vectors[:, :k].T).float(),
+            sigma=variance[:k].sqrt().float(),
+            explained=float(variance[:k].sum() / variance.sum()),
+        )
+
+
+def _fix_signs(components: Tensor) -> Tensor:
+    """Make each row's largest entry positive: an eigenvector's sign is arbitrary, a file should not be."""
+    largest = components.gather(1, components.abs().argmax(1, keepdim=True))
+    return components * largest.sign()

@@ -1,0 +1,50 @@
+"""Where jobs run: a Ray cluster that is named, or one of this process's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from svgan_ray.errors import ConfigError
+
+__all__ = ["connect", "durable"]
+
+_UPLOADED = "/runtime_resources/working_dir_files/"
+"""Part of every path at which Ray unpacks the working directory of a submitted job."""
+
+
+@contextmanager
+def connect() -> Iterator[None]:
+    """Ray for the time of a job: what is connected already, else the cluster in RAY_ADDRESS, else a local one.
+
+    A job submitted to a cluster finds RAY_ADDRESS set. A cluster that merely happens to run here is not taken.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    ray.init(address=os.environ.get("RAY_ADDRESS") or "local", logging_level=logging.WARNING)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def durable(uri: str, flag: str) -> str:
+    """A place that outlives the job and that every worker understands: a URI as it is, a path made absolute.
+
+    Raises ConfigError for a relative path in the copy of the working directory that Ray makes for a submitted job.
+    """
+    if "://" in uri or Path(uri).is_absolute():
+        return uri
+    if _UPLOADED in f"{Path.cwd()}/":
+        raise ConfigError(
+            f"{flag} {uri}: this job runs in Ray's copy of the working directory, which is removed with it; "
+            "give an absolute path that all machines share, or s3://bucket/prefix"
+        )
+    return str(Path(uri).absolute())

@@ -1,0 +1,43 @@
+"""From an exception to a failure record: which stage, a short stable reason, whether others would fail as well."""
+
+from __future__ import annotations
+
+import re
+
+from svgan_ray.errors import LandmarksError, StoreError, VideoError
+from svgan_ray.orchestration.inversion.items import Clip, Failure, Inversion, Source
+from svgan_ray.store.keys import content_id
+from svgan_ray.store.records import FailureRecord
+
+__all__ = ["WORKER_DIED", "clip_failure", "source_failure"]
+
+WORKER_DIED = "worker_died"
+_MESSAGE_CHARACTERS = 2000
+
+
+def source_failure(job: Inversion, source: Source, video_id: str | None, error: BaseException) -> Failure:
+    """A source that could not be tracked; one whose bytes could not be read goes by its address."""
+    item_id = video_id or content_id({"uri": source.uri})
+    return _failure(job.tracking_id, item_id, source.uri, "track", error)
+
+
+def clip_failure(job: Inversion, clip: Clip, stage: str, error: BaseException) -> Failure:
+    """A clip one of whose blocks could not be cropped or encoded."""
+    return _failure(job.inversion_id, clip.clip_id, clip.source.uri, stage, error)
+
+
+def _failure(scope_id: str, item_id: str, uri: str, stage: str, error: BaseException) -> Failure:
+    message = (str(error) or repr(error))[:_MESSAGE_CHARACTERS]
+    record = FailureRecord(item_id, uri, stage, reason_of(error), message, attempts=1)
+    return Failure(scope_id, record, is_fatal=isinstance(error, StoreError))
+
+
+def reason_of(error: BaseException) -> str:
+    """A short stable code."""
+    if isinstance(error, VideoError):
+        return error.reason
+    if isinstance(error, LandmarksError):
+        return "landmarks"
+    if type(error).__name__ in ("WorkerCrashedError", "ActorDiedError", "OutOfMemoryError", "LocalRayletDiedError"):
+        return WORKER_DIED
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()

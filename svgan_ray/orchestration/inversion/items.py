@@ -1,0 +1,159 @@
+"""What travels from stage to stage of an inversion, and its units of work.
+
+A source (one file) is tracked into clips, a clip is cut into blocks of frames, a block becomes one chunk in the store.
+Failures travel along as items of their own: a stage hands on what it does not understand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from svgan_ray.store.keys import source_id
+from svgan_ray.store.records import ChunkRef, FailureRecord
+from svgan_ray.video.alignment import CropParameters
+
+__all__ = [
+    "BLOCK_FRAMES",
+    "Block",
+    "Chunk",
+    "Clip",
+    "Crops",
+    "Failure",
+    "Inversion",
+    "Item",
+    "Source",
+    "Tracked",
+    "block_spans",
+]
+
+BLOCK_FRAMES = 128
+"""Blocks begin at multiples of this in the video, wherever a clip begins: 2-3 MB of W+ at 1024 px are one object."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video file as it was when the job was planned; version is its modification time."""
+
+    uri: str
+    size_bytes: int
+    version: str
+
+    @property
+    def id(self) -> str:
+        """Id under which the store remembers what this file held."""
+        return source_id(self.uri, self.size_bytes, self.version)
+
+    @property
+    def name(self) -> str:
+        """File name without its ending."""
+        return PurePosixPath(self.uri).stem
+
+
+@dataclass(frozen=True)
+class Inversion:
+    """One way of inverting, as every worker needs to know it."""
+
+    store: str
+    faces: str
+    subject: str | None
+    crop: CropParameters
+    generator_folder: str
+    encoder_folder: str
+    generator_sha256: str
+    encoder_sha256: str
+    num_ws: int
+    w_dim: int
+    crop_side: int
+    batch_frames: int
+    error_every_frames: int
+    tracking_id: str
+    inversion_id: str
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A tracked span of a source, frames [first_frame, stop_frame)."""
+
+    clip_id: str
+    video_id: str
+    source: Source
+    subject: str
+    first_frame: int
+    stop_frame: int
+    frame_rate_hz: float
+
+    @property
+    def block_count(self) -> int:
+        """Blocks that the clip is cut into."""
+        return len(list(block_spans(self.first_frame, self.stop_frame)))
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """Note that a source was tracked: what is in it, and how many clips still have to be encoded."""
+
+    source: Source
+    video_id: str
+    frames: int
+    skipped_frames: int
+    clips: int
+    open_clips: int
+    open_frames: int
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Frames [first_frame, stop_frame) of a clip, to be encoded; T = stop_frame - first_frame."""
+
+    clip: Clip
+    number: int
+    first_frame: int
+    stop_frame: int
+    quad: npt.NDArray[np.float32]  # [T, 4, 2]
+    time_s: npt.NDArray[np.float64]  # [T]
+    interpolated: npt.NDArray[np.bool_]  # [T]
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """A block's aligned pictures."""
+
+    block: Block
+    frames: npt.NDArray[np.uint8]  # [T, S, S, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """A block that stands in the store; error holds the measured frames' errors."""
+
+    clip: Clip
+    number: int
+    ref: ChunkRef
+    error: npt.NDArray[np.float32]
+    node: str
+    pictures: npt.NDArray[np.uint8] | None = None  # [2, S, S, 3]: a crop and its reconstruction
+    is_reused: bool = False
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A source or clip that could not be done; fatal where no other could be done either."""
+
+    scope_id: str
+    record: FailureRecord
+    is_fatal: bool = False
+
+
+Item: TypeAlias = Source | Tracked | Block | Crops | Chunk | Failure
+
+
+def block_spans(first_frame: int, stop_frame: int) -> Iterator[tuple[int, int]]:
+    """The blocks [start, stop) of frames [first_frame, stop_frame), cut at multiples of BLOCK_FRAMES."""
+    for start in range(first_frame - first_frame % BLOCK_FRAMES, stop_frame, BLOCK_FRAMES):
+        yield max(start, first_frame), min(start + BLOCK_FRAMES, stop_frame)

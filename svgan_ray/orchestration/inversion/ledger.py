@@ -1,0 +1,110 @@
+"""The driver's book of one inversion: collects chunks, commits clips that are whole, keeps failures, reports."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from svgan_ray.errors import StoreError
+from svgan_ray.orchestration.inversion.items import Chunk, Clip, Failure, Inversion, Item, Tracked
+from svgan_ray.store import CommitRecord, FailureRecord, LatentStore, UnequalWorkError
+
+__all__ = ["Ledger"]
+
+_MAX_PICTURES = 16
+
+
+@dataclass
+class Ledger:
+    """What came back from the workers so far."""
+
+    store: LatentStore
+    job: Inversion
+    earlier_failures: dict[str, FailureRecord]
+    tracked: dict[str, Tracked] = field(default_factory=dict)  # by uri
+    failures: dict[str, FailureRecord] = field(default_factory=dict)  # by video or clip id
+    commits: dict[str, CommitRecord] = field(default_factory=dict)  # by clip id
+    unequal: list[str] = field(default_factory=list)
+    pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    encoded_frames: int = 0
+    reused_frames: int = 0
+    _open: dict[str, dict[int, Chunk]] = field(default_factory=lambda: defaultdict(dict))
+
+    def take(self, item: Item) -> None:
+        """Book one item. Raises StoreError where the store cannot serve anybody."""
+        if isinstance(item, Tracked):
+            self.tracked[item.source.uri] = item
+        elif isinstance(item, Failure):
+            self._fail(item)
+        elif isinstance(item, Chunk):
+            self._collect(item)
+
+    @property
+    def open_frames(self) -> int:
+        """Frames that tracking has found to be encoded, so far."""
+        return sum(item.open_frames for item in self.tracked.values())
+
+    @property
+    def mean_error(self) -> float | None:
+        """Mean over the clips that were committed now."""
+        errors = [c.mean_error for c in self.commits.values() if c.mean_error is not None]
+        return float(np.mean(errors)) if errors else None
+
+    def _fail(self, failure: Failure) -> None:
+        if failure.is_fatal:
+            raise StoreError(failure.record.message)
+        item_id = failure.record.item_id
+        earlier = self.earlier_failures.get(item_id)
+        record = dataclasses.replace(failure.record, attempts=earlier.attempts + 1 if earlier else 1)
+        self.failures[item_id] = record
+        self.store.put_failure(failure.scope_id, record)
+
+    def _collect(self, chunk: Chunk) -> None:
+        if chunk.is_reused:
+            self.reused_frames += chunk.ref.frames
+        else:
+            self.encoded_frames += chunk.ref.frames
+        if chunk.pictures is not None and len(self.pictures) < _MAX_PICTURES:
+            self.pictures.append(chunk.pictures)
+        chunks = self._open[chunk.clip.clip_id]
+        chunks[chunk.number] = chunk
+        if len(chunks) == chunk.clip.block_count:
+            self._commit(chunk.clip, [chunks[number] for number in sorted(chunks)])
+            del self._open[chunk.clip.clip_id]
+
+    def _commit(self, clip: Clip, chunks: list[Chunk]) -> None:
+        record = self._commit_record(clip, chunks)
+        try:
+            self.store.commit(record)
+        except UnequalWorkError as error:
+            self.unequal.append(str(error))
+        if clip.clip_id in self.earlier_failures:
+            self.store.clear_failure(self.job.inversion_id, clip.clip_id)
+        if clip.video_id in self.earlier_failures:
+            self.store.clear_failure(self.job.tracking_id, clip.video_id)
+        self.failures.pop(clip.clip_id, None)
+        self.commits[clip.clip_id] = record
+
+    def _commit_record(self, clip: Clip, chunks: list[Chunk]) -> CommitRecord:
+        error = np.concatenate([chunk.error for chunk in chunks])
+        return CommitRecord(
+            inversion_id=self.job.inversion_id,
+            clip_id=clip.clip_id,
+            tracking_id=self.job.tracking_id,
+            video_id=clip.video_id,
+            subject=clip.subject,
+            first_frame=clip.first_frame,
+            stop_frame=clip.stop_frame,
+            frame_rate_hz=clip.frame_rate_hz,
+            num_ws=self.job.num_ws,
+            w_dim=self.job.w_dim,
+            generator_sha256=self.job.generator_sha256,
+            encoder_sha256=self.job.encoder_sha256,
+            chunks=tuple(chunk.ref for chunk in chunks),
+            mean_error=float(error.mean()) if len(error) else None,
+            node=" ".join(sorted({chunk.node for chunk in chunks})),
+        )

@@ -1,0 +1,97 @@
+"""Tensors as bytes and back: safetensors, equal bytes for equal tensors, every byte covered by a sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from svgan_ray.errors import CorruptObjectError, DataError
+
+__all__ = ["decode_tensors", "encode_chunk", "encode_tensors", "seal_tensors", "sha256_of", "unseal_tensors"]
+
+_DTYPES = {
+    "w_plus": torch.float32,
+    "quad": torch.float32,
+    "time_s": torch.float64,
+    "error": torch.float32,
+    "interpolated": torch.bool,
+}
+_UNSEALED = "0" * 64
+
+
+def sha256_of(data: bytes) -> str:
+    """The sha256 of some bytes, in hex."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def encode_chunk(tensors: Mapping[str, Tensor], where: str) -> tuple[bytes, int]:
+    """A chunk's bytes and its count of frames.
+
+    Expects w_plus [T, num_ws, w_dim] (float16 is kept, all else becomes float32), quad [T, 4, 2], time_s [T],
+    error [T] (NaN: not measured), interpolated [T]. Raises DataError where a tensor is missing, unknown, of
+    another shape or not finite, or where time_s does not increase.
+    """
+    if tensors.keys() != _DTYPES.keys():
+        raise DataError(
+            f"{where}: expected the tensors {', '.join(_DTYPES)}, got {', '.join(tensors) or 'none'}"
+        )
+    w_plus = tensors["w_plus"]
+    frames = len(w_plus) if w_plus.ndim == 3 else 0
+    shapes = {"quad": (frames, 4, 2), "time_s": (frames,), "error": (frames,), "interpolated": (frames,)}
+    if not frames:
+        raise DataError(f"{where}: w_plus is {list(w_plus.shape)}, expected [T >= 1, num_ws, w_dim]")
+    for name, shape in shapes.items():
+        if tensors[name].shape != shape:
+            raise DataError(f"{where}: {name} is {list(tensors[name].shape)}, expected {list(shape)}")
+    for name in ("w_plus", "quad", "time_s"):
+        if not bool(tensors[name].isfinite().all()):
+            raise DataError(f"{where}: {name} holds NaN or infinite values")
+    if not bool((tensors["time_s"].diff() > 0).all()):
+        raise DataError(f"{where}: time_s does not increase from frame to frame")
+    half = w_plus.dtype == torch.float16
+    return encode_tensors(
+        {n: tensors[n].to(torch.float16 if n == "w_plus" and half else dtype) for n, dtype in _DTYPES.items()}
+    ), frames
+
+
+def encode_tensors(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Safetensors bytes. At most one metadata entry: safetensors writes several in random order."""
+    from safetensors.torch import save
+
+    return save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+
+
+def decode_tensors(data: bytes, key: str, sha256: str | None = None) -> dict[str, Tensor]:
+    """Tensors of safetensors bytes that have this sha256. Raises CorruptObjectError, naming the key."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    if sha256 is not None and sha256_of(data) != sha256:
+        raise CorruptObjectError(
+            f"{key}: its {len(data):,} bytes differ from their sha256; `store verify` lists a repair"
+        )
+    try:
+        return load(data)
+    except (SafetensorError, ValueError) as error:
+        raise CorruptObjectError(f"{key}: is no safetensors file ({error}); it was damaged") from error
+
+
+def seal_tensors(tensors: Mapping[str, Tensor]) -> bytes:
+    """Safetensors bytes that hold their own sha256, taken with zeros in its place."""
+    data = encode_tensors(tensors, {"sha256": _UNSEALED})
+    return data.replace(_UNSEALED.encode(), sha256_of(data).encode(), 1)
+
+
+def unseal_tensors(data: bytes, key: str) -> dict[str, Tensor]:
+    """Tensors of sealed bytes. Raises CorruptObjectError."""
+    try:
+        header_bytes = int.from_bytes(data[:8], "little")
+        seal = str(json.loads(data[8 : 8 + header_bytes])["__metadata__"]["sha256"])
+        unsealed = data.replace(seal.encode(), _UNSEALED.encode(), 1)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CorruptObjectError(f"{key}: is no sealed safetensors file ({error}); it was damaged") from error
+    return decode_tensors(unsealed, key, seal)

@@ -1,0 +1,122 @@
+"""Collecting garbage: content that no record names and that no writer has touched for days.
+
+A killed writer leaves chunks without a commit; the loser of a race leaves some beside the winner's. They are
+taken once they are older than the grace. No writer can be about to commit them: content is never overwritten,
+so its age only grows, and a writer names nothing older than objects.FRESH_S (it stores a copy first). For the
+same reason only one collector or repairer works at a time: a second one could take what was deleted and
+written anew in between.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import chain, groupby
+
+from svgan_ray.errors import CorruptObjectError, StoreSchemaError
+from svgan_ray.store import keys
+from svgan_ray.store.backend import Entry
+from svgan_ray.store.latent_store import LatentStore
+from svgan_ray.store.objects import in_threads
+from svgan_ray.store.records import Snapshot, record_type
+
+__all__ = ["GRACE_S", "CollectionReport", "collect"]
+
+GRACE_S = 7 * 86_400.0
+"""Unnamed content younger than this may belong to a writer at work."""
+
+
+@dataclass(frozen=True)
+class CollectionReport:
+    """What was (in a dry run: would be) deleted, and what was left for later."""
+
+    keys: tuple[str, ...] = ()
+    size_bytes: int = 0
+    young: int = 0  # unnamed objects within the grace
+    unreadable: int = 0  # owners that cannot be read, so that what they name is unknown
+
+
+def collect(
+    store: LatentStore, dry_run: bool = True, grace_s: float = GRACE_S, break_lock: bool = False
+) -> CollectionReport:
+    """Delete content that nothing names and that is older than the grace (shorter ones want that nobody
+    writes).
+
+    Raises StoreError where another collector works, CorruptObjectError or StoreSchemaError where a snapshot
+    cannot be read, as it may name anything.
+    """
+    with nullcontext() if dry_run else store.exclusive(break_lock):
+        collector = _Collector(store, dry_run, time.time() - grace_s, _held(store))
+        reports = [collector.half_written(), *in_threads(collector.owned, _content_by_owner(store))]
+    return CollectionReport(
+        tuple(key for report in reports for key in report.keys),
+        sum(report.size_bytes for report in reports),
+        sum(report.young for report in reports),
+        sum(report.unreadable for report in reports),
+    )
+
+
+def _held(store: LatentStore) -> set[str]:
+    """Keys of the commits whose clips a snapshot names."""
+    snapshots = store.records(Snapshot, store.record_keys("snapshots/"))
+    return {keys.commit(s.inversion_id, clip.clip_id) for s in snapshots for clip in s.clips}
+
+
+def _content_by_owner(store: LatentStore) -> Iterator[tuple[str, list[Entry]]]:
+    entries = chain.from_iterable(store.backend.list(prefix) for prefix in ("tracks/", "chunks/", "models/"))
+    owned = ((owner, entry) for entry in entries if (owner := keys.owner(entry.key)) is not None)
+    for owner, pairs in groupby(owned, lambda pair: pair[0]):
+        yield owner, [entry for _, entry in pairs]
+
+
+@dataclass(frozen=True)
+class _Collector:
+    store: LatentStore
+    dry_run: bool
+    before_s: float
+    held: set[str]
+
+    def half_written(self) -> CollectionReport:
+        """Collect the temporary files of killed writers."""
+        entries = list(self.store.backend.list(keys.TEMPORARY))
+        old = [entry for entry in entries if entry.modified_s < self.before_s]
+        if not self.dry_run:
+            for entry in old:
+                self.store.backend.delete(entry.key)
+        return _report(old, len(entries) - len(old))
+
+    def owned(self, group: tuple[str, list[Entry]]) -> CollectionReport:
+        """Collect the content of one owner that it does not name."""
+        owner, content = group
+        try:
+            named = self._named(owner)
+        except (CorruptObjectError, StoreSchemaError):
+            return CollectionReport(unreadable=1)
+        unnamed = [entry for entry in content if entry.key not in named]
+        old = [entry for entry in unnamed if entry.modified_s < self.before_s]
+        young = len(unnamed) - len(old)
+        if owner in self.held and not named:
+            return CollectionReport()
+        return _report(
+            old if self.dry_run else [entry for entry in old if self._deleted(owner, entry.key)], young
+        )
+
+    def _named(self, owner: str) -> set[str]:
+        """Keys that an owner names."""
+        cls = record_type(owner)
+        record = self.store.record(cls, owner) if cls else None
+        return {ref.key for ref in record.objects()} if record else set()
+
+    def _deleted(self, owner: str, key: str) -> bool:
+        """Delete an object if, at a second look, it still is old and its owner still does not name it."""
+        entry = self.store.backend.stat(key)
+        if entry is None or entry.modified_s >= self.before_s or key in self._named(owner):
+            return False
+        self.store.backend.delete(key)
+        return True
+
+
+def _report(entries: list[Entry], young: int) -> CollectionReport:
+    return CollectionReport(tuple(e.key for e in entries), sum(e.size_bytes for e in entries), young)

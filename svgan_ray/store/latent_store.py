@@ -1,0 +1,310 @@
+"""The latent store: what stands under which key, and in which order it is written."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from svgan_ray.errors import (
+    ConfigError,
+    ConflictError,
+    CorruptObjectError,
+    DataError,
+    StoreAccessError,
+    StoreError,
+)
+from svgan_ray.latents.clips import ClipLatents
+from svgan_ray.store import codec, keys
+from svgan_ray.store.backend import Backend, ObjectNotFoundError
+from svgan_ray.store.folder import FolderBackend
+from svgan_ray.store.models import ModelStore
+from svgan_ray.store.objects import FRESH_S, in_threads
+from svgan_ray.store.records import (
+    ChunkRef,
+    CommitRecord,
+    FailureRecord,
+    ObjectRef,
+    Snapshot,
+    StoreMarker,
+    TrackRecord,
+)
+from svgan_ray.store.s3 import S3Backend
+
+__all__ = ["LatentStore", "UnequalWorkError", "open_store"]
+
+
+class UnequalWorkError(ConflictError):
+    """A clip was committed before with other latents; largest_difference is that of w_plus."""
+
+    def __init__(self, message: str, largest_difference: float) -> None:
+        super().__init__(message, largest_difference)
+        self.largest_difference = largest_difference
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def open_store(uri: str | Path, create: bool = False) -> LatentStore:
+    """Open the store in a folder or at s3://bucket/prefix; with `create`, make one where there is none.
+
+    Raises ConfigError, StoreSchemaError, StoreAccessError (missing, forbidden, read-only, wrong region, ...).
+    """
+    store = LatentStore(_backend(str(uri)), str(uri))
+    try:
+        StoreMarker.from_json(store.backend.get(keys.MARKER), keys.MARKER)
+    except ObjectNotFoundError:
+        if not create:
+            raise StoreAccessError(
+                f"{uri}: no latent store here (no {keys.MARKER}); check the address, or let jobs/invert.py "
+                "make one"
+            ) from None
+        store.backend.put_if_absent(keys.MARKER, StoreMarker().to_json())
+    return store
+
+
+def _backend(uri: str) -> Backend:
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        return FolderBackend(Path(uri))
+    bucket, _, prefix = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise ConfigError(f"store {uri!r}: expected a folder or s3://bucket/prefix")
+    return S3Backend(bucket, prefix)
+
+
+class LatentStore(ModelStore):
+    """Tracks, latents, failures, bases, snapshots and models over a backend.
+
+    Every get of a record returns None where nothing stands; every create-if-absent put returns what stands
+    afterwards. All content is checked by its sha256 whenever it is read.
+    """
+
+    # Sources and tracks
+
+    def put_source(self, uri: str, size_bytes: int, version: str, video_id: str) -> None:
+        """Note which video a file held, so that planning need not read it again."""
+        self.backend.put(keys.source(keys.source_id(uri, size_bytes, version), video_id), b"")
+
+    def sources(self) -> dict[str, str]:
+        """Video id by source id (keys.source_id), in one listing."""
+        parts = (entry.key.split("/") for entry in self.backend.list("sources/"))
+        return {source_id: video_id for _, source_id, video_id in parts}
+
+    def put_track(self, record: TrackRecord, tensors: Mapping[str, Tensor]) -> TrackRecord:
+        """Store a video's track unless one stands; returns the one that stands, whose clips are to be used.
+
+        Tensors are named "<clip_id>.quad" [T, 4, 2], "<clip_id>.interpolated" [T] and "<clip_id>.time_s" [T].
+        """
+        data = codec.encode_tensors(tensors)
+        key = keys.track_tensors(record.tracking_id, record.video_id, codec.sha256_of(data))
+        record = replace(record, tensors=self.put_content(key, data))
+        return self.stand(keys.track(record.tracking_id, record.video_id), record)
+
+    def get_track(self, tracking_id: str, video_id: str) -> TrackRecord | None:
+        """The track of a video."""
+        return self.record(TrackRecord, keys.track(tracking_id, video_id))
+
+    def track_tensors(self, record: TrackRecord) -> dict[str, Tensor]:
+        """The tensors that were put with a track."""
+        return self._tensors(record.tensors) if record.tensors else {}
+
+    def tracks(self, tracking_id: str) -> Iterator[TrackRecord]:
+        """All tracks made in one way, in the order of their video ids."""
+        return self.records(TrackRecord, self.record_keys(keys.tracks(tracking_id)))
+
+    # Chunks
+
+    def put_chunk(
+        self, inversion_id: str, clip_id: str, number: int, tensors: Mapping[str, Tensor]
+    ) -> ChunkRef:
+        """Store one chunk of a clip; the same content again is stored once.
+
+        w_plus [T, num_ws, w_dim] float32 or float16, quad [T, 4, 2], time_s [T], error [T] (NaN: unknown),
+        interpolated [T]; see codec.encode_chunk. Raises DataError.
+        """
+        data, frames = codec.encode_chunk(tensors, f"chunk {number} of clip {clip_id}")
+        key = keys.chunk(inversion_id, clip_id, number, codec.sha256_of(data))
+        return _chunk_ref(self.put_content(key, data), frames)
+
+    def read_chunk(self, ref: ChunkRef) -> dict[str, Tensor]:
+        """The tensors of one chunk. Raises CorruptObjectError, ObjectNotFoundError."""
+        return self._tensors(ref)
+
+    def stored_chunks(self, inversion_id: str, clip_id: str) -> dict[int, ChunkRef]:
+        """Sound chunks of a clip by number, each read and verified: what a killed writer left."""
+        found: dict[int, ChunkRef] = {}
+        for entry in self.backend.list(keys.chunks(inversion_id, clip_id)):
+            number, sha256 = keys.chunk_number(entry.key), keys.content_sha256(entry.key)
+            if number in found or sha256 is None:
+                continue
+            try:
+                tensors = self._tensors(ObjectRef(entry.key, sha256, entry.size_bytes))
+            except (CorruptObjectError, ObjectNotFoundError):
+                continue
+            found[number] = ChunkRef(entry.key, sha256, entry.size_bytes, len(tensors["w_plus"]))
+        return found
+
+    # Commits
+
+    def commit(self, record: CommitRecord) -> bool:
+        """Declare a clip complete. True: done now; False: equal work stood already.
+
+        Raises UnequalWorkError where other latents were committed first (they are kept), StoreError where a
+        chunk is missing, DataError where the chunks do not make up the clip.
+        """
+        if sum(chunk.frames for chunk in record.chunks) != record.frames:
+            raise DataError(f"clip {record.clip_id}: its chunks do not add up to its {record.frames} frames")
+        record = replace(record, chunks=self._fresh_chunks(record))
+        standing = self.stand(keys.commit(record.inversion_id, record.clip_id), record)
+        if standing is record:
+            return True
+        difference = (
+            0.0 if standing.work_sha256 == record.work_sha256 else self._largest_difference(standing, record)
+        )
+        if difference == 0:
+            return False
+        raise UnequalWorkError(
+            f"clip {record.clip_id} was committed before by {standing.node} with other latents (w_plus "
+            f"differs by up to {difference:.3g}); the first is kept",
+            difference,
+        )
+
+    def get_commit(self, inversion_id: str, clip_id: str) -> CommitRecord | None:
+        """The commit of a clip."""
+        return self.record(CommitRecord, keys.commit(inversion_id, clip_id))
+
+    def commits(self, inversion_id: str) -> Iterator[CommitRecord]:
+        """All commits of one inversion, in the order of their clip ids."""
+        return self.records(CommitRecord, self.record_keys(keys.commits(inversion_id)))
+
+    def committed_ids(self, inversion_id: str) -> set[str]:
+        """Ids of the committed clips, in one listing."""
+        return {keys.stem(key) for key in self.record_keys(keys.commits(inversion_id))}
+
+    def read_clip(self, inversion_id: str, clip_id: str) -> ClipLatents:
+        """A committed clip, whole; w_plus is float32. Raises ObjectNotFoundError, CorruptObjectError."""
+        record = self.get_commit(inversion_id, clip_id)
+        if record is None:
+            raise ObjectNotFoundError(
+                f"{self.uri}: clip {clip_id} is not committed under inversion {inversion_id}"
+            )
+        return self._clip(record)
+
+    # Failures
+
+    def put_failure(self, scope_id: str, record: FailureRecord) -> None:
+        """Note that a video (scope: tracking id) or clip (scope: inversion id) failed; the last note wins."""
+        self.backend.put(keys.failure(scope_id, record.item_id), record.to_json())
+
+    def failures(self, scope_id: str) -> dict[str, FailureRecord]:
+        """Failures by item id."""
+        records = self.records(FailureRecord, self.record_keys(keys.failures(scope_id)))
+        return {record.item_id: record for record in records}
+
+    def clear_failure(self, scope_id: str, item_id: str) -> None:
+        """Forget a failure, once the item was done after all."""
+        self.backend.delete(keys.failure(scope_id, item_id))
+
+    # Bases
+
+    def put_basis(self, basis_id: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Store a basis unless one stands; returns the one that stands, which is to be used."""
+        self.backend.put_if_absent(keys.basis(basis_id), codec.seal_tensors(tensors))
+        return codec.unseal_tensors(self.backend.get(keys.basis(basis_id)), keys.basis(basis_id))
+
+    def get_basis(self, basis_id: str) -> dict[str, Tensor] | None:
+        """The tensors of a basis."""
+        try:
+            return codec.unseal_tensors(self.backend.get(keys.basis(basis_id)), keys.basis(basis_id))
+        except ObjectNotFoundError:
+            return None
+
+    # Snapshots
+
+    def put_snapshot(self, snapshot: Snapshot) -> Snapshot:
+        """Store a snapshot as the next generation of its name; a head with the same data is returned."""
+        while True:
+            head = self.head_snapshot(snapshot.name)
+            if head is not None and head.digest == snapshot.digest:
+                return head
+            numbered = replace(snapshot, generation=head.generation + 1 if head else 1)
+            if self.backend.put_if_absent(
+                keys.snapshot(snapshot.name, numbered.generation), numbered.to_json()
+            ):
+                return numbered
+
+    def head_snapshot(self, name: str) -> Snapshot | None:
+        """The highest generation of a snapshot."""
+        generations = [keys.snapshot_generation(key) for key in self.record_keys(keys.snapshots(name))]
+        return self.get_snapshot(name, max(generations)) if generations else None
+
+    def get_snapshot(self, name: str, generation: int) -> Snapshot | None:
+        """One generation of a snapshot."""
+        return self.record(Snapshot, keys.snapshot(name, generation))
+
+    def snapshot_clips(self, snapshot: Snapshot) -> Iterator[ClipLatents]:
+        """The clips of a snapshot. Raises ConflictError where a clip is no longer the one that was frozen."""
+        for clip in snapshot.clips:
+            record = self.get_commit(snapshot.inversion_id, clip.clip_id)
+            if record is None or record.work_sha256 != clip.work_sha256:
+                state = "is gone" if record is None else "was made again and differs"
+                raise ConflictError(
+                    f"snapshot {snapshot.name}, generation {snapshot.generation}: clip {clip.clip_id} "
+                    f"{state}; take a new snapshot"
+                )
+            yield self._clip(record)
+
+    # Overview
+
+    def inversion_ids(self) -> list[str]:
+        """Ids of the inversions that committed anything."""
+        return self._parts("commits/")
+
+    def tracking_ids(self) -> list[str]:
+        """Ids of the ways of tracking that were used."""
+        return self._parts("tracks/")
+
+    def snapshot_names(self) -> list[str]:
+        """Names of the snapshots."""
+        return self._parts("snapshots/")
+
+    # Inside
+
+    def _fresh_chunks(self, record: CommitRecord) -> tuple[ChunkRef, ...]:
+        """The chunks to be committed, old ones replaced by fresh copies as a collector may be taking them."""
+        listed = {
+            entry.key: entry for entry in self.backend.list(keys.chunks(record.inversion_id, record.clip_id))
+        }
+        chunks = []
+        for chunk in record.chunks:
+            entry = listed.get(chunk.key)
+            if entry is None or entry.size_bytes != chunk.size_bytes:
+                raise StoreError(
+                    f"clip {record.clip_id}: chunk {chunk.key} is missing; run the same command again"
+                )
+            old = time.time() - entry.modified_s > FRESH_S
+            chunks.append(
+                _chunk_ref(self.put_content(chunk.key, self.content(chunk)), chunk.frames) if old else chunk
+            )
+        return tuple(chunks)
+
+    def _largest_difference(self, a: CommitRecord, b: CommitRecord) -> float:
+        first, second = self._joined(a)["w_plus"].float(), self._joined(b)["w_plus"].float()
+        return float((first - second).abs().max()) if first.shape == second.shape else float("inf")
+
+    def _clip(self, record: CommitRecord) -> ClipLatents:
+        joined = self._joined(record)
+        return ClipLatents(record.clip_id, record.subject, **{**joined, "w_plus": joined["w_plus"].float()})
+
+    def _joined(self, record: CommitRecord) -> dict[str, Tensor]:
+        chunks = list(in_threads(self._tensors, record.chunks))
+        return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+
+
+def _chunk_ref(ref: ObjectRef, frames: int) -> ChunkRef:
+    return ChunkRef(ref.key, ref.sha256, ref.size_bytes, frames)

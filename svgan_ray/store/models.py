@@ -1,0 +1,70 @@
+"""Models and checkpoints: folders of files, whole or absent."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+
+from svgan_ray.errors import ConflictError, StoreError
+from svgan_ray.store import codec, keys
+from svgan_ray.store.backend import ObjectNotFoundError
+from svgan_ray.store.objects import ObjectStore
+from svgan_ray.store.records import ModelFile, ModelManifest
+
+__all__ = ["ModelStore"]
+
+
+class ModelStore(ObjectStore):
+    """The part of the store that keeps models; a model never changes under its name."""
+
+    def put_model(self, folder: Path, name: str) -> None:
+        """Store a folder's files as a model. Raises ConflictError where the name holds other files."""
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        if not paths:
+            raise StoreError(f"model {name}: {folder} holds no files")
+        key = keys.model_manifest(name)
+        manifest = ModelManifest(name, tuple(self._put_file(name, folder, path) for path in paths))
+        if self.stand(key, manifest).work_sha256 != manifest.work_sha256:
+            raise ConflictError(
+                f"{self.uri}: model {name} stands already with other files; choose another name"
+            )
+
+    def get_model(self, name: str, folder: Path) -> None:
+        """Write a model's files to a new folder, which appears whole.
+
+        Raises ObjectNotFoundError, CorruptObjectError, StoreError where the folder exists.
+        """
+        manifest = self.record(ModelManifest, keys.model_manifest(name))
+        if manifest is None:
+            raise ObjectNotFoundError(f"{self.uri}: no model {name}")
+        if folder.exists():
+            raise StoreError(f"model {name}: {folder} exists already; name another folder")
+        temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+        try:
+            for file in manifest.files:
+                path = temporary / file.path
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(self.content(file))
+            temporary.rename(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def model_names(self, prefix: str = "") -> list[str]:
+        """Names of the models that start with the prefix."""
+        found = self.record_keys(f"models/{prefix}")
+        return [name for key in found if (name := keys.model_name(key)) is not None]
+
+    def delete_model(self, name: str) -> None:
+        """Remove a model; no error where there is none."""
+        manifest = keys.model_manifest(name)
+        self.backend.delete(manifest)
+        for entry in list(self.backend.list(keys.model_files(name))):
+            if keys.owner(entry.key) == manifest:
+                self.backend.delete(entry.key)
+
+    def _put_file(self, name: str, folder: Path, path: Path) -> ModelFile:
+        data = path.read_bytes()
+        relative, sha256 = path.relative_to(folder).as_posix(), codec.sha256_of(data)
+        ref = self.put_content(keys.model_file(name, sha256, relative), data)
+        return ModelFile(ref.key, sha256, len(data), relative)

@@ -1,0 +1,153 @@
+"""What all parts of the store share: records and content by key, each checked whenever it is read."""
+
+from __future__ import annotations
+
+import socket
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count, islice
+from typing import TypeVar
+
+from torch import Tensor
+
+from svgan_ray.errors import CorruptObjectError, StoreError
+from svgan_ray.store import codec, keys
+from svgan_ray.store.backend import Backend, ObjectNotFoundError
+from svgan_ray.store.records import LockRecord, ObjectRef, Record
+
+__all__ = ["FRESH_S", "ObjectStore", "Usage", "in_threads"]
+
+FRESH_S = 86_400.0
+"""No record is written that names older content, far below the collector's grace."""
+
+_THREADS = 16
+_BATCH = 512  # read-ahead of threaded reads
+
+R = TypeVar("R", bound=Record)
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How much stands in one section of the store."""
+
+    objects: int
+    size_bytes: int
+
+
+class ObjectStore:
+    """Records and content over a backend. Safe for threads, and can be sent to other processes."""
+
+    def __init__(self, backend: Backend, uri: str) -> None:
+        self.backend = backend
+        self.uri = uri
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.uri!r})"
+
+    def usage(self) -> dict[str, Usage]:
+        """Objects and bytes by section, in one listing."""
+        objects: dict[str, int] = defaultdict(int)
+        size_bytes: dict[str, int] = defaultdict(int)
+        for entry in self.backend.list(""):
+            section = entry.key.partition("/")[0]
+            objects[section] += 1
+            size_bytes[section] += entry.size_bytes
+        return {section: Usage(objects[section], size_bytes[section]) for section in keys.SECTIONS}
+
+    def put_content(self, key: str, data: bytes) -> ObjectRef:
+        """Store content under a key that names it, or under that key's next copy.
+
+        A copy is made where what stands under the key is damaged, or so old that a collector may be taking
+        it.
+        """
+        sha256 = codec.sha256_of(data)
+        for number in count():
+            ref = ObjectRef(keys.copy(key, number), sha256, len(data))
+            if self.backend.put_if_absent(ref.key, data) or self._is_fresh(ref):
+                return ref
+        raise AssertionError("unreachable")
+
+    def content(self, ref: ObjectRef) -> bytes:
+        """An object's bytes. Raises ObjectNotFoundError, CorruptObjectError."""
+        data = self.backend.get(ref.key)
+        if codec.sha256_of(data) != ref.sha256:
+            raise CorruptObjectError(
+                f"{self.uri}: {ref.key}: its {len(data):,} bytes differ from their sha256; "
+                "`jobs/store.py verify --deep` lists a repair"
+            )
+        return data
+
+    def _is_fresh(self, ref: ObjectRef) -> bool:
+        entry = self.backend.stat(ref.key)
+        if entry is None or time.time() - entry.modified_s > FRESH_S:
+            return False
+        try:
+            return bool(self.content(ref))
+        except (CorruptObjectError, ObjectNotFoundError):
+            return False
+
+    def _tensors(self, ref: ObjectRef) -> dict[str, Tensor]:
+        return codec.decode_tensors(self.content(ref), ref.key)
+
+    def stand(self, key: str, record: R) -> R:
+        """Create a record unless one stands: the same object if it was created, else the one that stands."""
+        while not self.backend.put_if_absent(key, record.to_json()):
+            if standing := self.record(type(record), key):
+                return standing
+        return record
+
+    def record(self, cls: type[R], key: str) -> R | None:
+        """The record under a key, None where nothing stands."""
+        try:
+            return cls.from_json(self.backend.get(key), key)
+        except ObjectNotFoundError:
+            return None
+
+    def records(self, cls: type[R], record_keys: Iterable[str]) -> Iterator[R]:
+        """The records that stand under some keys, read in threads."""
+        found = in_threads(lambda key: self.record(cls, key), record_keys)
+        return (record for record in found if record is not None)
+
+    def record_keys(self, prefix: str) -> Iterator[str]:
+        """Keys of the records under a prefix, in one listing."""
+        return (e.key for e in self.backend.list(prefix) if e.key.endswith(".json"))
+
+    @contextmanager
+    def exclusive(self, break_lock: bool = False) -> Iterator[None]:
+        """Keep others from collecting garbage or repairing; a killed holder's lock must be broken on purpose.
+
+        Raises StoreError where another holds the lock.
+        """
+        lock = LockRecord(
+            socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"), uuid.uuid4().hex
+        )
+        if break_lock:
+            self.backend.put(keys.LOCK, lock.to_json())
+        elif (holder := self.stand(keys.LOCK, lock)) != lock:
+            raise StoreError(
+                f"{self.uri}: {holder.node} has been collecting garbage or repairing since {holder.since}; "
+                "wait, or if that was killed, break its lock (--break-lock)"
+            )
+        try:
+            yield
+        finally:
+            self.backend.delete(keys.LOCK)
+
+    def _parts(self, prefix: str) -> list[str]:
+        return sorted({entry.key.split("/")[1] for entry in self.backend.list(prefix)})
+
+
+def in_threads(action: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
+    """The action's results in the order of the items, computed in threads a batch ahead."""
+    remaining = iter(items)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        while batch := list(islice(remaining, _BATCH)):
+            yield from pool.map(action, batch)

@@ -1,0 +1,340 @@
+"""What the store writes as JSON: frozen dataclasses, sealed with their own sha256, marked with a schema."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import types
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Any, ClassVar, Self, TypeAlias, Union, get_args, get_origin, get_type_hints
+
+from svgan_ray.errors import CorruptObjectError, StoreSchemaError
+from svgan_ray.store import keys
+
+__all__ = [
+    "SCHEMA",
+    "ChunkRef",
+    "ClipRecord",
+    "CommitRecord",
+    "FailureRecord",
+    "JsonValue",
+    "LockRecord",
+    "ModelFile",
+    "ModelManifest",
+    "ObjectRef",
+    "Record",
+    "SkippedRecord",
+    "Snapshot",
+    "SnapshotClip",
+    "StoreMarker",
+    "TrackRecord",
+    "record_type",
+]
+
+SCHEMA = 1
+"""Version of everything the store writes; a reader refuses newer ones."""
+
+JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
+
+
+class Record:
+    """Base of the records: to and from sealed JSON.
+
+    The bytes are the canonical JSON of {"kind", "schema", "sha256", <fields>}, where sha256 is that of the
+    same document without it. So every flipped bit is found, and equal records have equal bytes.
+    """
+
+    kind: ClassVar[str]
+
+    def to_json(self) -> bytes:
+        """The record's bytes. Raises CorruptObjectError where a field is of another type or not finite."""
+        try:
+            plain = json.loads(_canonical(asdict(self)))  # type: ignore[call-overload]
+        except (TypeError, ValueError) as error:
+            raise CorruptObjectError(f"{self.kind} record cannot be written: {error}: {self}") from error
+        typed = _built(type(self), plain, f"{self.kind} record to be written")
+        document = {**asdict(typed), "kind": self.kind, "schema": SCHEMA}
+        return _canonical({**document, "sha256": _sha256(_canonical(document))})
+
+    @classmethod
+    def from_json(cls, data: bytes, key: str) -> Self:
+        """Read a record back; key is named in errors. Raises CorruptObjectError, StoreSchemaError."""
+        document = _unsealed(data, key)
+        if document.pop("kind", None) != cls.kind:
+            raise CorruptObjectError(
+                f"{key}: expected a record of kind {cls.kind!r}; the object is in the wrong place"
+            )
+        record: Self = _built(cls, document, key)
+        return record
+
+    def objects(self) -> tuple[ObjectRef, ...]:
+        """The content that this record stands for."""
+        return ()
+
+
+@dataclass(frozen=True)
+class StoreMarker(Record):
+    """`store.json`: here is a latent store."""
+
+    kind: ClassVar[str] = "store"
+    project: str = "svgan-ray"
+
+
+@dataclass(frozen=True)
+class LockRecord(Record):
+    """`lock.json`: who is collecting garbage or repairing, and since when."""
+
+    kind: ClassVar[str] = "lock"
+    node: str
+    since: str
+    nonce: str
+
+
+@dataclass(frozen=True)
+class ObjectRef:
+    """An immutable object and the sha256 of its bytes."""
+
+    key: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class ChunkRef(ObjectRef):
+    """One chunk of a clip's latents."""
+
+    frames: int
+
+
+@dataclass(frozen=True)
+class ClipRecord:
+    """A clip: frames [first_frame, stop_frame) of its video."""
+
+    clip_id: str
+    first_frame: int
+    stop_frame: int
+
+
+@dataclass(frozen=True)
+class SkippedRecord:
+    """Frames [first_frame, stop_frame) of a video that are in no clip, and why."""
+
+    first_frame: int
+    stop_frame: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class TrackRecord(Record):
+    """What tracking found in one video: every frame is in a clip or in a skipped span."""
+
+    kind: ClassVar[str] = "track"
+    tracking_id: str
+    video_id: str
+    uri: str
+    subject: str
+    decoder: str
+    frame_count: int
+    frame_rate_hz: float
+    width: int
+    height: int
+    clips: tuple[ClipRecord, ...]
+    skipped: tuple[SkippedRecord, ...]
+    parameters: dict[str, JsonValue]
+    tensors: ObjectRef | None = None
+
+    def objects(self) -> tuple[ObjectRef, ...]:
+        """The tensors of the clips' quads."""
+        return (self.tensors,) if self.tensors else ()
+
+
+@dataclass(frozen=True)
+class CommitRecord(Record):
+    """The only proof that a clip is complete; node and error are notes, the chunks are the work."""
+
+    kind: ClassVar[str] = "commit"
+    inversion_id: str
+    clip_id: str
+    tracking_id: str
+    video_id: str
+    subject: str
+    first_frame: int
+    stop_frame: int
+    frame_rate_hz: float
+    num_ws: int
+    w_dim: int
+    generator_sha256: str
+    encoder_sha256: str
+    chunks: tuple[ChunkRef, ...]
+    mean_error: float | None
+    node: str
+    float16_psnr_db: float | None = None
+
+    @property
+    def frames(self) -> int:
+        """Count of source frames."""
+        return self.stop_frame - self.first_frame
+
+    @property
+    def work_sha256(self) -> str:
+        """Hash of the latents: equal for equal work, whoever did it."""
+        return _sha256(_canonical([chunk.sha256 for chunk in self.chunks]))
+
+    def objects(self) -> tuple[ObjectRef, ...]:
+        """The chunks, in order."""
+        return self.chunks
+
+
+@dataclass(frozen=True)
+class FailureRecord(Record):
+    """A video or a clip that could not be done; reason is a short stable code."""
+
+    kind: ClassVar[str] = "failure"
+    item_id: str
+    uri: str
+    stage: str
+    reason: str
+    message: str
+    attempts: int
+
+
+@dataclass(frozen=True)
+class SnapshotClip:
+    """A clip as a snapshot holds it fast."""
+
+    clip_id: str
+    subject: str
+    frames: int
+    frame_rate_hz: float
+    work_sha256: str
+
+
+@dataclass(frozen=True)
+class Snapshot(Record):
+    """A frozen set of committed clips of one inversion, ordered by id; generation 0: not yet stored."""
+
+    kind: ClassVar[str] = "snapshot"
+    name: str
+    inversion_id: str
+    generator_sha256: str
+    num_ws: int
+    w_dim: int
+    clips: tuple[SnapshotClip, ...]
+    filters: dict[str, JsonValue]
+    generation: int = 0
+
+    @property
+    def frames(self) -> int:
+        """Count of source frames in all clips."""
+        return sum(clip.frames for clip in self.clips)
+
+    @property
+    def digest(self) -> str:
+        """Hash of the data: equal for equal clips and latents, whatever the name."""
+        return _sha256(
+            _canonical([self.inversion_id, *([clip.clip_id, clip.work_sha256] for clip in self.clips)])
+        )
+
+
+@dataclass(frozen=True)
+class ModelFile(ObjectRef):
+    """One file of a model; path is relative to the model's folder."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class ModelManifest(Record):
+    """A model's files; written last, it makes them a model."""
+
+    kind: ClassVar[str] = "model"
+    name: str
+    files: tuple[ModelFile, ...]
+
+    @property
+    def work_sha256(self) -> str:
+        """Hash of the files: equal for equal folders."""
+        return _sha256(_canonical([[file.path, file.sha256] for file in self.files]))
+
+    def objects(self) -> tuple[ObjectRef, ...]:
+        """The files."""
+        return self.files
+
+
+_TYPES: dict[str, type[Record]] = {
+    keys.MARKER: StoreMarker,
+    keys.LOCK: LockRecord,
+    "tracks": TrackRecord,
+    "commits": CommitRecord,
+    "failures": FailureRecord,
+    "snapshots": Snapshot,
+    "models": ModelManifest,
+}
+
+
+def record_type(key: str) -> type[Record] | None:
+    """The type of the record that belongs under a key; None for keys of other objects."""
+    is_record = key.endswith(".json") and keys.owner(key) is None
+    return _TYPES.get(key.partition("/")[0]) if is_record else None
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _unsealed(data: bytes, key: str) -> dict[str, Any]:
+    """The document less schema and seal, both checked."""
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CorruptObjectError(f"{key}: is no JSON ({error}); it was damaged") from error
+    if not isinstance(document, dict):
+        raise CorruptObjectError(f"{key}: expected a JSON object, got {type(document).__name__}")
+    seal = document.pop("sha256", None)
+    if seal != _sha256(_canonical(document)) or data != _canonical({**document, "sha256": seal}):
+        raise CorruptObjectError(f"{key}: its content differs from its own sha256; it was damaged or edited")
+    schema = document.pop("schema", None)
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise StoreSchemaError(
+            f"{key}: schema {schema}, this version reads up to {SCHEMA}; upgrade svgan-ray"
+        )
+    return document
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    hints = get_type_hints(cls)
+    return {field.name: hints[field.name] for field in fields(cls)}
+
+
+def _built(hint: Any, value: Any, where: str) -> Any:
+    """The value as the type hint wants it; only the hints that the records above use are known."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if is_dataclass(hint):
+        return _built_dataclass(hint, value, where)
+    if origin in (Union, types.UnionType):
+        return None if value is None else _built(arguments[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _mismatch(where, "a list", value)
+        return tuple(_built(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    expected = (int, float) if hint is float else origin or hint
+    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
+        raise _mismatch(where, str(hint), value)
+    return float(value) if hint is float else value
+
+
+def _built_dataclass(cls: Any, value: Any, where: str) -> Any:
+    hints = _hints(cls)
+    if not isinstance(value, dict) or value.keys() != hints.keys():
+        raise _mismatch(where, f"an object with the fields {', '.join(sorted(hints))}", value)
+    return cls(**{name: _built(hints[name], value[name], f"{where}: {name}") for name in hints})
+
+
+def _mismatch(where: str, expected: str, value: object) -> CorruptObjectError:
+    return CorruptObjectError(f"{where}: expected {expected}, got {str(value)[:200]!r}")

@@ -1,0 +1,51 @@
+"""Choosing the committed clips that a snapshot freezes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from svgan_ray.errors import DataError
+from svgan_ray.store.latent_store import LatentStore
+from svgan_ray.store.records import CommitRecord, Snapshot, SnapshotClip
+
+__all__ = ["Filters", "select"]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which clips a snapshot takes."""
+
+    subject: str | None = None  # None: all
+    min_duration_s: float = 0.0
+    max_mean_error: float | None = None  # None: any; else clips without a measured error are left out
+
+    def takes(self, record: CommitRecord) -> bool:
+        """Whether a committed clip passes."""
+        if self.subject is not None and record.subject != self.subject:
+            return False
+        if record.frames < self.min_duration_s * record.frame_rate_hz:
+            return False
+        if self.max_mean_error is None:
+            return True
+        return record.mean_error is not None and record.mean_error <= self.max_mean_error
+
+
+def select(store: LatentStore, name: str, inversion_id: str, filters: Filters | None = None) -> Snapshot:
+    """A snapshot, not yet stored, of all clips of an inversion that pass. Raises DataError if none does."""
+    filters = filters or Filters()
+    records = list(store.commits(inversion_id))
+    taken = [record for record in records if filters.takes(record)]
+    if not taken:
+        subjects = ", ".join(sorted({record.subject for record in records})) or "none"
+        raise DataError(
+            f"snapshot {name}: none of {len(records)} clips of inversion {inversion_id} passes {filters}; "
+            f"its subjects: {subjects}"
+        )
+    clips = tuple(
+        SnapshotClip(record.clip_id, record.subject, record.frames, record.frame_rate_hz, record.work_sha256)
+        for record in taken
+    )
+    first = taken[0]
+    return Snapshot(
+        name, inversion_id, first.generator_sha256, first.num_ws, first.w_dim, clips, asdict(filters)
+    )

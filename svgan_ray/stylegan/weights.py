@@ -1,0 +1,255 @@
+"""Weights folders: `model.safetensors` beside `model.json`, the only form in which networks are kept and read.
+
+`model.json` = {"schema": 1, "kind": "generator" | "encoder" | ..., "config": the network's configuration, "source": where it came from}.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import re
+import shutil
+import types
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from svgan_ray.errors import ConfigError, WeightsError
+from svgan_ray.stylegan.encoder import Encoder, EncoderConfig
+from svgan_ray.stylegan.generator import Generator, GeneratorConfig
+
+__all__ = [
+    "fill",
+    "load_encoder",
+    "load_generator",
+    "require_pair",
+    "save_weights",
+    "weights_folders",
+    "weights_hash",
+]
+
+SCHEMA = 1
+TENSORS, RECORD = "model.safetensors", "model.json"
+
+_DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "weights"
+_PROBLEMS_SHOWN = 8
+
+
+class _DataclassInstance(Protocol):
+    __dataclass_fields__: Mapping[str, Any]
+
+
+Config = TypeVar("Config", bound=_DataclassInstance)
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def save_weights(module: nn.Module, folder: str | Path, source: Mapping[str, Any]) -> None:
+    """Write a network as a weights folder, which appears whole or not at all and replaces an older one.
+
+    The kind is the class name in snake case, the configuration is `module.config` (a dataclass) if there is one; `source` (JSON values)
+    tells where the weights came from. Raises WeightsError if `folder` exists and holds anything but weights.
+    """
+    folder = Path(folder)
+    _require_replaceable(folder)
+    config = dataclasses.asdict(module.config) if hasattr(module, "config") else {}  # type: ignore[call-overload]
+    record = {"schema": SCHEMA, "kind": _kind(type(module)), "config": config, "source": dict(source)}
+    text = json.dumps(record, indent=2) + "\n"
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
+    partial.mkdir(parents=True)
+    try:
+        save_file(
+            {key: tensor.cpu().contiguous() for key, tensor in module.state_dict().items()}, partial / TENSORS
+        )
+        (partial / RECORD).write_text(text)
+        _swap_in(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def load_generator(folder: str | Path, device: torch.device | str = "cpu") -> Generator:
+    """The generator in a weights folder, in eval mode and without gradients. Raises WeightsError if it is foreign or damaged."""
+    return _load(Generator, GeneratorConfig, Path(folder), device)
+
+
+def load_encoder(folder: str | Path, device: torch.device | str = "cpu") -> Encoder:
+    """The encoder in a weights folder, in eval mode and without gradients. Raises WeightsError if it is foreign or damaged."""
+    return _load(Encoder, EncoderConfig, Path(folder), device)
+
+
+def fill(module: Module, folder: str | Path) -> Module:
+    """Give `module` the weights in `folder`, which must be of its kind and shapes; returns it in eval mode, without gradients."""
+    folder = Path(folder)
+    _read_record(folder, _kind(type(module)))
+    tensors = _read_tensors(folder / TENSORS)
+    _require_same_layout(module.state_dict(), tensors, str(folder / TENSORS))
+    module.load_state_dict(tensors, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def weights_hash(folder: str | Path) -> str:
+    """SHA-256 of `model.safetensors`, in hex: the identity of the network."""
+    try:
+        with (Path(folder) / TENSORS).open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise _not_a_folder(Path(folder), error) from error
+
+
+def weights_folders(weights: str | Path) -> tuple[Path, Path]:
+    """(generator folder, encoder folder) of a `weights` setting: "demo" for those that come along, else their parent folder."""
+    parent = _DEMO_WEIGHTS if weights == "demo" else Path(weights)
+    return parent / "generator", parent / "encoder"
+
+
+def require_pair(generator: Generator, encoder: Encoder) -> None:
+    """Raises WeightsError unless the encoder's w_plus is one that the generator takes."""
+    ours = (generator.config.num_ws, generator.config.w_dim)
+    theirs = (encoder.config.num_ws, encoder.config.w_dim)
+    if ours != theirs:
+        raise WeightsError(
+            f"generator and encoder do not belong together: the generator takes w_plus [{ours[0]}, {ours[1]}], "
+            f"the encoder gives [{theirs[0]}, {theirs[1]}]; import both from one file or for one resolution"
+        )
+
+
+def _load(kind: type[Module], config_type: type[Config], folder: Path, device: torch.device | str) -> Module:
+    record = _read_record(folder, _kind(kind))
+    config = _parse_config(config_type, record["config"], folder / RECORD)
+    # On the meta device nothing is allocated or drawn: `fill` puts the file's own tensors in.
+    with torch.device("meta"):
+        module = kind(config)
+    return fill(module, folder).to(device)
+
+
+def _read_record(folder: Path, kind: str) -> dict[str, Any]:
+    path = folder / RECORD
+    try:
+        record = json.loads(path.read_text())
+    except OSError as error:
+        raise _not_a_folder(folder, error) from error
+    except ValueError as error:
+        raise WeightsError(f"{path}: damaged, not JSON ({error})") from error
+    if not isinstance(record, dict) or not isinstance(record.get("config"), dict):
+        raise WeightsError(f'{path}: expected an object with "schema", "kind" and "config"')
+    if record.get("schema") != SCHEMA:
+        raise WeightsError(
+            f"{path}: expected schema {SCHEMA}, got {record.get('schema')!r}; a newer svgan-ray wrote it"
+        )
+    if record.get("kind") != kind:
+        raise WeightsError(f"{path}: expected kind {kind!r}, got {record.get('kind')!r}")
+    return record
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except OSError as error:
+        raise _not_a_folder(path.parent, error) from error
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: damaged or truncated ({error}); copy or import it again") from error
+
+
+def _not_a_folder(folder: Path, error: OSError) -> WeightsError:
+    return WeightsError(
+        f"{folder}: no weights folder, {error.strerror}; expected {TENSORS} and {RECORD} as jobs/import_weights.py writes them"
+    )
+
+
+def _parse_config(config_type: type[Config], values: Mapping[str, Any], path: Path) -> Config:
+    hints = get_type_hints(config_type)
+    for name, value in values.items():
+        if name not in hints:
+            raise WeightsError(f"{path}: unknown config field {name!r}{_suggest(name, hints)}")
+        if not _fits(value, hints[name]):
+            raise WeightsError(
+                f"{path}: config field {name!r}: expected {_type_name(hints[name])}, got {value!r}"
+            )
+    try:
+        return config_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except (ConfigError, TypeError) as error:
+        raise WeightsError(f"{path}: {error}") from error
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a JSON value can stand for a field of that type: int, float, a Literal, a tuple or a union of these."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return value in arguments
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, option) for option in arguments)
+    if origin is tuple:
+        return (
+            isinstance(value, list)
+            and len(value) == len(arguments)
+            and all(_fits(item, kind) for item, kind in zip(value, arguments, strict=True))
+        )
+    accepted = (int, float) if hint is float else hint
+    return isinstance(value, accepted) and not isinstance(value, bool)
+
+
+def _type_name(hint: Any) -> str:
+    return (
+        hint.__name__
+        if isinstance(hint, type) and get_origin(hint) is None
+        else str(hint).removeprefix("typing.")
+    )
+
+
+def _require_same_layout(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], where: str) -> None:
+    """Same keys, shapes and dtypes, or a WeightsError that names those that differ."""
+    problems = list(_layout_problems(expected, got))
+    if problems:
+        shown = "\n  ".join(problems[:_PROBLEMS_SHOWN])
+        more = f"\n  and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
+        raise WeightsError(f"{where} does not fit its configuration:\n  {shown}{more}")
+
+
+def _layout_problems(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:
+    foreign = [key for key in got if key not in expected]
+    for key, tensor in expected.items():
+        if key not in got:
+            yield f"missing {key!r}{_suggest(key, foreign)}"
+        elif (got[key].shape, got[key].dtype) != (tensor.shape, tensor.dtype):
+            yield f"layer {key!r}: expected {_layout(tensor)}, got {_layout(got[key])}"
+    for key in foreign:
+        yield f"foreign {key!r}{_suggest(key, expected)}"
+
+
+def _layout(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _suggest(key: str, candidates: Iterable[str]) -> str:
+    nearest = difflib.get_close_matches(key, candidates, n=1)
+    return f" (nearest: {nearest[0]!r})" if nearest else ""
+
+
+def _kind(module_type: type[nn.Module]) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", module_type.__name__).lower()
+
+
+def _require_replaceable(folder: Path) -> None:
+    if folder.exists() and (
+        not folder.is_dir() or {path.name for path in folder.iterdir()} - {TENSORS, RECORD}
+    ):
+        raise WeightsError(
+            f"{folder} exists and is not a weights folder; nothing was written, choose another folder"
+        )
+
+
+def _swap_in(partial: Path, folder: Path) -> None:
+    if not folder.exists():
+        partial.rename(folder)
+        return
+    old = partial.with_suffix(".old")
+    folder.rename(old)
+    partial.rename(folder)
+    shutil.rmtree(old)

@@ -1,0 +1,106 @@
+"""Checkpoints of a training run: safetensors and JSON, from which it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from svgan_ray.errors import ConfigError, WeightsError
+from svgan_ray.latents.basis import LatentBasis
+from svgan_ray.temporal.recipes import TemporalConfig
+from svgan_ray.temporal.training import TrainingState, new_state
+from svgan_ray.temporal.workers import ALONE, Workers
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+SCHEMA = 1
+TENSORS, RECORD = "checkpoint.safetensors", "checkpoint.json"
+
+
+def save_checkpoint(state: TrainingState, folder: str | Path) -> None:
+    """Write the whole state into `folder`, which is made; the record is written last and proves completeness."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({name: t.contiguous().cpu() for name, t in _tensors(state).items()}, folder / TENSORS)
+    record = {"schema": SCHEMA, "step": state.step, "config": state.config.to_dict()}
+    partial = folder / f"{RECORD}.partial"
+    partial.write_text(json.dumps(record, indent=2))
+    partial.replace(folder / RECORD)
+
+
+def load_checkpoint(
+    folder: str | Path,
+    device: torch.device | str = "cpu",
+    workers: Workers = ALONE,
+    config: TemporalConfig | None = None,
+) -> TrainingState:
+    """The state that `save_checkpoint` wrote; training from it is bit-equal to not having stopped.
+
+    `config` is the configuration that the caller means to train with: only its number of steps may differ.
+    Raises ConfigError if more does, WeightsError if the folder holds no whole checkpoint.
+    """
+    folder = Path(folder)
+    record = _read_record(folder)
+    stored = TemporalConfig.from_dict(record["config"])
+    if config is not None:
+        _require_same(stored, config, folder)
+        stored = config
+    tensors = load_file(folder / TENSORS)
+    basis = LatentBasis.from_state(_under(tensors, "basis")).to(device)
+    dtype = next(t.dtype for name, t in tensors.items() if name.startswith("generator."))
+    state = new_state(stored, basis, device, workers, dtype)
+    for name, module in state.modules().items():
+        module.load_state_dict(_under(tensors, name))
+    for name, optimiser in state.optimisers().items():
+        _load_moments(optimiser, _under(tensors, name))
+    state.step = record["step"]
+    return state
+
+
+def _tensors(state: TrainingState) -> dict[str, Tensor]:
+    tensors = {f"basis.{name}": t for name, t in state.basis.state().items()}
+    for owner, module in state.modules().items():
+        tensors |= {f"{owner}.{name}": t for name, t in module.state_dict().items()}
+    for owner, optimiser in state.optimisers().items():
+        for number, moments in optimiser.state_dict()["state"].items():
+            tensors |= {f"{owner}.{number}.{name}": t for name, t in moments.items()}
+    return tensors
+
+
+def _load_moments(optimiser: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, _, key = name.partition(".")
+        moments.setdefault(int(number), {})[key] = tensor
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
+
+
+def _under(tensors: dict[str, Tensor], owner: str) -> dict[str, Tensor]:
+    prefix = f"{owner}."
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    try:
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+    except (OSError, ValueError) as error:
+        raise WeightsError(f"{folder} holds no whole checkpoint ({RECORD}: {error})") from error
+    if record["schema"] != SCHEMA:
+        raise WeightsError(f"{folder / RECORD} has schema {record['schema']}, this version reads {SCHEMA}")
+    return record
+
+
+def _require_same(stored: TemporalConfig, wanted: TemporalConfig, folder: Path) -> None:
+    before, now = dataclasses.replace(stored, steps=wanted.steps).to_dict(), wanted.to_dict()
+    changed = [f"{name}: {before[name]} there, {now[name]} here" for name in now if before[name] != now[name]]
+    if changed:
+        raise ConfigError(
+            f"the checkpoint in {folder} is of another configuration ({'; '.join(changed)}). "
+            "Train under another name, or with the checkpoint's configuration."
+        )

@@ -1,0 +1,130 @@
+"""The temporal generator: noise of every frame, a stack of GRUs, a head that emits each frame's latents."""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from svgan_ray.temporal.recipes import GeneratorOptions
+from svgan_ray.temporal.workers import GlobalBatchNorm
+
+__all__ = ["TemporalGenerator"]
+
+SLOPE = 0.01
+
+
+class TemporalGenerator(nn.Module):
+    """Noise [N, T, noise_dim] to latents [N, T, F]; F = K coefficients, or n * d style values.
+
+    With `styles = n`, every one of the n style vectors has a branch of its own (`head="w_plus"`).
+    """
+
+    def __init__(self, options: GeneratorOptions, features: int, styles: int | None = None) -> None:
+        super().__init__()
+        noise_dim, width, layers = options.noise_dim, options.width, options.layers
+        # The top layer starts from the first noise vector itself where the sizes allow it.
+        self.top_is_noise = width == noise_dim
+        self.width = width
+        initial = (noise_dim, *options.initial_widths, (layers - self.top_is_noise) * width)
+        self.initial = _mlp(initial, options.normalise, affine=False)
+        self.layers = nn.ModuleList(GRULayer(width if i else noise_dim, width) for i in range(layers))
+        widths = (width, *options.head_widths)
+        norms = [GlobalBatchNorm(width), PixelNorm()] if options.normalise else []
+        if styles is None:
+            self.head = nn.Sequential(*norms, _mlp((*widths, features), normalise=False))
+        else:
+            trunk = _mlp(widths, normalise=False)
+            branches = StyleBranches(widths[-1], styles, features // styles)
+            self.head = nn.Sequential(*norms, trunk, GlobalBatchNorm(widths[-1]), branches)
+
+    def forward(self, noise: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Latents [N, T, F] and the state [layers, N, width] from which the next call goes on."""
+        hidden, state = self.recur(noise, state)
+        return self.head(hidden), state
+
+    def recur(self, noise: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The top layer's outputs l [N, T, width], and the state after the last frame.
+
+        Without a state the first frame's noise s_0 makes one, and l_0 is the top layer's part of it.
+        """
+        frames = noise.transpose(0, 1)  # [T, N, noise_dim]
+        first = []
+        if state is None:
+            state = self.initial_state(frames[0])
+            first, frames = [state[-1]], frames[1:]
+        last = []
+        for layer, hidden in zip(self.layers, state, strict=True):
+            outputs = layer(frames, hidden)
+            last.append(outputs[-1] if outputs else hidden)
+            frames = torch.stack(outputs) if outputs else frames.new_zeros(0, *hidden.shape)
+        top = torch.cat([torch.stack(first), frames]) if first else frames
+        return top.transpose(0, 1), torch.stack(last)
+
+    def initial_state(self, noise: Tensor) -> Tensor:
+        """State [layers, N, width] that the first noise vector [N, noise_dim] stands for."""
+        state = list(self.initial(noise).split(self.width, dim=-1))
+        return torch.stack([*state, noise] if self.top_is_noise else state)
+
+
+class GRULayer(nn.Module):
+    """A gated recurrent unit whose input products of all frames are one matrix product.
+
+    Written out because cuDNN's GRU has no second derivative, which the angle penalty needs.
+    """
+
+    def __init__(self, inputs: int, width: int) -> None:
+        super().__init__()
+        self.from_input = nn.Linear(inputs, 3 * width)
+        self.from_hidden = nn.Linear(width, 3 * width)
+        for parameter in self.parameters():
+            nn.init.uniform_(parameter, -(width**-0.5), width**-0.5)
+
+    def forward(self, frames: Tensor, hidden: Tensor) -> list[Tensor]:
+        """Inputs [T, N, inputs] and hidden state [N, width] to T outputs [N, width]."""
+        width = hidden.shape[-1]
+        gates, candidates = self.from_input(frames).split([2 * width, width], dim=-1)
+        weight, bias = self.from_hidden.weight.T, self.from_hidden.bias
+        outputs = []
+        for gate, candidate in zip(gates.unbind(), candidates.unbind(), strict=True):
+            gate_h, candidate_h = torch.addmm(bias, hidden, weight).split([2 * width, width], dim=-1)
+            reset, keep = torch.sigmoid(gate + gate_h).chunk(2, dim=-1)
+            hidden = torch.lerp(torch.tanh(torch.addcmul(candidate, reset, candidate_h)), hidden, keep)
+            outputs.append(hidden)
+        return outputs
+
+
+class StyleBranches(nn.Module):
+    """One small network per style vector, all evaluated as one batched product."""
+
+    def __init__(self, inputs: int, styles: int, w_dim: int) -> None:
+        super().__init__()
+        bound = inputs**-0.5
+        self.weight = nn.Parameter(torch.empty(styles, inputs, w_dim).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(styles, 1, w_dim).uniform_(-bound, bound))
+        self.norm = GlobalBatchNorm(styles * w_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows = x.flatten(0, -2).expand(len(self.weight), -1, -1)  # [n, M, inputs]
+        styles = torch.baddbmm(self.bias, rows, self.weight)  # [n, M, d]
+        flat = styles.transpose(0, 1).flatten(1).unflatten(0, x.shape[:-1])  # [..., n*d]
+        result: Tensor = self.norm(functional.leaky_relu(flat, SLOPE))
+        return result
+
+
+class PixelNorm(nn.Module):
+    """Scale each vector to unit mean square."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-8)
+
+
+def _mlp(widths: tuple[int, ...], normalise: bool, affine: bool = True) -> nn.Sequential:
+    """Linear layers with LeakyReLU, and batch normalisation if asked, between them."""
+    parts: list[nn.Module] = []
+    for inputs, outputs in itertools.pairwise(widths):
+        parts += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
+        parts += [GlobalBatchNorm(outputs, affine)] if normalise else []
+    return nn.Sequential(*parts[: -2 if normalise else -1])

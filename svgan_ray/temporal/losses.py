@@ -1,0 +1,74 @@
+"""The losses of StyleVideoGAN (Fox et al., 2021) and their alternatives; each returns one value per sample [N]."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = [
+    "gradient_angle_penalty",
+    "gradient_penalty",
+    "relativistic_loss",
+    "wasserstein_critic_loss",
+    "wasserstein_generator_loss",
+    "zero_centred_penalty",
+]
+
+Scores = Callable[[Tensor], Tensor]  # [N, T, F] -> [N]
+EPS = 1e-12
+
+
+def wasserstein_critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """D(fake) - D(real) (Arjovsky et al., 2017)."""
+    return fake_scores - real_scores
+
+
+def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
+    """-D(fake)."""
+    return -fake_scores
+
+
+def relativistic_loss(winner_scores: Tensor, loser_scores: Tensor) -> Tensor:
+    """softplus(-(D(winner) - D(loser))): the critic lets real win, the generator fake (Jolicoeur-Martineau, 2019)."""
+    return functional.softplus(loser_scores - winner_scores)
+
+
+def gradient_penalty(critic: Scores, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
+    """(||grad D(x)||_2 - 1)^2 at x = real + mix (fake - real), mix [N] in [0, 1] (Gulrajani et al., 2017).
+
+    The norm is over all dimensions but the batch.
+    """
+    x = torch.lerp(real, fake, mix[:, None, None]).requires_grad_()
+    return (_norm(_gradient(critic(x), x)) - 1).square()
+
+
+def zero_centred_penalty(critic: Scores, x: Tensor) -> Tensor:
+    """1/2 ||grad D(x)||_2^2 (Mescheder et al., 2018)."""
+    x = x.detach().requires_grad_()
+    return 0.5 * _gradient(critic(x), x).square().flatten(1).sum(1)
+
+
+def gradient_angle_penalty(noise: Tensor, change: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """min(0, phi - pi/4)^2 with phi = arctan(||dd/ds_1..|| / ||dd/ds_0||), d = ||(Delta - mean) / std||_2.
+
+    It is positive where the first noise vector s_0 moves the whole change Delta = l_(T-1) - l_0 [N, width] more
+    than all later noise does. noise [N, T, noise_dim] must be what `change` was computed from.
+    """
+    distance = _norm((change - mean) / std)
+    gradient = _gradient(distance, noise)
+    phi = torch.atan2(_norm(gradient[:, 1:]), _norm(gradient[:, :1]))
+    return (phi - math.pi / 4).clamp(max=0).square()
+
+
+def _gradient(values: Tensor, x: Tensor) -> Tensor:
+    """d(values_i) / d(x_i) of each sample, itself differentiable."""
+    return torch.autograd.grad(values.sum(), x, create_graph=True)[0]
+
+
+def _norm(x: Tensor) -> Tensor:
+    """||x||_2 per sample [N]; the epsilon keeps the derivative finite at zero."""
+    return (x.square().flatten(1).sum(1) + EPS).sqrt()

@@ -1,0 +1,162 @@
+"""The options of the temporal GAN, and the recipes that set them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from svgan_ray.errors import ConfigError
+
+__all__ = [
+    "RECIPES",
+    "CriticOptions",
+    "GeneratorOptions",
+    "LossOptions",
+    "OptimiserOptions",
+    "TemporalConfig",
+    "demo",
+    "faces_1024",
+    "paper",
+]
+
+
+@dataclass(frozen=True)
+class GeneratorOptions:
+    """The recurrent generator."""
+
+    noise_dim: int = 32
+    """Size of the noise vector of a frame."""
+    layers: int = 4
+    """GRU layers."""
+    width: int = 32
+    """Hidden units of a GRU layer."""
+    initial_widths: tuple[int, ...] = (64, 64, 96)
+    """Hidden layers of the MLP that maps the first noise vector to the initial hidden states."""
+    head_widths: tuple[int, ...] = (64, 128, 256, 512)
+    """Hidden layers of the MLP that maps the top hidden state to a frame's latents."""
+    normalise: bool = True
+    """Batch normalisation and pixel norm, as published."""
+
+
+@dataclass(frozen=True)
+class CriticOptions:
+    """The critic of windows."""
+
+    frame_widths: tuple[int, ...] = (256, 128, 32)
+    """MLP applied to each frame."""
+    time_widths: tuple[int, ...] = (64, 128)
+    """Convolutions over time (kernel 5, stride 2)."""
+    lags: tuple[int, ...] = ()
+    """Differences x_t - x_(t - lag) shown to the critic beside the values."""
+
+
+@dataclass(frozen=True)
+class LossOptions:
+    """Adversarial loss and penalties; an interval of k applies a penalty at every k-th step, k times as strong."""
+
+    adversarial: Literal["wasserstein", "relativistic"] = "wasserstein"
+    """Wasserstein with a one-centred penalty between real and fake, or relativistic pairs with zero-centred
+    penalties on both (R1 + R2)."""
+    gradient_penalty: float = 50.0
+    gradient_penalty_interval: int = 1
+    angle_penalty: float = 100.0
+    angle_penalty_interval: int = 1
+
+
+@dataclass(frozen=True)
+class OptimiserOptions:
+    """Adam for both networks."""
+
+    generator_learning_rate: float = 1e-4
+    critic_learning_rate: float = 1e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+
+
+@dataclass(frozen=True)
+class TemporalConfig:
+    """Everything that decides what a temporal GAN is and how it is trained."""
+
+    head: Literal["basis", "w_plus"] = "basis"
+    """What the networks see: coefficients in the subject's basis, or the style vectors themselves."""
+    basis_size: int = 32
+    """Components of the basis."""
+    window_frames: int = 25
+    """Length of a training sequence."""
+    frame_rate_hz: float = 25.0
+    """Footage is resampled to this rate."""
+    batch_size: int = 16
+    """Sequences in a global batch."""
+    steps: int = 100_000
+    """Optimiser steps of each network."""
+    ema_decay: float = 0.995
+    """Decay of the generator's moving average, which is what samples are drawn from."""
+    seed: int = 0
+    """Seeds the weights, the noise and the choice of windows."""
+    generator: GeneratorOptions = field(default_factory=GeneratorOptions)
+    critic: CriticOptions = field(default_factory=CriticOptions)
+    loss: LossOptions = field(default_factory=LossOptions)
+    optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A nested dictionary for JSON."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_dict(values: Mapping[str, Any]) -> TemporalConfig:
+        """The inverse of `to_dict`. Raises ConfigError on an unknown field."""
+        parts = {
+            "generator": GeneratorOptions,
+            "critic": CriticOptions,
+            "loss": LossOptions,
+            "optimiser": OptimiserOptions,
+        }
+        nested = {name: _build(cls, values.get(name, {}), f"{name}.") for name, cls in parts.items()}
+        return _build(TemporalConfig, {**values, **nested})
+
+
+def _build(cls: type[Any], values: Mapping[str, Any], prefix: str = "") -> Any:
+    known = [f.name for f in dataclasses.fields(cls)]
+    for name in values:
+        if name not in known:
+            raise ConfigError(f"unknown field {prefix}{name}; known are: {', '.join(known)}")
+    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def paper() -> TemporalConfig:
+    """StyleVideoGAN as published (Fox et al., 2021), as far as it is known.
+
+    The paper's full text was not at hand: the layer sizes, penalty weights, learning rate, batch and number of
+    steps are those of the only public re-implementation, the rest beyond the abstract is our reading. Where that
+    re-implementation norms the gradient penalty over time only, this one norms over all dimensions of a sample.
+    """
+    return TemporalConfig(
+        head="w_plus",
+        window_frames=25,
+        batch_size=16,
+        steps=100_000,
+        critic=CriticOptions(frame_widths=(4608, 2304, 1152, 576, 288, 32)),
+    )
+
+
+def demo() -> TemporalConfig:
+    """One minute of the demo's footage, two CPU cores, two and a half minutes."""
+    return TemporalConfig(
+        basis_size=16,
+        window_frames=50,
+        batch_size=32,
+        steps=3000,
+        generator=GeneratorOptions(layers=2, width=64, head_widths=(64,), normalise=False),
+        critic=CriticOptions(frame_widths=(128, 64), time_widths=(64, 64), lags=(1,)),
+        loss=LossOptions(angle_penalty=0.0, gradient_penalty=10.0, gradient_penalty_interval=4),
+        optimiser=OptimiserOptions(5e-4, 5e-4, (0.0, 0.99)),
+    )
+
+
+def faces_1024() -> TemporalConfig:
+    """Ten minutes of one subject in the W+ of a 1024 px StyleGAN2, one GPU."""
+    return dataclasses.replace(demo(), basis_size=64, steps=30_000)
+
+
+RECIPES: dict[str, Callable[[], TemporalConfig]] = {"demo": demo, "paper": paper, "faces_1024": faces_1024}

@@ -1,0 +1,171 @@
+"""The background thread that empties a spool into MLflow, and the replay of spools left behind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from svgan_ray.errors import TrackingError
+from svgan_ray.tracking.mlflow_sink import MlflowSink, RejectedError
+from svgan_ray.tracking.spool import Event, Spool
+
+__all__ = ["Drain", "ReplayReport", "replay"]
+
+_log = logging.getLogger(__name__)
+
+_INTERVAL_S = 1.0
+_LONGEST_WAIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """Run identities whose events were delivered, and how many events the server refused for good."""
+
+    delivered: list[str]
+    rejected_events: int
+
+
+def replay(spool_dir: Path, uri: str) -> ReplayReport:
+    """Deliver what dead processes left in `spool_dir`; spools of living processes are left to them.
+
+    Raises TrackingError when the server cannot be reached; what was delivered until then stays delivered.
+    """
+    delivered: list[str] = []
+    rejected = 0
+    try:
+        for spool in Spool.abandoned(spool_dir):
+            delivered.append(spool.run.identity)
+            rejected += _deliver_abandoned(spool, uri, spool_dir)
+    except Exception as error:
+        raise TrackingError(
+            f"replay of {spool_dir} stopped: {_without_password(uri)} did not take the events ({error}). "
+            "Nothing is lost; start the server and replay again."
+        ) from error
+    return ReplayReport(delivered, rejected)
+
+
+class Drain(threading.Thread):
+    """Empties one spool, after what a killed predecessor left; retries with growing waits."""
+
+    def __init__(self, spool: Spool, spool_dir: Path, uri: str) -> None:
+        super().__init__(name="svgan-ray-tracking", daemon=True)
+        self._spool = spool
+        self._spool_dir = spool_dir
+        self._uri = uri
+        self._sink: MlflowSink | None = None
+        self._changed = threading.Condition()
+        self._is_wanted = False
+        self._is_stopping = False
+        self._attempt = 0
+        self._failed_attempt = 0
+        self._failures_in_row = 0
+        self.experiment_id = self.run_id = ""
+
+    def run(self) -> None:
+        is_last = False
+        while not is_last:
+            is_last = self._wait()
+            try:
+                self._empty()
+            except Exception as error:  # whatever the server or the network does is no business of the caller
+                self._failed(error)
+            else:
+                self._failures_in_row = 0
+        self._spool.close()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Whether everything appended so far is delivered; false once an attempt begun from now on fails."""
+        target = self._spool.appended_bytes
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            begun = self._attempt
+            self._is_wanted = True
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: self._spool.delivered_bytes >= target or self._failed_attempt > begun,
+                deadline - time.monotonic(),
+            )
+            return self._spool.delivered_bytes >= target
+
+    def stop(self, timeout_s: float) -> bool:
+        """Make one last attempt and end; whether everything was delivered."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+        self.join(timeout_s)
+        return not self.is_alive() and self._failures_in_row == 0
+
+    def _wait(self) -> bool:
+        """Sleep until there is reason to try; whether this is the last attempt."""
+        with self._changed:
+            if not (self._is_wanted or self._is_stopping):
+                self._changed.wait(min(_INTERVAL_S * 2**self._failures_in_row, _LONGEST_WAIT_S))
+            self._is_wanted = False
+            self._attempt += 1
+            return self._is_stopping
+
+    def _empty(self) -> None:
+        if self._spool.is_delivered:
+            return
+        if self._sink is None:
+            for spool in Spool.abandoned(self._spool_dir, self._spool.run.identity):
+                _deliver_abandoned(spool, self._uri, self._spool_dir)
+            self._sink = MlflowSink(self._uri, self._spool.run, self._spool_dir)
+            self.experiment_id, self.run_id = self._sink.experiment_id, self._sink.run_id
+        _deliver(self._spool, self._sink, self._advanced)
+
+    def _advanced(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+    def _failed(self, error: Exception) -> None:
+        if self._failures_in_row == 0:
+            _log.warning("tracking waits for its server, events stay in %s: %s", self._spool.folder, error)
+        self._sink = None  # a restarted server may hold another database: the run is looked up again
+        with self._changed:
+            self._failures_in_row += 1
+            self._failed_attempt = self._attempt
+            self._changed.notify_all()
+
+
+def _deliver_abandoned(spool: Spool, uri: str, spool_dir: Path) -> int:
+    with contextlib.closing(spool):
+        return _deliver(spool, MlflowSink(uri, spool.run, spool_dir))
+
+
+def _deliver(spool: Spool, sink: MlflowSink, advanced: Callable[[], None] = lambda: None) -> int:
+    """Send all that is pending; the number of events refused for good."""
+    rejected = 0
+    while not spool.is_delivered:
+        events, stop = spool.pending()
+        try:
+            if events:
+                sink.send(events, spool.folder)
+        except RejectedError:
+            rejected += sum(not _deliver_one(spool, sink, event) for event in events)
+        spool.advance(stop, events)
+        advanced()
+    return rejected
+
+
+def _deliver_one(spool: Spool, sink: MlflowSink, event: Event) -> bool:
+    try:
+        sink.send([event], spool.folder)
+    except RejectedError as error:
+        spool.reject(event, str(error))
+        _log.warning(
+            "MLflow refuses an event of run %r for good, kept in %s: %s", spool.run.name, spool.folder, error
+        )
+        return False
+    return True
+
+
+def _without_password(uri: str) -> str:
+    """user:password@ never reaches a message."""
+    scheme, separator, rest = uri.partition("://")
+    return scheme + separator + rest.rpartition("@")[2]

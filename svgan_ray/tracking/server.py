@@ -1,0 +1,146 @@
+"""A local MLflow server, hardened: `python -m svgan_ray.tracking.server`.
+
+It listens on the loopback interface, answers only to its own name (against DNS rebinding), takes requests
+from no pages but its own (CORS) and runs no jobs. To share a server, put MLflow behind TLS and passwords.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from svgan_ray.errors import ConfigError, TrackingError
+from svgan_ray.tracking.mlflow_sink import artifact_root
+from svgan_ray.tracking.tracker import default_uri
+
+__all__ = ["free_port", "page_url", "serve", "start_server", "stop_server"]
+
+_HOST = "127.0.0.1"
+_START_TIMEOUT_S = 120.0
+_STOP_TIMEOUT_S = 10.0
+
+
+def page_url(server: str, experiment_id: str | None = None, run_id: str | None = None) -> str:
+    """The page of a run, an experiment or all; without a workflow type the UI opens in its other mode."""
+    path = (
+        "/experiments"
+        + (f"/{experiment_id}" if experiment_id else "")
+        + (f"/runs/{run_id}" if run_id else "")
+    )
+    return f"{server}/#{path}?workflowType=machine_learning"
+
+
+def start_server(
+    backend_uri: str, artifacts: str, port: int, log: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start the server in a session of its own and return once it answers; `stop_server` ends it.
+
+    `artifacts` is the folder (or s3:// address) that clients of this server write new artifacts to. Raises
+    ConfigError when the port is taken and TrackingError when the server does not come up.
+    """
+    _require_free(port)
+    own_names = [f"{name}:{port}" for name in (_HOST, "localhost")]
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend_uri]
+    command += ["--default-artifact-root", artifacts, "--host", _HOST, "--port", str(port), "--workers", "1"]
+    command += ["--allowed-hosts", ",".join(own_names)]
+    command += ["--cors-allowed-origins", ",".join(f"http://{name}" for name in own_names)]
+    hardened = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with log.open("ab") if log else contextlib.nullcontext() as output:
+        process = subprocess.Popen(
+            command, env={**os.environ, **hardened}, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        _wait_until_healthy(f"http://{_HOST}:{port}", process)
+    except BaseException:
+        stop_server(process)
+        raise
+    return process
+
+
+def stop_server(process: subprocess.Popen[bytes], with_signal: signal.Signals = signal.SIGTERM) -> None:
+    """End the server and the workers that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, with_signal)
+        try:
+            process.wait(_STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+@contextlib.contextmanager
+def serve(
+    backend_uri: str, artifacts: str, port: int | None = None, log: Path | None = None
+) -> Iterator[str]:
+    """Run a server during a `with` block and yield its address; without a port it takes a free one."""
+    port = free_port() if port is None else port
+    process = start_server(backend_uri, artifacts, port, log)
+    try:
+        yield f"http://{_HOST}:{port}"
+    finally:
+        stop_server(process)
+
+
+def free_port() -> int:
+    """A loopback port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        if probe.connect_ex((_HOST, port)) == 0:
+            raise ConfigError(
+                f"--port {port}: something listens there already; open it, or choose another port"
+            )
+
+
+def _wait_until_healthy(server: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{server}/health", timeout=2):
+            return
+        if process.poll() is not None:
+            raise TrackingError(
+                f"the MLflow server ended with code {process.returncode}; its own output says why"
+            )
+        time.sleep(0.2)
+    raise TrackingError(f"the MLflow server at {server} did not answer within {_START_TIMEOUT_S:.0f} s")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until interrupted."""
+    parser = argparse.ArgumentParser(prog="python -m svgan_ray.tracking.server", description=__doc__)
+    parser.add_argument("--uri", default=default_uri(), help="database (default: %(default)s)")
+    parser.add_argument(
+        "--artifacts", default="", help="folder of new artifacts (default: mlartifacts beside the database)"
+    )
+    parser.add_argument("--port", type=int, default=5000, help="loopback port (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    artifacts = options.artifacts or str(artifact_root(options.uri) or "mlartifacts")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        with serve(options.uri, artifacts, options.port) as server:
+            print(f"MLflow is up: {page_url(server)}  (Ctrl+C ends it)", flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        return 0
+    except (ConfigError, TrackingError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,37 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Generator
+
+import pytest
+
+# Hardware and optional extras may be absent anywhere; a system package may not be where it can be installed.
+PARDONED_SKIPS = ("needs a GPU", "needs the extra")
+STRICT = os.environ.get("SVGAN_RAY_TESTS_STRICT") == "1"
+
+
+@pytest.fixture(scope="session")
+def system_program() -> Callable[[str], str]:
+    """`system_program("chromium")` -> its path, or a skip that .ci/run turns into a failure."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"needs the system package that brings `{name}`")
+        return path
+
+    return find
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, object, None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if STRICT and report.skipped and not hasattr(report, "wasxfail"):
+        reason = call.excinfo.value.args[0] if call.excinfo else str(report.longrepr)
+        if not str(reason).startswith(PARDONED_SKIPS):
+            report.outcome = "failed"
+            report.longrepr = f"skipped under SVGAN_RAY_TESTS_STRICT: {reason}"

@@ -1,0 +1,86 @@
+"""A real MLflow server, killed and started again below a running tracker."""
+
+from __future__ import annotations
+
+import signal
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from svgan_ray.errors import ConfigError
+from svgan_ray.tracking import server as mlflow_server
+from svgan_ray.tracking.server import free_port, page_url, serve, start_server, stop_server
+
+pytestmark = pytest.mark.cluster
+STEPS = 1500
+
+
+def test_a_server_killed_and_restarted_ends_with_the_complete_history(open_run, uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where the server keeps the artifacts that it takes in over HTTP
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    server = start_server(uri, "mlflow-artifacts:/", port, tmp_path / "server.log")
+    try:
+        tracker = open_run(uri=address)
+        seconds = train(tracker, tmp_path, range(0, STEPS // 3))
+        assert tracker.flush(60)
+        stop_server(server, signal.SIGKILL)
+        seconds += train(tracker, tmp_path, range(STEPS // 3, 2 * STEPS // 3))
+        assert not tracker.flush(30)
+        server = start_server(uri, "mlflow-artifacts:/", port, tmp_path / "server.log")
+        seconds += train(tracker, tmp_path, range(2 * STEPS // 3, STEPS))
+        tracker.finish()
+    finally:
+        stop_server(server)
+    client = MlflowClient(uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("motion").experiment_id])
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert [(point.step, point.value) for point in sorted(history, key=lambda point: point.step)] == [
+        (step, 1 / (1 + step)) for step in range(STEPS)
+    ]
+    assert run.info.status == "FINISHED"
+    uploaded = sorted(path.name for path in (tmp_path / "mlartifacts").rglob("*.txt"))
+    assert uploaded == sorted(f"sample-{step:04d}.txt" for step in range(0, STEPS, 250))
+    assert seconds / STEPS < 0.5e-3, f"a step spent {seconds / STEPS * 1e6:.0f} us in the tracker"
+
+
+def train(tracker, folder: Path, steps: range) -> float:
+    """Log as a training does; the seconds spent in the tracker."""
+    spent = 0.0
+    for step in steps:
+        sample = folder / f"sample-{step:04d}.txt"
+        if step % 250 == 0:
+            sample.write_text("frames")
+        started = time.perf_counter()
+        tracker.log_metrics({"loss": 1 / (1 + step), "penalty": 0.25}, step)
+        if step % 250 == 0:
+            tracker.log_artifact(sample, "samples")
+        spent += time.perf_counter() - started
+    return spent
+
+
+def test_the_server_answers_only_to_its_own_name_and_pages(uri, tmp_path):
+    with serve(uri, str(tmp_path / "mlartifacts"), log=tmp_path / "server.log") as address:
+        search = f"{address}/api/2.0/mlflow/experiments/search?max_results=1"
+        with urllib.request.urlopen(search, timeout=10) as answer:
+            assert answer.status == 200
+        create = f"{address}/api/2.0/mlflow/experiments/create"
+        for url, header in ((search, {"Host": "rebound.example"}), (create, {"Origin": "http://foreign.example"})):
+            request = urllib.request.Request(url, headers={"Content-Type": "application/json", **header})
+            request.data = b'{"name": "theirs"}' if url == create else None
+            with pytest.raises(urllib.error.HTTPError, match="403") as refusal:
+                urllib.request.urlopen(request, timeout=10)
+            refusal.value.close()
+        port = int(address.rpartition(":")[2])
+        with pytest.raises(ConfigError, match=f"--port {port}"):
+            start_server(uri, "mlartifacts", port)
+    assert mlflow_server.main(["--port", str(port), "--uri", "nonsense://"]) == 2
+
+
+def test_page_url_names_the_workflow():
+    assert page_url("http://h") == "http://h/#/experiments?workflowType=machine_learning"
+    assert page_url("http://h", "3", "f0").startswith("http://h/#/experiments/3/runs/f0?workflowType=")
