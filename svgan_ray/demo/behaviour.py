@@ -1,7 +1,8 @@
 """How a demo subject moves: a seeded, stationary process of a talking person with known statistics.
 
-Head motion is band-limited noise; speech comes in bursts in which the mouth opens at syllable rate; blinks of 0.1 to 0.2 s come at random
-times; the gaze rests and jumps. All of it is in the factors' standard-normal units.
+Head motion is band-limited noise; speech comes in bursts in which the mouth opens at syllable rate; blinks
+of 0.1 to 0.2 s come at random times; the gaze rests and jumps. All of it is in the factors' standard-normal
+units.
 """
 
 from __future__ import annotations
@@ -76,7 +77,9 @@ def behave(person: Subject, frames: int, frame_rate_hz: float = 25.0, seed: int 
     moves["smile"] = t.smile + 0.6 * clock.band_noise(0.2)
     moves["brow_raise"] = 0.5 * clock.band_noise(0.4) + 0.5 * talking * clock.band_noise(1.0)
     blink = clock.blinks(t.blink_rate_hz)
-    moves["gaze_x"], moves["gaze_y"] = (r * clock.steps(t.gaze_rate_hz) for r in (t.gaze_reach, 0.6 * t.gaze_reach))
+    moves["gaze_x"], moves["gaze_y"] = (
+        r * clock.steps(t.gaze_rate_hz) for r in (t.gaze_reach, 0.6 * t.gaze_reach)
+    )
     for side in ("left", "right"):
         lid = OPEN_LID + 0.12 * clock.band_noise(0.5) + 0.25 * moves["gaze_y"].neg()
         moves[f"eyelid_{side}"] = lid + blink * (CLOSED_LID - lid)
@@ -101,7 +104,7 @@ class _Clock:
         return -mean_s * math.log(1 - self.uniform(0, 1))
 
     def band_noise(self, upper_hz: float) -> Tensor:
-        """Gaussian noise of unit variance with power up to `upper_hz`: a sum of 40 waves of random frequency and phase."""
+        """Gaussian noise of unit variance with power up to `upper_hz`: a sum of 40 random waves."""
         waves = 40
         frequency_hz = upper_hz * (0.04 + 0.96 * torch.rand(waves, generator=self.generator))
         weight = torch.randn(2, waves, generator=self.generator) / math.sqrt(waves)
@@ -146,8 +149,8 @@ class _Clock:
         now_s = self.waiting_s(1 / rate_hz)
         while now_s < self.frames / self.rate_hz:
             half_height_s = self.uniform(0.1, 0.2)
-            phase = (self.time_s - now_s) / half_height_s  # a raised cosine is half its base wide at half height
-            course = torch.maximum(course, torch.where(phase.abs() < 1, 0.5 + 0.5 * torch.cos(math.pi * phase), 0.0))
+            phase = ((self.time_s - now_s) / half_height_s).clamp(-1, 1)  # half its base wide at half height
+            course = torch.maximum(course, 0.5 + 0.5 * torch.cos(math.pi * phase))
             now_s += 0.6 + self.waiting_s(1 / rate_hz - 0.6)
         return course
 

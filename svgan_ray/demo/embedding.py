@@ -1,8 +1,9 @@
 """Where the demo portraits' factors live in the demo generator's latent spaces.
 
-StyleGAN2's mapping normalises z, so factors are a function of z/|z|: the first NUM_FACTORS coordinates of the normalised z *are* the factors,
-and the others only make up the norm. The mapping is one layer, set rather than trained: an orthogonal embedding with a bias that keeps the leaky
-ReLU in its linear range. W is then linear in the factors, which is what the offset trick needs.
+StyleGAN2's mapping normalises z, so factors are a function of z/|z|: the first NUM_FACTORS coordinates of
+the normalised z *are* the factors, and the others only make up the norm. The mapping is one layer, set
+rather than trained: an orthogonal embedding with a bias that keeps the leaky ReLU in its linear range. W is
+then linear in the factors, which is what the offset trick needs.
 """
 
 from __future__ import annotations
@@ -36,34 +37,35 @@ ENCODER = EncoderConfig(
     head_width=32,
 )
 BIAS = 1.0
-SPREAD = 0.3  # standard deviation of a pre-activation: the bias is 3.3 of these, so the slope hardly ever changes
+SPREAD = 0.3  # deviation of a pre-activation: the bias is 3.3 of these, so the slope hardly ever changes
 
 
 def z_of_factors(factors: Tensor) -> Tensor:
-    """The z of each portrait: [N, NUM_FACTORS] → [N, z_dim], of norm sqrt(z_dim) (larger only beyond any drawn portrait)."""
+    """The z of each portrait, of norm sqrt(z_dim): [N, NUM_FACTORS] → [N, z_dim]."""
     spare = GENERATOR.z_dim - NUM_FACTORS
     missing = (GENERATOR.z_dim - factors.square().sum(dim=1, keepdim=True)).clamp(min=0)
     return torch.cat([factors, (missing / spare).sqrt().expand(-1, spare)], dim=1)
 
 
 def embedding() -> Tensor:
-    """Pre-activation of the mapping per factor, [w_dim, NUM_FACTORS], columns orthogonal and of equal length."""
-    draw = torch.randn(GENERATOR.w_dim, NUM_FACTORS, generator=torch.Generator().manual_seed(20210715), dtype=torch.float64)
-    columns = torch.linalg.qr(draw).Q  # [w_dim, NUM_FACTORS]
+    """The mapping's pre-activation per factor, [w_dim, NUM_FACTORS]: orthogonal columns, equally long."""
+    seeded = torch.Generator().manual_seed(20210715)
+    draw = torch.randn(GENERATOR.w_dim, NUM_FACTORS, generator=seeded, dtype=torch.float64)
+    columns: Tensor = torch.linalg.qr(draw).Q  # [w_dim, NUM_FACTORS]
     return (columns * SPREAD * math.sqrt(GENERATOR.w_dim / NUM_FACTORS)).float()
 
 
 @torch.no_grad()
 def set_mapping(generator: Generator) -> None:
     """Writes the embedding into the generator's mapping and w_avg."""
-    layer = generator.mapping.fc0
-    layer.weight.zero_()
-    layer.weight[:, :NUM_FACTORS] = embedding() * math.sqrt(GENERATOR.z_dim)  # the layer divides by sqrt(fan in)
-    layer.bias.fill_(BIAS)
+    weight, bias = (generator.mapping.get_parameter(f"fc0.{name}") for name in ("weight", "bias"))
+    weight.zero_()
+    weight[:, :NUM_FACTORS] = embedding() * math.sqrt(GENERATOR.z_dim)  # the layer divides by sqrt(fan in)
+    bias.fill_(BIAS)
     generator.mapping.w_avg.copy_(torch.full((GENERATOR.w_dim,), BIAS * math.sqrt(2)))
 
 
 def factors_of_w(w: Tensor) -> Tensor:
-    """The factors that a style vector stands for, by inverting the embedding: [..., w_dim] → [..., NUM_FACTORS]."""
+    """The factors that style vectors stand for: [..., w_dim] → [..., NUM_FACTORS]."""
     columns = embedding().to(w)
     return (w / math.sqrt(2) - BIAS) @ columns / columns.square().sum(dim=0)

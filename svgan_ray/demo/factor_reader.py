@@ -1,10 +1,12 @@
 """The factor reader: reads an aligned portrait's factors back from its pixels.
 
-It is trained on rendered portraits alone, apart from generator and encoder, and judges generated video against the world's truth.
+It is trained on rendered portraits alone, apart from generator and encoder, and judges generated video
+against the world's truth.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -12,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from svgan_ray.demo.factors import NUM_FACTORS
+from svgan_ray.stylegan.weights import fill
 
 SIDE = 128
 WIDTHS = (24, 48, 64, 96)
@@ -26,13 +29,13 @@ class FactorReader(nn.Module):
         self.stem = nn.Conv2d(3, WIDTHS[0], 4, stride=2, padding=1)
         self.stages = nn.ModuleList(
             nn.Sequential(nn.Conv2d(width, after, 4, stride=2, padding=1), Residual(after))
-            for width, after in zip(WIDTHS, WIDTHS[1:], strict=False)
+            for width, after in pairwise(WIDTHS)
         )
         self.squeeze = nn.Conv2d(WIDTHS[-1], 40, 1)
         self.linear = nn.Linear(40 * (SIDE // 16) ** 2, NUM_FACTORS)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Aligned portraits [N, 3, 128, 128] in [-1, 1] → factors [N, NUM_FACTORS] in standard-normal units."""
+        """Aligned portraits [N, 3, 128, 128] in [-1, 1] → factors [N, NUM_FACTORS]."""
         x = F.silu(self.stem(images))
         for stage in self.stages:
             x = stage(x)
@@ -57,3 +60,8 @@ class Residual(nn.Module):
         x = F.silu(x)
         out: Tensor = x + 0.5 * F.silu(self.second(F.silu(self.first(x))))
         return out
+
+
+def load_factor_reader(folder: Path = WEIGHTS / "factor_reader") -> FactorReader:
+    """The shipped reader, in evaluation mode."""
+    return fill(FactorReader(), folder)

@@ -1,7 +1,8 @@
 """The factors of the demo world: what varies between two portraits, by name.
 
-A portrait is one vector of `NUM_FACTORS` numbers in standard-normal units: 0 is average, ±2 is rare. The renderer turns it into a
-picture, the behaviour process moves its expression, pose and light, and the factor reader reads it back.
+A portrait is one vector of `NUM_FACTORS` numbers in standard-normal units: 0 is average, ±2 is rare. The
+renderer turns it into a picture, the behaviour process moves its expression, pose and light, and the factor
+reader reads it back.
 """
 
 from __future__ import annotations
@@ -69,9 +70,10 @@ def indices(names: Iterable[str]) -> list[int]:
 
 
 def draw_factors(count: int, generator: torch.Generator) -> Tensor:
-    """Draws portraits for training: all factors standard normal, but expression and pose evenly spread in half of them.
+    """Draws portraits for training: standard normal, but in half of them expression and pose evenly spread.
 
-    A normal draw alone would show closed eyes and wide-open mouths too rarely to be learned, and they are the motion.
+    A normal draw alone would show closed eyes and wide-open mouths too rarely to be learned, and they are
+    the motion.
 
     Returns [count, NUM_FACTORS].
     """
@@ -79,7 +81,9 @@ def draw_factors(count: int, generator: torch.Generator) -> Tensor:
     spread = VISIBLE_RANGE * (2 * torch.rand(count, len(MOVING), generator=generator) - 1)
     both_eyes_alike = torch.rand(count, 1, generator=generator) < 0.5
     left, right = MOVING.index("eyelid_left"), MOVING.index("eyelid_right")
-    spread[:, right : right + 1] = torch.where(both_eyes_alike, spread[:, left : left + 1], spread[:, right : right + 1])
+    spread[:, right : right + 1] = torch.where(
+        both_eyes_alike, spread[:, left : left + 1], spread[:, right : right + 1]
+    )
     evenly = torch.rand(count, 1, generator=generator) < 0.5
     columns = indices(MOVING)
     factors[:, columns] = torch.where(evenly, spread, factors[:, columns])

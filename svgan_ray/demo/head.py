@@ -1,4 +1,4 @@
-"""Paints the head of a portrait, from back to front: hair, neck, face, features, fringe. All in head space."""
+"""Paints the head of a portrait, in head space, from back to front: hair, neck, face, features, fringe."""
 
 from __future__ import annotations
 
@@ -58,7 +58,8 @@ def paint_back_hair(canvas: Canvas, portrait: Portrait) -> None:
     x = x + 0.12 * torch.sin(portrait.yaw)
     width = portrait.half_width + volume
     cap = ellipse(x, y + 0.22, width, 0.88 + volume)
-    fall = torch.minimum(width - 0.02 - x.abs(), torch.minimum(y + 0.3, length - y))  # straight locks beside the face
+    beside = torch.minimum(y + 0.3, length - y)
+    fall = torch.minimum(width - 0.02 - x.abs(), beside)  # straight locks beside the face
     sheen = 0.75 + 0.35 * blob(x + 0.3, y + 0.8, 0.5, 0.3)
     canvas.paint(soft(torch.maximum(cap, fall), 0.07), scaled(hair_colour(portrait), 0.8 * sheen))
 
@@ -79,12 +80,16 @@ def paint_face(canvas: Canvas, portrait: Portrait, light: Plane) -> None:
     below = torch.sigmoid(y * 5)  # 0 at the forehead, 1 at the jaw
     width = portrait.half_width * (1 - below * (1 - jaw) * (0.4 + 0.6 * y.clamp(0, 1)))
     for sign in (-1.0, 1.0):
-        ear = ellipse(x - sign * (portrait.half_width - 0.02) + 0.14 * torch.sin(portrait.yaw), y - 0.05, 0.09, 0.17)
+        ear = ellipse(
+            x - sign * (portrait.half_width - 0.02) + 0.14 * torch.sin(portrait.yaw), y - 0.05, 0.09, 0.17
+        )
         canvas.paint(soft(ear), scaled(skin, 0.78))
     height = torch.lerp(torch.full_like(y, 0.98), chin.expand_as(y), below)
     canvas.paint(soft(ellipse(x, y, width, height), 0.04), scaled(skin, light))
     for sign in (-1.0, 1.0):
-        cheek_x, cheek_y = portrait.project(torch.full_like(portrait.yaw, sign * 0.4), torch.full_like(portrait.yaw, 0.27))
+        cheek_x, cheek_y = portrait.project(
+            torch.full_like(portrait.yaw, sign * 0.4), torch.full_like(portrait.yaw, 0.27)
+        )
         blush = 0.35 * blob(x - cheek_x, y - cheek_y, 0.2, 0.16)
         canvas.multiply(torch.ones_like(blush), 1 - 0.35 * blush, 1 - 0.3 * blush)
 
@@ -98,7 +103,9 @@ def paint_nose(canvas: Canvas, portrait: Portrait) -> None:
     centre = bridge_x + (tip_x - bridge_x) * along
     side = -torch.tanh(2 * portrait.bounded("light_x", 0.0, 0.55)) * 0.75
     ridge = torch.sigmoid((y - bridge_y) * 12) * torch.sigmoid((tip_y - y) * 14)
-    canvas.darken(0.16 * ridge * blob(x - centre - side * width, 0 * y, 0.3 * width + 0.35 * width * along, 1.0))
+    canvas.darken(
+        0.16 * ridge * blob(x - centre - side * width, 0 * y, 0.3 * width + 0.35 * width * along, 1.0)
+    )
     canvas.darken(0.26 * blob(x - tip_x, y - tip_y - 0.075, 1.15 * width, 0.04))
     for sign in (-1.0, 1.0):
         canvas.darken(0.5 * blob(x - tip_x - sign * 0.55 * width, y - tip_y - 0.055, 0.034, 0.024))
@@ -151,8 +158,13 @@ def paint_eye(canvas: Canvas, portrait: Portrait, side: str) -> None:
     gaze_y = dy + 0.012 - portrait.bounded("gaze_y", 0.0, 0.06)
     radius = 0.1 * size
     canvas.paint(white * soft(ellipse(gaze_x, gaze_y, radius, radius)), eye_colour(portrait))
-    canvas.paint(white * soft(ellipse(gaze_x, gaze_y, 0.48 * radius, 0.48 * radius)), tint((0.03, 0.03, 0.04), centre_x))
-    canvas.paint(0.9 * white * blob(gaze_x + 0.03, gaze_y + 0.03, 0.024, 0.024), tint((1.0, 1.0, 1.0), centre_x))
+    canvas.paint(
+        white * soft(ellipse(gaze_x, gaze_y, 0.48 * radius, 0.48 * radius)),
+        tint((0.03, 0.03, 0.04), centre_x),
+    )
+    canvas.paint(
+        0.9 * white * blob(gaze_x + 0.03, gaze_y + 0.03, 0.024, 0.024), tint((1.0, 1.0, 1.0), centre_x)
+    )
     ends = soft(0.5 * (1.12 - u.abs()) * half_width, 0.06)
     lash = blob(upper, 0 * y, 0.026, 1.0) * ends * (dy < 0.09)
     canvas.paint(0.85 * lash, tint(LASH, centre_x))
@@ -180,6 +192,10 @@ def paint_fringe(canvas: Canvas, portrait: Portrait, light: Plane) -> None:
     parting = portrait.bounded("hair_parting", 0.0, 0.5)
     turned = x - 0.4 * torch.sin(portrait.yaw)
     hairline = portrait.bounded("hairline", -0.60, 0.13) + 0.4 * torch.sin(portrait.pitch)
-    edge = hairline + 0.85 * (turned.abs() / 0.8) ** 3 + 0.16 * torch.tanh(3 * (turned - parting)) * torch.tanh(-4 * parting)
+    edge = (
+        hairline
+        + 0.85 * (turned.abs() / 0.8) ** 3
+        + 0.16 * torch.tanh(3 * (turned - parting)) * torch.tanh(-4 * parting)
+    )
     strands = 0.78 + 0.45 * (light - 0.8) + 0.16 * blob(x + 0.25, y + 0.85, 0.35, 0.14)
     canvas.paint(soft(torch.minimum(cap, edge - y), 0.06), scaled(hair_colour(portrait), strands))

@@ -1,8 +1,9 @@
-"""A portrait of the demo world: what its factors mean as shapes, colours and places, and how shapes are painted.
+"""A portrait of the demo world: its factors as shapes, colours and places, and the canvas they go on.
 
-Coordinates: *head space* has the face centre at the origin, y down, and a face about 1 high from centre to chin; *frame space* is what
-a camera sees, in the same unit. The head is turned (yaw, pitch) in head space and placed (roll, shift, scale) in frame space. Every shape has
-soft edges of a fixed width in these units, so that the picture is a smooth function of the factors at any side.
+Coordinates: *head space* has the face centre at the origin, y down, and a face about 1 high from centre to
+chin; *frame space* is what a camera sees, in the same unit. The head is turned (yaw, pitch) in head space
+and placed (roll, shift, scale) in frame space. Every shape has soft edges of a fixed width in these units,
+so that the picture is a smooth function of the factors at any side.
 
 Everything is vectorised: per-portrait quantities are [N, 1, 1] tensors, pictures are [N, H, W] planes.
 """
@@ -127,7 +128,7 @@ def blob(x: Plane, y: Plane, half_width: Tensor | float, half_height: Tensor | f
 
 
 class Canvas:
-    """Three colour planes [N, H, W], painted in place from back to front, and the points x, y that they show."""
+    """Three colour planes [N, H, W], painted in place, back to front, and the points x, y they show."""
 
     def __init__(self, planes: Sequence[Plane], x: Plane, y: Plane) -> None:
         self.planes = planes
@@ -150,10 +151,12 @@ class Canvas:
         return Canvas(self.planes, x, y)
 
     def around(self, x: Tensor, y: Tensor, half_width: float, half_height: float) -> Canvas:
-        """The smallest rectangle of pixels that holds the box around each portrait's point x, y: small shapes cost little."""
+        """The smallest rectangle that holds every portrait's box around x, y: small shapes cost little."""
         near = ((self.x - x).abs() < half_width) & ((self.y - y).abs() < half_height)
         rows, columns = span(near.any(dim=2).any(dim=0)), span(near.any(dim=1).any(dim=0))
-        return Canvas([p[:, rows, columns] for p in self.planes], self.x[:, rows, columns], self.y[:, rows, columns])
+        return Canvas(
+            [p[:, rows, columns] for p in self.planes], self.x[:, rows, columns], self.y[:, rows, columns]
+        )
 
     def image(self) -> Tensor:
         """[N, 3, H, W] in [-1, 1]."""
@@ -194,11 +197,15 @@ def hair_colour(portrait: Portrait) -> Colour:
 
 def eye_colour(portrait: Portrait) -> Colour:
     blueness = share(portrait, "eye_blueness")
-    return scaled(mix((0.36, 0.22, 0.10), (0.30, 0.52, 0.68), blueness), portrait.bounded("eye_lightness", 0.9, 0.3))
+    return scaled(
+        mix((0.36, 0.22, 0.10), (0.30, 0.52, 0.68), blueness), portrait.bounded("eye_lightness", 0.9, 0.3)
+    )
 
 
 def named_colour(portrait: Portrait, prefix: str, centre: float, reach: float) -> Colour:
-    red, green, blue = (portrait.bounded(f"{prefix}_{channel}", centre, reach) for channel in ("red", "green", "blue"))
+    red, green, blue = (
+        portrait.bounded(f"{prefix}_{channel}", centre, reach) for channel in ("red", "green", "blue")
+    )
     return red, green, blue
 
 
@@ -208,7 +215,7 @@ def paint_backdrop(portrait: Portrait, x: Plane, y: Plane) -> Canvas:
     canvas = Canvas([base + slope for base in named_colour(portrait, "background", 0.55, 0.25)], x, y)
     _, shift_x, shift_y, scale = portrait.placement()
     body_x, body_y = x - 0.7 * shift_x, y - 0.6 * shift_y
-    shoulders = ellipse(body_x, body_y - 2.35, 1.75 * scale, 1.15)
+    shoulders = ellipse(body_x, (body_y - 2.35).clamp(max=0), 1.75 * scale, 1.15)
     fold = 1 - 0.25 * blob(body_x, body_y - 1.2, 0.7, 0.5)
     canvas.paint(soft(shoulders, 0.06), scaled(named_colour(portrait, "clothes", 0.45, 0.4), fold))
     return canvas

@@ -1,8 +1,10 @@
 """Makes the demo weights: `python -m svgan_ray.demo.pretrain --work DIR [--stage generator|encoder|reader]`.
 
-The world's truth is known, so each network is a plain regression: the generator learns to draw what the renderer draws, the reader to read the
-factors back, the encoder to find the generator's latents. The eye and mouth regions weigh more, or they would regress to their mean. Every stage
-is seeded and resumes from its last saved state; the three may run at the same time, but the encoder's last part waits for the generator.
+The world's truth is known, so each network is a plain regression: the generator learns to draw what the
+renderer draws, the reader to read the factors back, the encoder to find the generator's latents. The eye
+and mouth regions weigh more, or they would regress to their mean. Every stage is seeded and resumes from
+its last saved state; the three may run at the same time, but the encoder's last part waits for the
+generator.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from svgan_ray.demo.factors import MOVING, NUM_FACTORS, draw_factors, indices
 from svgan_ray.demo.renderer import aligned_quads, region_masks, render, render_quad
 from svgan_ray.stylegan.encoder import Encoder
 from svgan_ray.stylegan.generator import Generator
+from svgan_ray.stylegan.weights import save_weights
 
 SIDE = GENERATOR.resolution
 EYE_WEIGHT, MOUTH_WEIGHT = 10.0, 5.0
@@ -103,7 +106,9 @@ class ReaderStage(Stage):
 
 
 class EncoderStage(Stage):
-    """Encoder: picture → W+. First towards the known latents, then through the frozen generator towards the picture."""
+    """Encoder: picture → W+. First towards the known latents, then through the frozen generator towards the
+    picture.
+    """
 
     name, seed, batch, learning_rate = "encoder", 3, 16, 1.5e-3
     alone = 0.6  # share of the steps before the generator is needed
@@ -127,7 +132,9 @@ class EncoderStage(Stage):
         images = as_filmed(factors, draws)
         with half_precision(factors.device, step < 0.8 * self.steps):
             w_plus = self.encoder.encode(images).float()
-        towards_latents = factor_loss(factors_of_w(w_plus), factors[:, None]) + 0.1 * w_plus.diff(dim=1).square().mean()
+        towards_latents = (
+            factor_loss(factors_of_w(w_plus), factors[:, None]) + 0.1 * w_plus.diff(dim=1).square().mean()
+        )
         if step < self.alone * self.steps:
             return towards_latents
         self._load_generator()
@@ -148,7 +155,9 @@ def half_precision(device: torch.device, enabled: bool) -> torch.autocast:
 
 
 def picture_loss(images: Tensor, factors: Tensor) -> Tensor:
-    """Weighted absolute and squared difference to the rendered portrait, and the absolute difference of gradients."""
+    """Weighted absolute and squared difference to the rendered portrait, and the absolute difference of
+    gradients.
+    """
     side = images.shape[-1]
     target = render_chunked(factors, side)
     eyes, mouth = region_masks(factors, side)
@@ -160,26 +169,33 @@ def picture_loss(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def factor_loss(read: Tensor, factors: Tensor) -> Tensor:
-    """Squared error of squashed factors: what lies beyond the visible range counts little; moving ones count double."""
+    """Squared error of squashed factors: what lies beyond the visible range counts little; moving ones count
+    double.
+    """
     weight = torch.ones(NUM_FACTORS, device=factors.device)
     weight[indices(MOVING)] = 2.0
     linear, visible = read - factors, torch.tanh(read / 2) - torch.tanh(factors / 2)
-    return (weight * (0.25 * F.smooth_l1_loss(linear, torch.zeros_like(linear), reduction="none") + 2 * visible.square())).mean()
+    return (
+        weight
+        * (0.25 * F.smooth_l1_loss(linear, torch.zeros_like(linear), reduction="none") + 2 * visible.square())
+    ).mean()
 
 
 def render_chunked(factors: Tensor, side: int) -> Tensor:
     """Renders 8 at a time, which keeps the planes in a CPU's cache."""
     chunk = 8 if factors.device.type == "cpu" else len(factors)
-    return torch.cat([render(part, side) for part in factors.split(chunk)])
+    return torch.cat([render(part, side) for part in torch.split(factors, chunk)])
 
 
 def as_filmed(factors: Tensor, draws: torch.Generator) -> Tensor:
-    """Portraits as a pipeline crops them from compressed footage: slightly off the exact crop, softer, with noise."""
+    """Portraits as a pipeline crops them from compressed footage: slightly off the exact crop, softer, with
+    noise.
+    """
     count, device = len(factors), factors.device
     quads = aligned_quads(factors)
     shift = 0.015 * torch.randn(count, 1, 2, generator=draws).to(device)
     quads = quads + shift * (quads[:, 2:3] - quads[:, 0:1]).norm(dim=2, keepdim=True) / 2
-    chunks = zip(factors.split(8), quads.split(8), strict=True)
+    chunks = zip(torch.split(factors, 8), torch.split(quads, 8), strict=True)
     images = torch.cat([render_quad(f, q, SIDE) for f, q in chunks])
     softness = 0.6 * torch.rand(count, 1, 1, 1, generator=draws).to(device)
     images = torch.lerp(images, F.avg_pool2d(images, 3, 1, 1, count_include_pad=False), softness)
@@ -189,7 +205,9 @@ def as_filmed(factors: Tensor, draws: torch.Generator) -> Tensor:
 
 def learning_rate_at(stage: Stage, step: int) -> float:
     """Warm-up over 100 steps, then a half cosine to nothing."""
-    return stage.learning_rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / stage.steps))
+    return (
+        stage.learning_rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / stage.steps))
+    )
 
 
 def train(stage: Stage, work: Path) -> None:
@@ -212,7 +230,10 @@ def train(stage: Stage, work: Path) -> None:
         if step % SAVE_EVERY_STEPS == 0 or step == stage.steps:
             save(stage, optimiser, work, step)
             rate = len(losses) / (time.monotonic() - started)
-            print(f"{stage.name} {step}/{stage.steps} loss {sum(losses) / len(losses):.4f} {rate:.2f} steps/s", flush=True)
+            print(
+                f"{stage.name} {step}/{stage.steps} loss {sum(losses) / len(losses):.4f} {rate:.2f} steps/s",
+                flush=True,
+            )
             started, losses = time.monotonic(), []
 
 
@@ -270,19 +291,25 @@ def make_stage(name: str, steps: int, work: Path, device: torch.device) -> Stage
 
 def publish(work: Path, out: Path) -> None:
     """Writes the finished networks as weights folders."""
-    from svgan_ray.stylegan.weights import save_weights
-
     for name, folder in (("generator", "generator"), ("reader", "factor_reader"), ("encoder", "encoder")):
         stage = make_stage(name, STEPS[name], work, torch.device("cpu"))
         stage.network.load_state_dict(load_network(work / f"{name}.safetensors"))
         steps = saved_steps(work / f"{name}.safetensors")[0]
-        save_weights(stage.network, out / folder, {"program": "svgan_ray.demo.pretrain", "seed": stage.seed, "steps": steps})
+        save_weights(
+            stage.network,
+            out / folder,
+            {"program": "svgan_ray.demo.pretrain", "seed": stage.seed, "steps": steps},
+        )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder for the resumable states")
-    parser.add_argument("--stage", choices=list(STEPS), action="append", help="only this stage; may be given more than once")
+    parser.add_argument(
+        "--stage", choices=list(STEPS), action="append", help="only this stage; may be given more than once"
+    )
     parser.add_argument("--steps", type=int, help="steps of each stage, instead of the shipped weights'")
     parser.add_argument("--threads", type=int, help="CPU threads")
     parser.add_argument("--publish", type=Path, help="write the weights folders here and stop")

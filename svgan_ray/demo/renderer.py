@@ -1,4 +1,6 @@
-"""Draws portraits from their factors, as aligned crops or as frames of footage: the procedural world whose truth is known."""
+"""Draws portraits from their factors, as aligned crops or as frames of footage: the procedural world whose
+truth is known.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ def render(factors: Tensor, side: int) -> Tensor:
 
 
 def render_quad(factors: Tensor, quads: Tensor, side: int) -> Tensor:
-    """Draws what lies in each quad [N, 4, 2] (frame space; top-left, bottom-left, bottom-right, top-right)."""
+    """Draws what lies in each quad [N, 4, 2] (frame space; corners as `aligned_quads` gives)."""
     at = (torch.arange(side, device=factors.device) + 0.5) / side
     right, down = at[None, None, :, None], at[None, :, None, None]
     top_left, bottom_left, _, top_right = (corner[:, None, None, :] for corner in quads.unbind(dim=1))
@@ -40,6 +42,12 @@ def render_at(factors: Tensor, x: Plane, y: Plane) -> Tensor:
     canvas = paint_backdrop(portrait, x, y)
     paint_head(canvas.at(*to_head(portrait, x, y)), portrait)
     return lit(canvas, portrait)
+
+
+def render_backdrop(factors: Tensor, x: Plane, y: Plane) -> Tensor:
+    """What lies behind the head at frame-space points x, y [N, H, W]: [N, 3, H, W] in [-1, 1]."""
+    portrait = Portrait(checked(factors))
+    return lit(paint_backdrop(portrait, x, y), portrait)
 
 
 def lit(canvas: Canvas, portrait: Portrait) -> Tensor:
@@ -60,7 +68,11 @@ def landmarks(factors: Tensor) -> Tensor:
     Exact for the eye contours and the mouth; the jaw, brows and nose follow their shapes.
     """
     portrait = Portrait(checked(factors))
-    groups = [jaw_points(portrait), *(brow_points(portrait, s) for s in ("left", "right")), nose_points(portrait)]
+    groups = [
+        jaw_points(portrait),
+        *(brow_points(portrait, s) for s in ("left", "right")),
+        nose_points(portrait),
+    ]
     groups += [eye_points(portrait, s) for s in ("left", "right")] + [mouth_points(portrait)]
     x, y = (torch.cat(part, dim=1) for part in zip(*groups, strict=True))  # [N, 68]
     frame_x, frame_y = to_frame(portrait, x[:, :, None], y[:, :, None])
@@ -107,7 +119,9 @@ def eye_points(portrait: Portrait, side: str) -> Points:
 
 
 def mouth_points(portrait: Portrait) -> Points:
-    """Twelve points of the outer lip, from the left corner (48) over the top to the right one (54), and eight of the inner."""
+    """Twelve points of the outer lip, from the left corner (48) over the top to the right one (54), and
+    eight of the inner.
+    """
     x, y = portrait.mouth()
     width = portrait.mouth_half_width * torch.cos(portrait.yaw)
     corner = y - 0.5 * portrait.bounded("smile", 0.02, 0.085)
@@ -115,7 +129,9 @@ def mouth_points(portrait: Portrait) -> Points:
     inner = torch.arange(8, device=x.device)[None, :, None] * (2 * torch.pi / 8)
     opening = portrait.mouth_opening
     rings = [(outer, 1.0, 0.08 + 0.5 * opening), (inner, 0.8, 0.5 * opening)]
-    parts = [points_at(portrait, x - r * width * torch.cos(a), corner - h * torch.sin(a)) for a, r, h in rings]
+    parts = [
+        points_at(portrait, x - r * width * torch.cos(a), corner - h * torch.sin(a)) for a, r, h in rings
+    ]
     return torch.cat([p[0] for p in parts], dim=1), torch.cat([p[1] for p in parts], dim=1)
 
 
@@ -155,5 +171,3 @@ def region_masks(factors: Tensor, side: int) -> tuple[Tensor, Tensor]:
 
 def box(x: Plane, y: Plane, half_width: float, half_height: float) -> Plane:
     return ((x.abs() < half_width) & (y.abs() < half_height)).to(x.dtype)
-
-

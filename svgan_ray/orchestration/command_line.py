@@ -58,7 +58,9 @@ def run_job(
     except (SvganRayError, RayTaskError) as error:
         if (cause := purposeful(error)) is None:
             raise
-        Console(stderr=True).print(f"error: {cause}", style="red", markup=False, highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"error: {cause}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
         return 2
     except KeyboardInterrupt:
         return INTERRUPTED

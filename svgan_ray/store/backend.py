@@ -25,7 +25,7 @@ class Entry:
 
 
 class Backend(Protocol):
-    """A flat space of immutable-by-convention objects.
+    """A space of objects in which no key is also the folder of another.
 
     Objects appear and are replaced whole: a reader sees the bytes of exactly one put. When a writing verb
     returns, the object survives a crash of the machine. All raise StoreAccessError where the place is
@@ -37,7 +37,7 @@ class Backend(Protocol):
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Write an object, replacing what stood there; its age restarts."""
+        """Write an object, replacing what stood there."""
         ...
 
     def put_if_absent(self, key: str, data: bytes) -> bool:

@@ -33,7 +33,6 @@ from svgan_ray.store.records import (
     StoreMarker,
     TrackRecord,
 )
-from svgan_ray.store.s3 import S3Backend
 
 __all__ = ["LatentStore", "UnequalWorkError", "open_store"]
 
@@ -74,6 +73,8 @@ def _backend(uri: str) -> Backend:
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
         raise ConfigError(f"store {uri!r}: expected a folder or s3://bucket/prefix")
+    from svgan_ray.store.s3 import S3Backend  # boto3 is not for who has a folder
+
     return S3Backend(bucket, prefix)
 
 

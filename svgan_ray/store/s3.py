@@ -8,9 +8,27 @@ from the store's address.
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectionError,
+    HTTPClientError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
 
 from svgan_ray.errors import StoreAccessError, StoreError
 from svgan_ray.store.backend import Entry, ObjectNotFoundError
@@ -18,11 +36,12 @@ from svgan_ray.store.backend import Entry, ObjectNotFoundError
 __all__ = ["S3Backend"]
 
 _ATTEMPTS = 8
-_CUT_BODY_ATTEMPTS = 5
+_BODY_ATTEMPTS = 5
 _CONNECTIONS = 32
+_PAGE_OBJECTS = 1000  # the most that S3 gives
 _ABSENT = {"NoSuchKey", "404"}
-_STANDS_ALREADY = "PreconditionFailed"
-_WRITTEN_AT_THE_SAME_TIME = {"ConditionalRequestConflict", "OperationAborted"}
+_STANDS_ALREADY = {"PreconditionFailed", "412"}
+_WRITTEN_AT_THE_SAME_TIME = {"ConditionalRequestConflict", "OperationAborted", "409"}
 _MISSING = "the bucket does not exist; create it or mend the name"
 _FORBIDDEN = (
     "access is forbidden; the credentials need s3:ListBucket, s3:GetObject, s3:PutObject and s3:DeleteObject"
@@ -52,6 +71,10 @@ _REFUSALS = {
     "RequestTimeTooSkewed": "this machine's clock is wrong by more than 15 minutes; set it",
 }
 
+_CUT_BODY = (ConnectionClosedError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
+
+_making_client = threading.Lock()
+
 T = TypeVar("T")
 
 
@@ -69,9 +92,9 @@ class S3Backend:
         """See Backend.get."""
         if stop_byte is not None and stop_byte <= first_byte:
             return b""
-        last = "" if stop_byte is None else stop_byte - 1
-        where = {} if stop_byte is None and not first_byte else {"Range": f"bytes={first_byte}-{last}"}
-        return self._call("read", key, lambda: self._body(key, where))
+        span = f"bytes={first_byte}-{'' if stop_byte is None else stop_byte - 1}"
+        where = {} if span == "bytes=0-" else {"Range": span}
+        return self._call("read", key, lambda: self._body({**self._target(key), **where}))
 
     def put(self, key: str, data: bytes) -> None:
         """See Backend.put."""
@@ -83,17 +106,11 @@ class S3Backend:
 
     def list(self, prefix: str) -> Iterator[Entry]:
         """See Backend.list."""
-        pages = (
-            _client()
-            .get_paginator("list_objects_v2")
-            .paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-        )
-        page_iterator = iter(pages)
-        while page := self._call("list", prefix, lambda: next(page_iterator, None)):
+        pages = self._call("list", prefix, lambda: self._pages(prefix))
+        while page := self._call("list", prefix, lambda: next(pages, None)):
             for item in page.get("Contents", []):
-                yield Entry(
-                    item["Key"].removeprefix(self.prefix), item["Size"], item["LastModified"].timestamp()
-                )
+                key = item["Key"].removeprefix(self.prefix)
+                yield _entry(key, item["Size"], item["LastModified"])
 
     def stat(self, key: str) -> Entry | None:
         """See Backend.stat."""
@@ -101,7 +118,7 @@ class S3Backend:
             head = self._call("read", key, lambda: _client().head_object(**self._target(key)))
         except ObjectNotFoundError:
             return None
-        return Entry(key, head["ContentLength"], head["LastModified"].timestamp())
+        return _entry(key, head["ContentLength"], head["LastModified"])
 
     def delete(self, key: str) -> None:
         """See Backend.delete."""
@@ -109,66 +126,44 @@ class S3Backend:
 
     def _pages(self, prefix: str) -> Iterator[Any]:
         paginator = _client().get_paginator("list_objects_v2")
-        return iter(paginator.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix))
+        size = {"PageSize": _PAGE_OBJECTS}
+        return iter(paginator.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix, PaginationConfig=size))
 
     def _target(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
-    def _body(self, key: str, where: dict[str, str]) -> bytes:
-        """Read a whole body; botocore repeats failed requests but not bodies that are cut off half-way."""
-        from botocore.exceptions import (
-            ConnectionClosedError,
-            IncompleteReadError,
-            ReadTimeoutError,
-            ResponseStreamingError,
-        )
-
-        cut = (ConnectionClosedError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError)
-        for _ in range(_CUT_BODY_ATTEMPTS - 1):
+    def _body(self, request: dict[str, str]) -> bytes:
+        """Read a whole body; botocore repeats failed requests, but not bodies that are cut off half-way."""
+        for attempt in range(_BODY_ATTEMPTS):
             try:
-                return self._body_once(key, where)
-            except cut:
-                continue
-        return self._body_once(key, where)
-
-    def _body_once(self, key: str, where: dict[str, str]) -> bytes:
-        from botocore.exceptions import ClientError
-
-        try:
-            with _client().get_object(**self._target(key), **where)["Body"] as body:
-                data: bytes = body.read()
-                return data
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "InvalidRange":  # the range starts behind the object's end
-                return b""
-            raise
+                with _client().get_object(**request)["Body"] as body:
+                    data: bytes = body.read()
+                    return data
+            except ClientError as error:
+                if error.response["Error"]["Code"] != "InvalidRange":
+                    raise
+                return b""  # the range starts behind the object's end
+            except _CUT_BODY:
+                if attempt == _BODY_ATTEMPTS - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     def _put_if_absent(self, key: str, data: bytes) -> bool:
-        from botocore.exceptions import ClientError
-
         for attempt in range(_ATTEMPTS):
             try:
                 _client().put_object(**self._target(key), Body=data, IfNoneMatch="*")
                 return True
             except ClientError as error:
                 code = error.response["Error"]["Code"]
-                if code in (_STANDS_ALREADY, "412"):
+                if code in _STANDS_ALREADY:
                     return False
                 if code not in _WRITTEN_AT_THE_SAME_TIME or attempt == _ATTEMPTS - 1:
                     raise
+            time.sleep(0.05 * 2**attempt)
         raise AssertionError("unreachable")
 
     def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
         """Run an action; every way in which a service refuses becomes one of our errors, with what to do."""
-        from botocore.exceptions import (
-            BotoCoreError,
-            ClientError,
-            ConnectionError,
-            HTTPClientError,
-            NoCredentialsError,
-            PartialCredentialsError,
-        )
-
         place = f"s3://{self.bucket}/{self.prefix}{key}"
         try:
             return action()
@@ -188,17 +183,20 @@ class S3Backend:
             raise StoreError(f"{place}: cannot {verb}: {error}") from error
 
 
+def _entry(key: str, size_bytes: int, modified: datetime) -> Entry:
+    """Whole seconds: some servers show fractions in listings alone."""
+    return Entry(key, size_bytes, float(int(modified.timestamp())))
+
+
 def _client() -> Any:
     """The one client of this process for the present settings."""
     settings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-    return _new_client(os.getpid(), settings)
+    with _making_client:  # boto3 makes clients in one thread at a time
+        return _new_client(os.getpid(), settings)
 
 
 @cache
 def _new_client(pid: int, settings: tuple[tuple[str, str], ...]) -> Any:
-    import boto3
-    from botocore.config import Config
-
     config = Config(
         retries={"mode": "adaptive", "total_max_attempts": _ATTEMPTS},
         max_pool_connections=_CONNECTIONS,
@@ -208,5 +206,5 @@ def _new_client(pid: int, settings: tuple[tuple[str, str], ...]) -> Any:
     )
     try:
         return boto3.session.Session().client("s3", config=config)
-    except ValueError as error:  # botocore's word for an endpoint that is no URL
-        raise StoreAccessError(f"{error}; expected a URL in AWS_ENDPOINT_URL") from error
+    except ValueError as error:  # botocore's word for an endpoint or a region that cannot be
+        raise StoreAccessError(f"{error}; check AWS_ENDPOINT_URL and AWS_DEFAULT_REGION") from error

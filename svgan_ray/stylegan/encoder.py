@@ -1,7 +1,8 @@
 """Encoders image -> w_plus: pSp, e4e and ReStyle, on an IR-SE50 backbone.
 
-Parameter names and results are those of the original networks: pSp (Richardson et al., "Encoding in Style", CVPR 2021),
-e4e (Tov et al., "Designing an Encoder for StyleGAN Image Manipulation", 2021), ReStyle (Alaluf et al., ICCV 2021).
+Parameter names and results are those of the original networks: pSp (Richardson et al., "Encoding in Style",
+CVPR 2021), e4e (Tov et al., "Designing an Encoder for StyleGAN Image Manipulation", SIGGRAPH 2021), ReStyle
+(Alaluf et al., "ReStyle: A Residual-Based StyleGAN Encoder via Iterative Refinement", ICCV 2021).
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _LARGEST_INPUT = 16.0
 class EncoderConfig:
     """Shape of an encoder; the defaults are those of the published 256 px face encoders.
 
-    `widths` and `units` are the channels and the residual units of the four stages, `head_width` the channels inside a style head.
+    `widths` and `units` are the channels and the residual units of the four stages, `head_width` the channels
+    inside a style head.
     """
 
     kind: EncoderKind
@@ -92,17 +94,15 @@ class Encoder(nn.Module):
     def encode(self, images: Tensor, synthesis: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Aligned RGB [N, 3, S, S] in [-1, 1], S >= input_side -> w_plus [N, num_ws, w_dim].
 
-        Larger images are resized with antialiasing. ReStyle refines its answer by looking at the picture it gives, so it needs
-        `synthesis`: w_plus -> images (a generator's `.synthesis`); the others ignore it.
+        Larger images are resized with antialiasing. ReStyle refines its answer by looking at the picture it
+        gives, so it needs `synthesis`: w_plus -> images (a generator's `.synthesis`); the others ignore it.
         """
         self._check(images)
         images = resize_antialiased(images, self.config.input_side)
         if self.config.kind != "restyle":
             return self.w_avg + self._offsets(images)
         if synthesis is None:
-            raise DataError(
-                "encode: a ReStyle encoder needs the generator's synthesis, got none; pass generator.synthesis"
-            )
+            raise DataError("encode: ReStyle needs its generator, got none; pass generator.synthesis")
         return self._refine(images, synthesis)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -118,8 +118,8 @@ class Encoder(nn.Module):
             or images.shape[2] < side
         ):
             raise DataError(
-                f"encode: expected square images [N, 3, S, S] with S of {side} or more, got {list(images.shape)}; "
-                "crop or enlarge them first"
+                f"encode: expected square images [N, 3, S, S] with S of {side} or more, "
+                f"got {list(images.shape)}; crop or enlarge them first"
             )
         if len(images) and not (peak := float(images.detach().abs().max())) <= _LARGEST_INPUT:
             raise DataError(
@@ -127,7 +127,7 @@ class Encoder(nn.Module):
             )
 
     def _refine(self, images: Tensor, synthesis: Callable[[Tensor], Tensor]) -> Tensor:
-        """ReStyle: five steps, each from the images and the picture of the answer so far; the first is the average face."""
+        """Five steps, each from the images and the picture of the answer so far; the first is the average."""
         w_plus = self.w_avg.expand(len(images), -1, -1)
         picture = synthesis(w_plus[:1]).expand(len(images), -1, -1, -1)
         for iteration in range(_RESTYLE_ITERATIONS):
@@ -206,8 +206,9 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, C, H, W] -> same shape."""
-        gate = x.mean(dim=(2, 3), keepdim=True)
-        return x * self.fc2(self.fc1(gate).relu()).sigmoid()
+        mean = x.mean(dim=(2, 3), keepdim=True)
+        gate: Tensor = self.fc2(self.fc1(mean).relu()).sigmoid()  # [N, C, 1, 1]
+        return x * gate
 
 
 class StyleHead(nn.Module):
@@ -254,4 +255,5 @@ def _residual_units(config: EncoderConfig) -> Iterator[ResidualUnit]:
 
 def _upsample_add(x: Tensor, lateral: Tensor) -> Tensor:
     """x [N, C, H, H] stretched to the side of lateral [N, C, 2H, 2H], plus lateral."""
-    return F.interpolate(x, size=lateral.shape[-2:], mode="bilinear", align_corners=True) + lateral
+    stretched: Tensor = F.interpolate(x, size=lateral.shape[-2:], mode="bilinear", align_corners=True)
+    return stretched + lateral

@@ -1,7 +1,7 @@
 """StyleGAN2 generator: mapping z -> w, synthesis w_plus -> image.
 
 Parameter names and results are those of NVIDIA's networks (Karras et al., "Analyzing and Improving the Image
-Quality of StyleGAN", CVPR 2020; skip architecture), in plain torch operations: it runs and differentiates anywhere.
+Quality of StyleGAN", CVPR 2020; skip architecture), in plain torch operations: any device, with gradients.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class GeneratorConfig:
             )
         if self.channels(self.resolution) < 1:
             raise ConfigError(
-                f"generator channel_base: expected at least the resolution {self.resolution}, got {self.channel_base}"
+                f"generator channel_base: expected {self.resolution} or more, got {self.channel_base}"
             )
 
     @property
@@ -121,7 +121,7 @@ class Synthesis(nn.Module):
         image: Tensor | None = None
         styles = w_plus.unbind(dim=1)
         for index, side in enumerate(self.config.block_resolutions):
-            # The last style of a block (its ToRGB) is the first of the next; the first block has one layer less.
+            # A block's last style (its ToRGB's) is the first of the next; the first block has a layer less.
             first = max(2 * index - 1, 0)
             features, image = self.get_submodule(f"b{side}")(
                 features, image, styles[first : 2 * index + 2], noise
@@ -135,7 +135,7 @@ class Synthesis(nn.Module):
         expected = (self.config.num_ws, self.config.w_dim)
         if w_plus.ndim != 3 or tuple(w_plus.shape[1:]) != expected:
             raise DataError(
-                f"synthesis: expected w_plus of shape [N, {expected[0]}, {expected[1]}], got {list(w_plus.shape)}"
+                f"synthesis: expected w_plus [N, {expected[0]}, {expected[1]}], got {list(w_plus.shape)}"
             )
         if noise not in get_args(NoiseMode):
             raise ConfigError(f"synthesis: expected noise to be one of {get_args(NoiseMode)}, got {noise!r}")
@@ -193,8 +193,8 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: NoiseMode) -> Tensor:
         """x [N, I, H, H], w [N, w_dim] -> [N, O, R, R] with R = 2H if upsampling, else H."""
         style = self.affine(w)  # [N, I]
-        # Scaling input and output of one shared convolution equals convolving with a kernel per sample. The activation's
-        # gain is positive and so passes through the leaky ReLU: applied before it, it costs no pass over the features.
+        # Scaling input and output of one shared convolution equals convolving with a kernel per sample. The
+        # activation's gain is positive, so it commutes with the leaky ReLU; applied before, it costs no pass.
         demodulation = (style.square() @ self.weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt()  # [N, O]
         x = x * style[:, :, None, None]
         x = _upsampling_conv(x, self.weight) if self.upsample else F.conv2d(x, self.weight, padding=1)
@@ -224,8 +224,8 @@ class ToRGB(nn.Module):
         """x [N, C, R, R], w [N, w_dim] -> [N, 3, R, R]."""
         style = self.affine(w) / math.sqrt(self.weight.shape[1])  # [N, C]
         weight = self.weight[None, :, :, 0, 0] * style[:, None, :]  # [N, 3, C]
-        rgb = torch.baddbmm(self.bias[None, :, None], weight, x.flatten(2)).unflatten(2, x.shape[2:])
-        return _clamp(rgb, self.clamp)
+        rgb = torch.baddbmm(self.bias[None, :, None], weight, x.flatten(2))  # [N, 3, R * R]
+        return _clamp(rgb.view(len(x), -1, *x.shape[2:]), self.clamp)
 
 
 class FullyConnected(nn.Module):
@@ -256,7 +256,7 @@ def _fir(like: Tensor) -> Tensor:
 
 
 def _upsampling_conv(x: Tensor, weight: Tensor) -> Tensor:
-    """Transposed convolution of stride 2, then the FIR: x [N, I, H, H], weight [O, I, 3, 3] -> [N, O, 2H, 2H]."""
+    """Transposed convolution, then the FIR: x [N, I, H, H], weight [O, I, 3, 3] -> [N, O, 2H, 2H]."""
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2H + 1, 2H + 1]
     channels = x.shape[1]
     return F.conv2d(x, _fir(x).expand(channels, 1, 4, 4), padding=1, groups=channels)

@@ -9,7 +9,7 @@ __all__ = ["resize_antialiased"]
 
 
 def resize_antialiased(images: Tensor, side: int) -> Tensor:
-    """Images [N, C, H, W] of floats -> [N, C, side, side], the triangle filter widened by the scale as PIL does it.
+    """Images [N, C, H, W] -> [N, C, side, side] by the triangle filter, widened by the scale as in PIL.
 
     Encoders were trained on pictures resized by PIL; without antialiasing they give other latents.
     """

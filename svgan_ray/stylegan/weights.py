@@ -1,6 +1,7 @@
-"""Weights folders: `model.safetensors` beside `model.json`, the only form in which networks are kept and read.
+"""Weights folders: `model.safetensors` beside `model.json`, the only form in which networks are read.
 
-`model.json` = {"schema": 1, "kind": "generator" | "encoder" | ..., "config": the network's configuration, "source": where it came from}.
+`model.json` = {"schema": 1, "kind": "generator" | "encoder" | ..., "config": {...}, "source": {...}}: what it
+is, how it is configured and where it came from.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import types
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -43,19 +44,14 @@ _DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "weights"
 _PROBLEMS_SHOWN = 8
 
 
-class _DataclassInstance(Protocol):
-    __dataclass_fields__: Mapping[str, Any]
-
-
-Config = TypeVar("Config", bound=_DataclassInstance)
 Module = TypeVar("Module", bound=nn.Module)
 
 
 def save_weights(module: nn.Module, folder: str | Path, source: Mapping[str, Any]) -> None:
     """Write a network as a weights folder, which appears whole or not at all and replaces an older one.
 
-    The kind is the class name in snake case, the configuration is `module.config` (a dataclass) if there is one; `source` (JSON values)
-    tells where the weights came from. Raises WeightsError if `folder` exists and holds anything but weights.
+    The kind is the class name in snake case, the configuration `module.config` (a dataclass) if there is one;
+    `source` (JSON values) tells where the weights came from. WeightsError if `folder` holds anything else.
     """
     folder = Path(folder)
     _require_replaceable(folder)
@@ -75,17 +71,17 @@ def save_weights(module: nn.Module, folder: str | Path, source: Mapping[str, Any
 
 
 def load_generator(folder: str | Path, device: torch.device | str = "cpu") -> Generator:
-    """The generator in a weights folder, in eval mode and without gradients. Raises WeightsError if it is foreign or damaged."""
+    """The generator in a weights folder, in eval mode, without gradients; WeightsError if it does not fit."""
     return _load(Generator, GeneratorConfig, Path(folder), device)
 
 
 def load_encoder(folder: str | Path, device: torch.device | str = "cpu") -> Encoder:
-    """The encoder in a weights folder, in eval mode and without gradients. Raises WeightsError if it is foreign or damaged."""
+    """The encoder in a weights folder, in eval mode, without gradients; WeightsError if it does not fit."""
     return _load(Encoder, EncoderConfig, Path(folder), device)
 
 
 def fill(module: Module, folder: str | Path) -> Module:
-    """Give `module` the weights in `folder`, which must be of its kind and shapes; returns it in eval mode, without gradients."""
+    """Give `module` the weights in `folder`; returns it in eval mode, without gradients."""
     folder = Path(folder)
     _read_record(folder, _kind(type(module)))
     tensors = _read_tensors(folder / TENSORS)
@@ -104,7 +100,7 @@ def weights_hash(folder: str | Path) -> str:
 
 
 def weights_folders(weights: str | Path) -> tuple[Path, Path]:
-    """(generator folder, encoder folder) of a `weights` setting: "demo" for those that come along, else their parent folder."""
+    """(generator folder, encoder folder) of a `weights` setting: "demo" or the folder that holds both."""
     parent = _DEMO_WEIGHTS if weights == "demo" else Path(weights)
     return parent / "generator", parent / "encoder"
 
@@ -115,12 +111,12 @@ def require_pair(generator: Generator, encoder: Encoder) -> None:
     theirs = (encoder.config.num_ws, encoder.config.w_dim)
     if ours != theirs:
         raise WeightsError(
-            f"generator and encoder do not belong together: the generator takes w_plus [{ours[0]}, {ours[1]}], "
-            f"the encoder gives [{theirs[0]}, {theirs[1]}]; import both from one file or for one resolution"
+            f"generator and encoder do not fit: the one takes w_plus [{ours[0]}, {ours[1]}], the other "
+            f"gives [{theirs[0]}, {theirs[1]}]; import both from one file or for one resolution"
         )
 
 
-def _load(kind: type[Module], config_type: type[Config], folder: Path, device: torch.device | str) -> Module:
+def _load(kind: type[Module], config_type: type[Any], folder: Path, device: torch.device | str) -> Module:
     record = _read_record(folder, _kind(kind))
     config = _parse_config(config_type, record["config"], folder / RECORD)
     # On the meta device nothing is allocated or drawn: `fill` puts the file's own tensors in.
@@ -159,11 +155,12 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 
 def _not_a_folder(folder: Path, error: OSError) -> WeightsError:
     return WeightsError(
-        f"{folder}: no weights folder, {error.strerror}; expected {TENSORS} and {RECORD} as jobs/import_weights.py writes them"
+        f"{folder}: no weights folder ({error.strerror}); expected {TENSORS} and {RECORD}, "
+        "as jobs/import_weights.py writes them"
     )
 
 
-def _parse_config(config_type: type[Config], values: Mapping[str, Any], path: Path) -> Config:
+def _parse_config(config_type: type[Any], values: Mapping[str, Any], path: Path) -> Any:
     hints = get_type_hints(config_type)
     for name, value in values.items():
         if name not in hints:
@@ -179,7 +176,7 @@ def _parse_config(config_type: type[Config], values: Mapping[str, Any], path: Pa
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value can stand for a field of that type: int, float, a Literal, a tuple or a union of these."""
+    """Whether a JSON value suits a field of that type: int, float, a Literal, a tuple or a union of these."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return value in arguments
@@ -213,6 +210,7 @@ def _require_same_layout(expected: Mapping[str, Tensor], got: Mapping[str, Tenso
 
 
 def _layout_problems(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:
+    missing = [key for key in expected if key not in got]
     foreign = [key for key in got if key not in expected]
     for key, tensor in expected.items():
         if key not in got:
@@ -220,7 +218,7 @@ def _layout_problems(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) 
         elif (got[key].shape, got[key].dtype) != (tensor.shape, tensor.dtype):
             yield f"layer {key!r}: expected {_layout(tensor)}, got {_layout(got[key])}"
     for key in foreign:
-        yield f"foreign {key!r}{_suggest(key, expected)}"
+        yield f"foreign {key!r}{_suggest(key, missing)}"
 
 
 def _layout(tensor: Tensor) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import getpass
+import logging
 import os
 import platform
 import subprocess
@@ -219,6 +220,7 @@ def _connect(uri: str, database: Path | None) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
+    logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)
     if database is not None and not database.exists():
         # MLflow cannot open a database whose creation (seconds of migrations) was cut short: make it aside.
         unfinished = database.with_name(f"{database.name}.part")

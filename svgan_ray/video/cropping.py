@@ -1,8 +1,6 @@
-"""Cut quads out of frames: affine or bilinear, antialiased, reflected beyond the frame's border."""
+"""Cut quads out of frames: antialiased, mirrored beyond the frame's border."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import torch
@@ -42,19 +40,18 @@ def crop_quads(frames: NDArray[np.uint8], quads: NDArray[np.floating], side: int
 
 def _crop(frame: NDArray[np.uint8], quad: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
     """One frame [H, W, 3] -> [side, side, 3]."""
-    ratio = quad_side(quad) / side
+    ratio = _longest_edge(quad) / side
     enlarged = ratio <= 1 + _TOLERANCE_PX
     origin, box = _box(frame, quad)
-    box, scale = _reduced(box, ratio / 2)
-    grid = _grid(quad, side if enlarged else 2 * side, origin, scale, box.shape[1], box.shape[0])
-    pixels = torch.from_numpy(box.astype(np.float32)).permute(2, 0, 1)[None]  # [1, 3, h, w], channels last
-    crop = F.grid_sample(pixels, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    crop = crop if enlarged else F.avg_pool2d(crop, 2)
-    result: NDArray[np.uint8] = crop[0].round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+    planes, scale = _reduced(_planes(box), ratio / 2)
+    grid = _grid((quad - origin) * scale, side if enlarged else 2 * side, planes)
+    crop = F.grid_sample(planes.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    crop = crop if enlarged else _halved(crop)
+    result: NDArray[np.uint8] = crop[0].round_().to(torch.uint8).permute(1, 2, 0).numpy()
     return result
 
 
-def quad_side(quad: NDArray[np.float64]) -> float:
+def _longest_edge(quad: NDArray[np.float64]) -> float:
     """The longest edge of a quad [4, 2], in pixels."""
     return float(np.linalg.norm(quad - np.roll(quad, 1, axis=0), axis=-1).max())
 
@@ -70,30 +67,37 @@ def _box(frame: NDArray[np.uint8], quad: NDArray[np.float64]) -> tuple[NDArray[n
     return origin.astype(np.float64), frame[top : top + extent[1], left : left + extent[0]]
 
 
-def _reduced(box: NDArray[np.uint8], factor: float) -> tuple[NDArray[np.uint8], tuple[float, float]]:
-    """A box [h, w, 3] made `factor` times smaller with antialiasing, and its exact scale (x, y)."""
-    height, width = box.shape[:2]
+def _planes(box: NDArray[np.uint8]) -> Tensor:
+    """Pixels [h, w, 3] -> a copy [1, 3, h, w]: contiguous planes are what the sampler reads fastest."""
+    return torch.from_numpy(box.transpose(2, 0, 1).copy())[None]
+
+
+def _reduced(planes: Tensor, factor: float) -> tuple[Tensor, tuple[float, float]]:
+    """Planes [1, 3, h, w] made `factor` times smaller with antialiasing, and their exact scale (x, y)."""
     if factor <= 1:
-        return box, (1.0, 1.0)
+        return planes, (1.0, 1.0)
+    height, width = planes.shape[2:]
     size = (max(1, round(height / factor)), max(1, round(width / factor)))
-    pixels = torch.from_numpy(box.copy()).permute(2, 0, 1)[None]  # torch has a fast path for uint8, channels last
-    small = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)[0].permute(1, 2, 0).numpy()
+    small = F.interpolate(planes, size=size, mode="bilinear", antialias=True)
     return small, (size[1] / width, size[0] / height)
 
 
-def _grid(
-    quad: NDArray[np.float64],
-    side: int,
-    origin: NDArray[np.float64],
-    scale: tuple[float, float],
-    width: int,
-    height: int,
-) -> Tensor:
-    """Sampling positions [1, side, side, 2] in grid_sample's units of the reduced box."""
-    local = ((quad - origin) * scale) * 2 / (width, height) - 1
-    top_left, bottom_left, bottom_right, top_right = local
-    t = (np.arange(side) + 0.5) / side
-    u, v = t[None, :, None], t[:, None, None]
-    top = top_left + u * (top_right - top_left)
-    bottom = bottom_left + u * (bottom_right - bottom_left)
-    return torch.from_numpy((top + v * (bottom - top)).astype(np.float32))[None]
+def _halved(planes: Tensor) -> Tensor:
+    """Mean of 2 x 2: [1, 3, 2s, 2s] -> [1, 3, s, s], eight times as fast as avg_pool2d."""
+    rows = planes[:, :, ::2] + planes[:, :, 1::2]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4
+
+
+def _grid(quad: NDArray[np.float64], side: int, planes: Tensor) -> Tensor:
+    """Positions [1, side, side, 2] in grid_sample's units at which planes [1, 3, h, w] are read for a quad in them.
+
+    A point is one complex number, which broadcasts over rows and columns many times faster than pairs do.
+    """
+    height, width = planes.shape[2:]
+    x, y = (quad * 2 / (width, height) - 1).T
+    top_left, bottom_left, bottom_right, top_right = torch.from_numpy(x + 1j * y)
+    t = (torch.arange(side, dtype=torch.float64) + 0.5) / side
+    top = top_left + t * (top_right - top_left)
+    bottom = bottom_left + t * (bottom_right - bottom_left)
+    points = torch.lerp(top.to(torch.complex64), bottom.to(torch.complex64), t[:, None].to(torch.complex64))
+    return torch.view_as_real(points)[None]

@@ -1,6 +1,6 @@
-"""StyleGAN2's generator once more, naive and in float64: a kernel per sample, zero insertion, one tap at a time.
+"""StyleGAN2's generator once more, naive and in float64: a kernel per sample, zeros inserted, tap by tap.
 
-Written from the format's description alone and sharing no code with svgan_ray; it is what the fast one is judged by.
+Written from the format's description alone and sharing no code with svgan_ray: the fast one is judged by it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class NaiveGenerator:
             kernel = self.state[f"{name}.weight"] * scale[None, :, None, None]
             kernel /= np.sqrt((kernel**2).sum(axis=(1, 2, 3), keepdims=True) + 1e-8)
             if upsample:
-                # Resample first, with the border that the kernel will use up; then a convolution proper, not a correlation.
+                # Resample first, with the border that the kernel uses up; then convolve, not correlate.
                 outputs.append(correlate(fir_upsample(sample[None], border=1)[0], kernel[:, :, ::-1, ::-1]))
             else:
                 outputs.append(correlate(np.pad(sample, ((0, 0), (1, 1), (1, 1))), kernel))
@@ -103,7 +103,7 @@ def correlate(x: Array, kernel: Array) -> Array:
 
 
 def fir_upsample(x: Array, border: int = 0) -> Array:
-    """A zero after every sample, then taps [1, 3, 3, 1] with gain 4: [N, C, H, W] -> [N, C, 2H + 2 border, 2W + 2 border]."""
+    """A zero after every sample, then taps [1, 3, 3, 1] with gain 4: side H -> 2H + 2 border."""
     samples, channels, height, width = x.shape
     stretched = np.zeros((samples, channels, 2 * height, 2 * width))
     stretched[:, :, ::2, ::2] = x
@@ -120,7 +120,7 @@ def fir_upsample(x: Array, border: int = 0) -> Array:
 
 
 def randomised(module: torch.nn.Module, seed: int) -> None:
-    """Give every parameter and buffer that starts as a constant something to show: biases, strengths, w_avg."""
+    """Give what starts as a constant something to show: biases, noise strengths, w_avg."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, tensor in module.state_dict().items():

@@ -32,7 +32,9 @@ def write_h264(path: Path, frames: int = 50) -> None:
 def log_a_training(tracker, folder: Path) -> None:
     write_h264(folder / "sample.mp4")
     for step in range(0, 1000, 5):
-        tracker.log_metrics({"loss/critic": math.exp(-step / 300), "loss/generator": math.sin(step / 90)}, step)
+        tracker.log_metrics(
+            {"loss/critic": math.exp(-step / 300), "loss/generator": math.sin(step / 90)}, step
+        )
     for step in (0, 500):
         strip = np.random.default_rng(step).integers(0, 255, (120, 480, 3)).astype(np.uint8)
         tracker.log_image(strip, "validation/film strip", step)

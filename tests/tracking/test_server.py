@@ -69,7 +69,10 @@ def test_the_server_answers_only_to_its_own_name_and_pages(uri, tmp_path):
         with urllib.request.urlopen(search, timeout=10) as answer:
             assert answer.status == 200
         create = f"{address}/api/2.0/mlflow/experiments/create"
-        for url, header in ((search, {"Host": "rebound.example"}), (create, {"Origin": "http://foreign.example"})):
+        for url, header in (
+            (search, {"Host": "rebound.example"}),
+            (create, {"Origin": "http://foreign.example"}),
+        ):
             request = urllib.request.Request(url, headers={"Content-Type": "application/json", **header})
             request.data = b'{"name": "theirs"}' if url == create else None
             with pytest.raises(urllib.error.HTTPError, match="403") as refusal:

@@ -16,7 +16,9 @@ RUN = Run("motion", "a run", "train", "some identity", None, 1)
 
 events = st.lists(
     st.one_of(
-        st.fixed_dictionaries({"kind": st.just("metrics"), "step": st.integers(), "values": st.just({"loss": 0.5})}),
+        st.fixed_dictionaries(
+            {"kind": st.just("metrics"), "step": st.integers(), "values": st.just({"loss": 0.5})}
+        ),
         st.fixed_dictionaries({"kind": st.just("tags"), "values": st.dictionaries(st.text(), st.text())}),
     ),
     max_size=20,

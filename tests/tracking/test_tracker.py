@@ -54,11 +54,17 @@ def test_everything_told_stands_in_mlflow(open_run, uri, tmp_path):
     assert run.data.metrics == {"loss/critic": -1.5, "grad _norm_": 2.0}
     assert run.data.tags["seed"] == "7" and run.data.tags["svgan_ray.kind"] == "train"
     (used,) = run.inputs.dataset_inputs
-    assert (used.dataset.name, used.dataset.digest, used.dataset.source) == ("anna", "a" * 36, "s3://bucket/store")
+    assert (used.dataset.name, used.dataset.digest, used.dataset.source) == (
+        "anna",
+        "a" * 36,
+        "s3://bucket/store",
+    )
     artifacts = tmp_path / "mlartifacts" / "motion" / run.info.run_id / "artifacts"
     assert (artifacts / "samples" / "clip.txt").read_text() == "frames", "copied when it was logged"
     assert (artifacts / "gallery" / "inner" / "page.html").read_text() == "<p>"
-    assert not [path for path in (tmp_path / "spool").iterdir() if path.is_dir()], "a delivered spool is removed"
+    assert not [path for path in (tmp_path / "spool").iterdir() if path.is_dir()], (
+        "a delivered spool is removed"
+    )
 
 
 def test_reopening_finds_the_run_and_changed_parameters_become_tags(open_run, uri):

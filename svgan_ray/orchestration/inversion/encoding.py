@@ -7,7 +7,6 @@ absolute frame positions, and every network call has the same batch size, a shor
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from svgan_ray.orchestration.inversion.items import Block, Chunk, Crops, Inversi
 from svgan_ray.orchestration.inversion.sources import local_copy
 from svgan_ray.store import LatentStore
 from svgan_ray.stylegan.resize import resize_antialiased
-from svgan_ray.stylegan.weights import load_encoder, load_generator
+from svgan_ray.stylegan.weights import load_encoder, load_generator, weights_folders
 from svgan_ray.video.cropping import crop_quads
 from svgan_ray.video.reading import open_video
 
@@ -60,8 +59,9 @@ class BlockEncoder:
         self.node = node
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cudnn.deterministic = True
-        self.encoder = load_encoder(Path(job.encoder_folder), self.device)
-        self.generator = load_generator(Path(job.generator_folder), self.device)
+        generator_folder, encoder_folder = weights_folders(job.weights)
+        self.encoder = load_encoder(encoder_folder, self.device)
+        self.generator = load_generator(generator_folder, self.device)
 
     @torch.inference_mode()
     def __call__(self, crops: Crops) -> Chunk:
@@ -71,9 +71,14 @@ class BlockEncoder:
         measured = self._measured_frames(block)
         error, reconstruction = self._reconstruction_error(images[measured], w_plus[measured])
         ref = self.store.put_chunk(
-            self.job.inversion_id, block.clip.clip_id, block.number, chunk_tensors(block, w_plus, measured, error)
+            self.job.inversion_id,
+            block.clip.clip_id,
+            block.number,
+            chunk_tensors(block, w_plus, measured, error),
         )
-        pictures = _pair(crops.frames[measured[0]], reconstruction[0]) if block.number == 0 and measured else None
+        pictures = (
+            _pair(crops.frames[measured[0]], reconstruction[0]) if block.number == 0 and measured else None
+        )
         return Chunk(block.clip, block.number, ref, error.numpy(), self.node, pictures)
 
     def _encode(self, images: Tensor) -> Tensor:
@@ -87,7 +92,11 @@ class BlockEncoder:
     def _measured_frames(self, block: Block) -> list[int]:
         """Frames of the block at multiples of error_every_frames in the video, counted from the block's first."""
         every = self.job.error_every_frames
-        return [frame - block.first_frame for frame in range(block.first_frame, block.stop_frame) if frame % every == 0]
+        return [
+            frame - block.first_frame
+            for frame in range(block.first_frame, block.stop_frame)
+            if frame % every == 0
+        ]
 
     def _reconstruction_error(self, images: Tensor, w_plus: Tensor) -> tuple[Tensor, Tensor]:
         """RMS difference of pixels on a scale of 0 to 1, [M], between images [M, 3, S, S] and what their latents give."""

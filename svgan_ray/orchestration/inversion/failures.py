@@ -9,7 +9,7 @@ from svgan_ray.orchestration.inversion.items import Clip, Failure, Inversion, So
 from svgan_ray.store.keys import content_id
 from svgan_ray.store.records import FailureRecord
 
-__all__ = ["WORKER_DIED", "clip_failure", "source_failure"]
+__all__ = ["WORKER_DIED", "clip_failure", "source_failure", "unread_id"]
 
 WORKER_DIED = "worker_died"
 _MESSAGE_CHARACTERS = 2000
@@ -17,8 +17,12 @@ _MESSAGE_CHARACTERS = 2000
 
 def source_failure(job: Inversion, source: Source, video_id: str | None, error: BaseException) -> Failure:
     """A source that could not be tracked; one whose bytes could not be read goes by its address."""
-    item_id = video_id or content_id({"uri": source.uri})
-    return _failure(job.tracking_id, item_id, source.uri, "track", error)
+    return _failure(job.tracking_id, video_id or unread_id(source), source.uri, "track", error)
+
+
+def unread_id(source: Source) -> str:
+    """Stands in for the video id of a source whose bytes were not read yet."""
+    return content_id({"uri": source.uri})
 
 
 def clip_failure(job: Inversion, clip: Clip, stage: str, error: BaseException) -> Failure:
@@ -38,6 +42,11 @@ def reason_of(error: BaseException) -> str:
         return error.reason
     if isinstance(error, LandmarksError):
         return "landmarks"
-    if type(error).__name__ in ("WorkerCrashedError", "ActorDiedError", "OutOfMemoryError", "LocalRayletDiedError"):
+    if type(error).__name__ in (
+        "WorkerCrashedError",
+        "ActorDiedError",
+        "OutOfMemoryError",
+        "LocalRayletDiedError",
+    ):
         return WORKER_DIED
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()

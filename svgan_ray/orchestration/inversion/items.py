@@ -63,8 +63,7 @@ class Inversion:
     faces: str
     subject: str | None
     crop: CropParameters
-    generator_folder: str
-    encoder_folder: str
+    weights: str
     generator_sha256: str
     encoder_sha256: str
     num_ws: int

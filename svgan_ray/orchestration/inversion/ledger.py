@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from svgan_ray.errors import StoreError
-from svgan_ray.orchestration.inversion.items import Chunk, Clip, Failure, Inversion, Item, Tracked
+from svgan_ray.orchestration.inversion.items import Chunk, Clip, Failure, Inversion, Item, Source, Tracked
 from svgan_ray.store import CommitRecord, FailureRecord, LatentStore, UnequalWorkError
 
 __all__ = ["Ledger"]
@@ -32,16 +32,25 @@ class Ledger:
     pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
     encoded_frames: int = 0
     reused_frames: int = 0
+    _closed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # clip ids by uri
     _open: dict[str, dict[int, Chunk]] = field(default_factory=lambda: defaultdict(dict))
 
     def take(self, item: Item) -> None:
         """Book one item. Raises StoreError where the store cannot serve anybody."""
         if isinstance(item, Tracked):
             self.tracked[item.source.uri] = item
+            self._forget_failure(self.job.tracking_id, item.video_id)
         elif isinstance(item, Failure):
             self._fail(item)
         elif isinstance(item, Chunk):
             self._collect(item)
+
+    def is_settled(self, source: Source) -> bool:
+        """Whether everything in a source was committed or failed; else a process died with some of it."""
+        if any(f.uri == source.uri and f.stage == "track" for f in self.failures.values()):
+            return True
+        tracked = self.tracked.get(source.uri)
+        return tracked is not None and len(self._closed[source.uri]) >= tracked.open_clips
 
     @property
     def open_frames(self) -> int:
@@ -61,6 +70,7 @@ class Ledger:
         earlier = self.earlier_failures.get(item_id)
         record = dataclasses.replace(failure.record, attempts=earlier.attempts + 1 if earlier else 1)
         self.failures[item_id] = record
+        self._closed[record.uri].add(item_id)
         self.store.put_failure(failure.scope_id, record)
 
     def _collect(self, chunk: Chunk) -> None:
@@ -82,12 +92,13 @@ class Ledger:
             self.store.commit(record)
         except UnequalWorkError as error:
             self.unequal.append(str(error))
-        if clip.clip_id in self.earlier_failures:
-            self.store.clear_failure(self.job.inversion_id, clip.clip_id)
-        if clip.video_id in self.earlier_failures:
-            self.store.clear_failure(self.job.tracking_id, clip.video_id)
-        self.failures.pop(clip.clip_id, None)
+        self._forget_failure(self.job.inversion_id, clip.clip_id)
+        self._closed[clip.source.uri].add(clip.clip_id)
         self.commits[clip.clip_id] = record
+
+    def _forget_failure(self, scope_id: str, item_id: str) -> None:
+        if item_id in self.earlier_failures:
+            self.store.clear_failure(scope_id, item_id)
 
     def _commit_record(self, clip: Clip, chunks: list[Chunk]) -> CommitRecord:
         error = np.concatenate([chunk.error for chunk in chunks])
@@ -106,5 +117,5 @@ class Ledger:
             encoder_sha256=self.job.encoder_sha256,
             chunks=tuple(chunk.ref for chunk in chunks),
             mean_error=float(error.mean()) if len(error) else None,
-            node=" ".join(sorted({chunk.node for chunk in chunks})),
+            node=" ".join(sorted({chunk.node for chunk in chunks if chunk.node})),
         )

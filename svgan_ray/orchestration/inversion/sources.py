@@ -72,7 +72,11 @@ def _on_s3(pattern: str) -> Iterator[Source]:
 
 
 def _matches(key: str, pattern: str, is_glob: bool) -> bool:
-    return fnmatch.fnmatchcase(key, pattern) if is_glob else key.startswith(pattern.rstrip("/") + "/") or not pattern
+    return (
+        fnmatch.fnmatchcase(key, pattern)
+        if is_glob
+        else key.startswith(pattern.rstrip("/") + "/") or not pattern
+    )
 
 
 def _s3_source(backend: S3Backend, entry: Entry) -> Source:

@@ -1,0 +1,148 @@
+"""What an inversion tells at its end: a table, a picture of reconstructions, figures for the tracking page."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from svgan_ray.config import InvertConfig
+from svgan_ray.orchestration.inversion.ledger import Ledger
+from svgan_ray.orchestration.inversion.planning import Plan
+from svgan_ray.store import FailureRecord
+
+__all__ = ["InvertReport", "reconstruction_sheet", "report_of"]
+
+
+@dataclass(frozen=True)
+class InvertReport:
+    """The outcome of one run of the invert job; `failures` are this run's and earlier ones that still stand, by uri."""
+
+    store: str
+    tracking_id: str
+    inversion_id: str
+    videos: int
+    videos_to_do: int
+    videos_done_before: int
+    clips_committed: int
+    frames_encoded: int
+    frames_reused: int
+    frames_skipped: int
+    mean_error: float | None
+    duration_s: float
+    failures: tuple[FailureRecord, ...]
+    notes: tuple[str, ...]
+    max_failure_fraction: float
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there was nothing to do."""
+        return self.videos_to_do == 0
+
+    @property
+    def failed_videos(self) -> int:
+        """Videos of which something failed."""
+        return len({failure.uri for failure in self.failures})
+
+    @property
+    def frames_per_s(self) -> float:
+        """Encoded frames over the whole duration, start-up included."""
+        return self.frames_encoded / self.duration_s if self.duration_s else 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """1 where more than max_failure_fraction of the videos failed."""
+        return int(self.failed_videos > self.max_failure_fraction * self.videos)
+
+    def metrics(self) -> dict[str, float]:
+        """Figures of the whole run."""
+        figures = {
+            "clips_committed": self.clips_committed,
+            "frames_encoded": self.frames_encoded,
+            "frames_reused": self.frames_reused,
+            "frames_skipped": self.frames_skipped,
+            "videos_failed": self.failed_videos,
+            "duration_s": self.duration_s,
+            "frames_per_s": self.frames_per_s,
+        }
+        return figures | ({} if self.mean_error is None else {"mean_reconstruction_error": self.mean_error})
+
+    def __rich__(self) -> RenderableType:
+        parts: list[RenderableType] = [self._summary()]
+        if self.failures:
+            parts.append(_failure_table(self.failures))
+        return Group(*parts, *self.notes)
+
+    def _summary(self) -> RenderableType:
+        if self.is_idle:
+            failed = (
+                f", {self.failed_videos} failed before (--retry-failures tries again)"
+                if self.failures
+                else ""
+            )
+            return f"nothing to do: of {self.videos} videos {self.videos_done_before} are in {self.store} already{failed}"
+        table = Table(box=None, show_header=False)
+        rows: dict[str, Any] = {
+            "videos": f"{self.videos} ({self.videos_done_before} done before, {self.failed_videos} failed)",
+            "clips committed": self.clips_committed,
+            "frames encoded": f"{self.frames_encoded:,} in {self.duration_s:.0f} s, {self.frames_per_s:.1f} frames/s",
+            "frames reused": f"{self.frames_reused:,} (encoded by a run that was cut off)",
+            "frames skipped": f"{self.frames_skipped:,} (no face)",
+            "reconstruction": _psnr_text(self.mean_error),
+            "store": self.store,
+            "inversion": self.inversion_id,
+        }
+        for name, value in rows.items():
+            table.add_row(name, str(value))
+        return table
+
+
+def report_of(config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: float) -> InvertReport:
+    """Close the book."""
+    job = ledger.job
+    notes = [
+        f"{source.uri} keeps the subject that it was first inverted with; --subject {config.subject} changes nothing"
+        for source in plan.relabelled
+    ]
+    return InvertReport(
+        store=job.store,
+        tracking_id=job.tracking_id,
+        inversion_id=job.inversion_id,
+        videos=len(plan.todo) + len(plan.done) + len(plan.failed),
+        videos_to_do=len(plan.todo),
+        videos_done_before=len(plan.done),
+        clips_committed=len(ledger.commits),
+        frames_encoded=ledger.encoded_frames,
+        frames_reused=ledger.reused_frames,
+        frames_skipped=sum(item.skipped_frames for item in ledger.tracked.values()),
+        mean_error=ledger.mean_error,
+        duration_s=duration_s,
+        failures=(*plan.failed.values(), *ledger.failures.values()),
+        notes=(*notes, *ledger.unequal),
+        max_failure_fraction=config.max_failure_fraction,
+    )
+
+
+def reconstruction_sheet(pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
+    """Crops in the upper row, their reconstructions below: pairs [2, S, S, 3] -> [2 S, N S, 3]."""
+    return np.concatenate([np.concatenate(list(pair), axis=0) for pair in pictures], axis=1)
+
+
+def _psnr_text(error: float | None) -> str:
+    return (
+        "not measured"
+        if error is None
+        else f"error {error:.4f} ({-20 * math.log10(max(error, 1e-6)):.1f} dB)"
+    )
+
+
+def _failure_table(failures: tuple[FailureRecord, ...]) -> Table:
+    table = Table("failed", "stage", "reason", "what to know", box=None)
+    for failure in failures:
+        table.add_row(failure.uri, failure.stage, failure.reason, failure.message)
+    return table

@@ -1,0 +1,133 @@
+"""The tracking stage of one source: hash, find faces, smooth, cut into clips, and say which blocks are still to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from svgan_ray.orchestration.inversion.failures import source_failure
+from svgan_ray.orchestration.inversion.items import (
+    Block,
+    Chunk,
+    Clip,
+    Inversion,
+    Item,
+    Source,
+    Tracked,
+    block_spans,
+)
+from svgan_ray.orchestration.inversion.sources import local_copy
+from svgan_ray.store import ClipRecord, LatentStore, SkippedRecord, TrackRecord, open_store
+from svgan_ray.store.keys import clip_id
+from svgan_ray.video.landmarks import landmark_source
+from svgan_ray.video.reading import VideoReader, open_video
+from svgan_ray.video.tracking import Track, track
+
+__all__ = ["track_source"]
+
+
+def track_source(job: Inversion, source: Source, closed: frozenset[str]) -> Iterator[Item]:
+    """Track a source, or take the track that stands, and hand on its blocks.
+
+    Clips that are committed or in `closed` are left out. Blocks that a killed run has stored are handed on as chunks.
+    Whatever goes wrong becomes one Failure.
+    """
+    video_id = None
+    try:
+        path, store = local_copy(source), open_store(job.store)
+        video_id = file_sha256(path)
+        store.put_source(source.uri, source.size_bytes, source.version, video_id)
+        record = store.get_track(job.tracking_id, video_id) or make_track(job, store, source, path, video_id)
+        yield from _open_items(job, store, source, record, closed)
+    except Exception as error:  # whatever it is, it travels on as a row
+        yield source_failure(job, source, video_id, error)
+
+
+def file_sha256(path: Path) -> str:
+    """Id of a video: the sha256 of its bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def make_track(job: Inversion, store: LatentStore, source: Source, path: Path, video_id: str) -> TrackRecord:
+    """Find and smooth the face's course through a video and put it into the store."""
+    with open_video(path) as video:
+        points = landmark_source(job.faces).detect(video)
+        tracked = track(points, video.time_s, job.crop)
+        ids = [clip_id(video_id, job.tracking_id, c.first_frame, c.stop_frame) for c in tracked.clips]
+        tensors = dict(_tensors(ids, tracked, video))
+        record = TrackRecord(
+            tracking_id=job.tracking_id,
+            video_id=video_id,
+            uri=source.uri,
+            subject=job.subject or source.name,
+            decoder=video.info.decoder,
+            frame_count=video.info.frame_count,
+            frame_rate_hz=video.info.frame_rate_hz,
+            width=video.info.width,
+            height=video.info.height,
+            clips=tuple(
+                ClipRecord(i, c.first_frame, c.stop_frame) for i, c in zip(ids, tracked.clips, strict=True)
+            ),
+            skipped=tuple(SkippedRecord(s.first_frame, s.stop_frame, s.reason) for s in tracked.skipped),
+            parameters=dataclasses.asdict(job.crop),
+        )
+    return store.put_track(record, tensors)
+
+
+def _tensors(ids: list[str], tracked: Track, video: VideoReader) -> Iterator[tuple[str, Tensor]]:
+    for name, clip in zip(ids, tracked.clips, strict=True):
+        yield f"{name}.quad", torch.from_numpy(clip.quad.astype(np.float32))
+        yield f"{name}.interpolated", torch.from_numpy(clip.interpolated)
+        yield f"{name}.time_s", torch.from_numpy(video.time_s[clip.first_frame : clip.stop_frame])
+
+
+def _open_items(
+    job: Inversion, store: LatentStore, source: Source, record: TrackRecord, closed: frozenset[str]
+) -> Iterator[Item]:
+    todo = [
+        clip
+        for clip in record.clips
+        if clip.clip_id not in closed and store.get_commit(job.inversion_id, clip.clip_id) is None
+    ]
+    yield Tracked(
+        source=source,
+        video_id=record.video_id,
+        frames=record.frame_count,
+        skipped_frames=sum(span.stop_frame - span.first_frame for span in record.skipped),
+        clips=len(record.clips),
+        open_clips=len(todo),
+        open_frames=sum(clip.stop_frame - clip.first_frame for clip in todo),
+    )
+    tensors = store.track_tensors(record) if todo else {}
+    for standing in todo:
+        clip = Clip(
+            clip_id=standing.clip_id,
+            video_id=record.video_id,
+            source=source,
+            subject=record.subject,
+            first_frame=standing.first_frame,
+            stop_frame=standing.stop_frame,
+            frame_rate_hz=record.frame_rate_hz,
+        )
+        yield from _clip_items(job, store, clip, tensors)
+
+
+def _clip_items(job: Inversion, store: LatentStore, clip: Clip, tensors: dict[str, Tensor]) -> Iterator[Item]:
+    stored = store.stored_chunks(job.inversion_id, clip.clip_id)
+    quad, time_s, interpolated = (
+        tensors[f"{clip.clip_id}.{name}"].numpy() for name in ("quad", "time_s", "interpolated")
+    )
+    for number, (start, stop) in enumerate(block_spans(clip.first_frame, clip.stop_frame)):
+        span = slice(start - clip.first_frame, stop - clip.first_frame)
+        if number in stored:
+            error = store.read_chunk(stored[number])["error"].numpy()
+            yield Chunk(clip, number, stored[number], error[~np.isnan(error)], node="", is_reused=True)
+        else:
+            yield Block(clip, number, start, stop, quad[span], time_s[span], interpolated[span])

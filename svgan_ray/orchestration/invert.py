@@ -1,0 +1,215 @@
+"""Inversion on Ray Data: track (CPU tasks) -> crop by block (CPU tasks) -> encode (actors) -> commit (the driver).
+
+Every stage hands failures on as rows. What a dying process takes with it is run again alone at the end; a second
+death is the failure of that video or clip. So each planned clip ends committed or failed, and nothing is lost silently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import socket
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+from ray.exceptions import RayError
+from ray.util.annotations import RayDeprecationWarning
+
+from svgan_ray.config import InvertConfig, flatten
+from svgan_ray.orchestration.cluster import connect, durable
+from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block
+from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
+from svgan_ray.orchestration.inversion.items import Block, Crops, Inversion, Item, Source
+from svgan_ray.orchestration.inversion.ledger import Ledger
+from svgan_ray.orchestration.inversion.planning import Plan, inversion_of, plan_sources, sources_of
+from svgan_ray.orchestration.inversion.progress import Progress
+from svgan_ray.orchestration.inversion.report import InvertReport, reconstruction_sheet, report_of
+from svgan_ray.orchestration.inversion.tracking import track_source
+from svgan_ray.store import open_store
+from svgan_ray.store.keys import content_id
+from svgan_ray.tracking import Tracker, open_tracker
+
+__all__ = ["invert"]
+
+Row = dict[str, Any]
+
+ENCODER_CPUS = 0.75
+"""Of a machine without GPUs: an encoder a core, and room beside them for tracking and cropping."""
+READER_CPUS = 0.25
+NO_PROGRESS_TIMEOUT_S = 600
+
+
+def invert(config: InvertConfig) -> InvertReport:
+    """Invert what `config.videos` names and the store does not hold yet."""
+    began_s = time.monotonic()
+    store = open_store(durable(config.store, "--store"), create=True)
+    job = inversion_of(config, store.uri)
+    plan = plan_sources(config, job, store, sources_of(config))
+    ledger = Ledger(store, job, plan.earlier_failures)
+    if not plan.todo:
+        return report_of(config, plan, ledger, time.monotonic() - began_s)
+    identity = content_id({"inversion_id": job.inversion_id, "store": store.uri})
+    with connect(), open_tracker(config.experiment, f"invert {identity[:8]}", "invert", identity) as tracker:
+        tracker.log_params(flatten(config))
+        _work_through(config, plan, ledger, tracker)
+        report = report_of(config, plan, ledger, time.monotonic() - began_s)
+        _log_report(tracker, ledger, report)
+    return report
+
+
+def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker) -> None:
+    closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
+    with Progress(ledger, tracker) as progress:
+        for item in stream(config, ledger.job, plan.todo, closed):
+            ledger.take(item)
+            progress.update()
+        leftover = [source for source in plan.todo if not ledger.is_settled(source)]
+        for item in one_by_one(config, ledger.job, leftover, closed):
+            ledger.take(item)
+            progress.update()
+
+
+def stream(
+    config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str]
+) -> Iterator[Item]:
+    """Everything that becomes of the sources, as it becomes ready; rows of a process that dies are missing."""
+    configure_data()
+    rows = ray.data.from_items([{"item": source} for source in sources], override_num_blocks=len(sources))
+    tracked = contained(rows.flat_map, _track_row, fn_args=(job, closed), num_cpus=READER_CPUS)
+    blocks = tracked.repartition(target_num_rows_per_block=1)
+    crops = contained(blocks.map, _crop_row, fn_args=(job,), num_cpus=READER_CPUS)
+    encoders: dict[str, Any] = {"compute": _actor_pool(config), **_encoder_resources(config)}
+    for row in contained(crops.map, _EncodeRow, fn_constructor_args=(job,), **encoders).iter_rows():
+        yield row["item"]
+
+
+def configure_data() -> None:
+    """Ray Data drops a block whose process died and goes on; a standstill is reported within minutes."""
+    context = ray.data.DataContext.get_current()
+    context.max_errored_blocks = -1
+    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def contained(stage: Callable[..., ray.data.Dataset], work: Any, **options: Any) -> ray.data.Dataset:
+    """A stage of which a row that kills its process is tried twice; by default Ray tries it for ever."""
+    is_actor = isinstance(work, type)
+    retries = {"max_restarts": -1, "max_task_retries": 1} if is_actor else {"max_retries": 1}
+    with warnings.catch_warnings():
+        # The named parameters that the warning recommends do not include retries.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return stage(work, **retries, **options)
+
+
+def one_by_one(
+    config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str]
+) -> Iterator[Item]:
+    """The same work, a process for each source and block: a death here is the failure of that clip or video."""
+    alone = {"max_retries": 0, "max_calls": 1}
+    track = ray.remote(num_cpus=READER_CPUS, **alone)(_track_alone)
+    encode = ray.remote(**_encoder_resources(config), **alone)(_encode_alone)
+    pending: dict[ray.ObjectRef[list[Item]], Source | Block] = {
+        track.remote(job, s, closed): s for s in sources
+    }
+    while pending:
+        [ready], _ = ray.wait(list(pending))
+        for item in _result(job, ready, pending.pop(ready)):
+            if isinstance(item, Block):
+                pending[encode.remote(job, item)] = item
+            else:
+                yield item
+
+
+def _result(job: Inversion, ready: ray.ObjectRef[list[Item]], work: Source | Block) -> list[Item]:
+    try:
+        return ray.get(ready)
+    except RayError as error:
+        if isinstance(work, Source):
+            return [source_failure(job, work, None, error)]
+        return [clip_failure(job, work.clip, "encode", error)]
+
+
+def _track_row(row: Row, job: Inversion, closed: frozenset[str]) -> Iterator[Row]:
+    for item in track_source(job, row["item"], closed):
+        yield {"item": item}
+
+
+def _crop_row(row: Row, job: Inversion) -> Row:
+    return {"item": _crop(job, row["item"])}
+
+
+class _EncodeRow:
+    """An encoder actor; rows that are not crops pass through."""
+
+    def __init__(self, job: Inversion) -> None:
+        self.job = job
+        self.encoder = BlockEncoder(job, open_store(job.store), _node())
+
+    def __call__(self, row: Row) -> Row:
+        return {"item": _encode(self.job, self.encoder, row["item"])}
+
+
+def _track_alone(job: Inversion, source: Source, closed: frozenset[str]) -> list[Item]:
+    return list(track_source(job, source, closed))
+
+
+def _encode_alone(job: Inversion, block: Block) -> list[Item]:
+    encoder = BlockEncoder(job, open_store(job.store), _node())
+    return [_encode(job, encoder, _crop(job, block))]
+
+
+def _crop(job: Inversion, item: Item) -> Item:
+    if not isinstance(item, Block):
+        return item
+    try:
+        return crop_block(item, job.crop_side)
+    except Exception as error:  # whatever it is, it travels on as a row
+        return clip_failure(job, item.clip, "crop", error)
+
+
+def _encode(job: Inversion, encoder: BlockEncoder, item: Item) -> Item:
+    if not isinstance(item, Crops):
+        return item
+    try:
+        return encoder(item)
+    except Exception as error:  # whatever it is, it travels on as a row
+        return clip_failure(job, item.block.clip, "encode", error)
+
+
+def _node() -> str:
+    """This machine and its Ray node, as commits name it."""
+    return f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
+
+
+def _encoder_resources(config: InvertConfig) -> dict[str, Any]:
+    has_gpu = ray.cluster_resources().get("GPU", 0) > 0
+    return {"num_gpus": config.gpus_per_actor} if has_gpu else {"num_cpus": ENCODER_CPUS}
+
+
+def _actor_pool(config: InvertConfig) -> ray.data.ActorPoolStrategy:
+    if config.actors:
+        return ray.data.ActorPoolStrategy(size=config.actors)
+    resources = ray.cluster_resources()
+    gpus = resources.get("GPU", 0)
+    most = int(gpus / config.gpus_per_actor) if gpus else int(resources["CPU"])
+    return ray.data.ActorPoolStrategy(min_size=1, max_size=max(most, 1))
+
+
+def _log_report(tracker: Tracker, ledger: Ledger, report: InvertReport) -> None:
+    tracker.set_tags({"store": report.store, "inversion_id": report.inversion_id})
+    tracker.log_metrics(report.metrics(), step=report.frames_encoded)
+    if ledger.pictures:
+        tracker.log_image(
+            reconstruction_sheet(ledger.pictures), "reconstructions", step=report.frames_encoded
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "invert_report.json"
+        path.write_text(json.dumps(dataclasses.asdict(report), indent=2))
+        tracker.log_artifact(path)

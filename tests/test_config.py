@@ -1,0 +1,120 @@
+"""Settings: flags over experiment.toml over defaults, and errors that say what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svgan_ray.config import (
+    SECTIONS,
+    Experiment,
+    InvertConfig,
+    TrainConfig,
+    TuneConfig,
+    flatten,
+    load_experiment,
+)
+from svgan_ray.errors import ConfigError
+from svgan_ray.temporal.recipes import RECIPES, demo, paper
+
+ROOT = Path(__file__).parents[1]
+
+
+def experiment(tmp_path: Path, text: str) -> Experiment:
+    path = tmp_path / "experiment.toml"
+    path.write_text(text)
+    return load_experiment(path)
+
+
+def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
+    absent = load_experiment(tmp_path / "none.toml")
+    for config_type in SECTIONS.values():
+        assert absent.config(config_type) == config_type()
+
+
+def test_shipped_experiment_is_the_demos_and_fits_every_job() -> None:
+    shipped = load_experiment(ROOT / "experiment.toml")
+    assert shipped.config(InvertConfig).videos == ("demo",)
+    assert shipped.config(TuneConfig).temporal.steps < demo().steps
+    for config_type in SECTIONS.values():
+        shipped.config(config_type)
+
+
+def test_shared_keys_reach_every_job_that_has_them_and_sections_win(tmp_path: Path) -> None:
+    found = experiment(tmp_path, 'store = "a"\nsubject = "s"\n[train]\nstore = "b"\n')
+    assert (found.config(InvertConfig).store, found.config(TrainConfig).store) == ("a", "b")
+    assert found.config(TrainConfig).subject == "s"
+    assert not hasattr(found.config(SECTIONS["demo"]), "store")
+
+
+def test_recipe_is_the_base_and_overrides_are_applied_to_it(tmp_path: Path) -> None:
+    text = '[train]\nrecipe = "paper"\n[train.temporal]\nsteps = 7\nloss = {angle_penalty = 3}\n'
+    temporal = experiment(tmp_path, text).config(TrainConfig).temporal
+    assert temporal.steps == 7 and temporal.loss.angle_penalty == 3.0
+    expected = dataclasses.replace(
+        paper(), steps=7, loss=dataclasses.replace(paper().loss, angle_penalty=3.0)
+    )
+    assert temporal == expected
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_given_as_a_flag_replaces_the_files(tmp_path: Path, recipe: str) -> None:
+    found = experiment(tmp_path, '[train]\nrecipe = "paper"\n').config(TrainConfig, recipe)
+    assert (found.recipe, found.temporal) == (recipe, RECIPES[recipe]())
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[invert]\nvidoes = ['a']", r"\[invert\] has no key 'vidoes'; did you mean 'videos'"),
+        ("[trian]\n", "no section 'trian'; did you mean 'train'"),
+        ("stoer = 'a'", "no job has the key 'stoer'; did you mean 'store'"),
+        ("[train.temporal]\nstep = 3", r"\[train.temporal\] has no key 'step'; did you mean 'steps'"),
+        ("[train.temporal.loss]\nzzz = 3", r"temporal\] loss has no key 'zzz'; known are"),
+        ("[train.temporal]\nloss = 3", "loss: expected a table, got 3"),
+        ("[invert]\nbatch_frames = 'many'", r"\[invert\] batch_frames: expected int, got 'many'"),
+        ("[invert]\nbatch_frames = true", "batch_frames: expected int, got True"),
+        ("[invert]\nbatch_frames = 0", r"\[invert\] batch_frames: expected a number above 0, got 0"),
+        ("[invert]\nmax_failure_fraction = 1.5", "expected a number from 0 to 1, got 1.5"),
+        ("[invert]\nfaces = 'cat'", "faces: expected one of sidecar, aligned, got 'cat'"),
+        ("[invert]\nvideos = 'a.mp4'", "videos: expected tuple, got 'a.mp4'"),
+        ("[invert]\nvideos = [3]", r"videos\[0\]: expected str, got 3"),
+        ("[invert]\nvideos = []", "videos: expected at least one"),
+        ("[sample]\nseconds = inf", "seconds: expected a number above 0, got inf"),
+        ("[train]\nrecipe = 'papper'", "recipe: expected one of demo, paper, faces_1024, got 'papper'"),
+        ("[train.temporal.optimiser]\nbetas = [1]", r"betas: expected tuple, got \[1\]"),
+        ("not toml", "not a TOML file"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place_and_a_remedy(tmp_path: Path, text: str, complaint: str) -> None:
+    with pytest.raises(ConfigError, match=complaint) as caught:
+        experiment(tmp_path, text)
+    assert "experiment.toml" in str(caught.value) or "recipe" in text
+
+
+@given(st.integers(1, 10**6), st.floats(0, 1), st.lists(st.text("abc/", min_size=1), min_size=1, max_size=3))
+def test_values_survive_the_file(batch: int, fraction: float, videos: list[str]) -> None:
+    sections = {"invert": {"batch_frames": batch, "max_failure_fraction": fraction, "videos": videos}}
+    found = Experiment(Path("experiment.toml"), {}, sections).config(InvertConfig)
+    assert (found.batch_frames, found.max_failure_fraction, list(found.videos)) == (batch, fraction, videos)
+
+
+def test_flatten_names_nested_fields_with_dots() -> None:
+    flat = flatten(TrainConfig())
+    assert flat["temporal.loss.gradient_penalty"] == demo().loss.gradient_penalty
+    assert not any(dataclasses.is_dataclass(value) for value in flat.values())
+
+
+def test_every_field_is_explained() -> None:
+    for config_type in SECTIONS.values():
+        lines = (ROOT / "svgan_ray" / "config.py").read_text().split(f"class {config_type.__name__}:")[1]
+        body = lines.split("def __post_init__")[0]
+        for f in dataclasses.fields(config_type):
+            after = body.split(f"    {f.name}:")[1].splitlines()
+            assert any(line.strip().startswith('"""') for line in after[1:3]), (
+                f"{config_type.__name__}.{f.name}"
+            )
