@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Footage to latents: tracks faces, crops, encodes, commits to the latent store. `--help` explains every setting."""
+"""Footage to latents: track faces, crop, encode, commit to the store. `--help` explains every setting."""
 
 import sys
 

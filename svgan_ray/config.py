@@ -1,7 +1,7 @@
 """What each job can be told: one frozen dataclass a job, and the experiment file that fills them.
 
-Precedence: flags of the command line, then `experiment.toml`, then the defaults below. In the file a key before the
-first section goes to every job that has such a field, a section to the job of its name:
+Precedence: flags of the command line, then `experiment.toml`, then the defaults below. In the file a key
+before the first section goes to every job that has such a field, a section to the job of its name:
 
     store = "store"
     [train]
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import math
 import tomllib
 import types
@@ -51,7 +52,7 @@ class InvertConfig:
     weights: str = "demo"
     """Folder that holds `generator` and `encoder`, or `demo`."""
     faces: Literal["sidecar", "aligned"] = "sidecar"
-    """Where faces are: `<video>.landmarks.safetensors` beside each video, or footage that is aligned already."""
+    """Where faces are: landmarks in `<video>.landmarks.safetensors`, or footage that is aligned already."""
     subject: str | None = None
     """Whom the footage shows; by default each video's file name without its ending."""
     batch_frames: int = 16
@@ -84,14 +85,28 @@ class TrainConfig:
     """Latent store: a folder or s3://bucket/prefix."""
     subject: str | None = None
     """Whom to learn; by default the only subject in the store."""
+    snapshot: str | None = None
+    """Snapshot to train on, NAME or NAME@GENERATION; by default one is taken of the subject's clips."""
+    inversion: str | None = None
+    """Inversion whose latents are taken; needed where the store holds several made with these weights."""
+    min_clip_s: float = 0.0
+    """Leave out shorter clips."""
+    max_error: float | None = None
+    """Leave out clips with a larger mean reconstruction error."""
     weights: str = "demo"
     """Folder that holds `generator` and `encoder`, or `demo`; must be the pair that made the latents."""
     model: str = "models/demo"
     """Folder of the trained model, a local one or s3://bucket/prefix."""
     recipe: Literal["demo", "paper", "faces_1024"] = "demo"
     """Preset that `temporal` starts from; flags and file change it field by field."""
+    preset: str | None = None
+    """JSON file that a study left (`preset.json`): takes the recipe's place."""
     temporal: TemporalConfig = field(default_factory=demo)
     """The temporal GAN and its training."""
+    minutes: float | None = None
+    """Stop after this much training, however many of the steps are done by then."""
+    checkpoints: str = "runs/train"
+    """Where checkpoints are kept, a local folder or s3://bucket/prefix; a second run goes on from them."""
     workers: int = 1
     """Processes that share each batch."""
     gpu: bool | None = None
@@ -99,12 +114,15 @@ class TrainConfig:
     checkpoint_every_steps: int = 500
     """A killed training goes on from the last of these."""
     sample_every_steps: int = 1000
-    """Log a film strip and a video of fixed noises this often."""
+    """Log metrics, a film strip and a video of fixed noises this often, beside the training."""
+    sample_seconds: float = 4.0
+    """Length of those videos."""
     experiment: str = "svgan-ray"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "workers", "checkpoint_every_steps", "sample_every_steps")
+        _require_positive(self, "workers", "checkpoint_every_steps", "sample_every_steps", "sample_seconds")
+        _require(self.minutes is None or self.minutes > 0, "minutes", "a number above 0", self.minutes)
 
 
 @dataclass(frozen=True)
@@ -115,6 +133,14 @@ class TuneConfig:
     """Latent store: a folder or s3://bucket/prefix."""
     subject: str | None = None
     """Whom to learn; by default the only subject in the store."""
+    snapshot: str | None = None
+    """Snapshot to train on, NAME or NAME@GENERATION; by default one is taken of the subject's clips."""
+    inversion: str | None = None
+    """Inversion whose latents are taken; needed where the store holds several made with these weights."""
+    min_clip_s: float = 0.0
+    """Leave out shorter clips."""
+    max_error: float | None = None
+    """Leave out clips with a larger mean reconstruction error."""
     weights: str = "demo"
     """Folder that holds `generator` and `encoder`, or `demo`; must be the pair that made the latents."""
     model: str = "models/demo-tuned"
@@ -122,13 +148,19 @@ class TuneConfig:
     study: str = "demo"
     """Name of the study; the same name goes on with the same study."""
     study_folder: str = "runs/tune"
-    """Where the study and its checkpoints are kept, a local folder or s3://bucket/prefix."""
+    """Where the state of the study and its checkpoints are kept, a local folder or s3://bucket/prefix."""
+    search_storage: str = "sqlite:///optuna.db"
+    """Database of the search, as Optuna names it (SQLite, PostgreSQL, MySQL)."""
     recipe: Literal["demo", "paper", "faces_1024"] = "demo"
     """Preset that `temporal` starts from; flags and file change it field by field."""
+    preset: str | None = None
+    """JSON file that a study left (`preset.json`): takes the recipe's place."""
     temporal: TemporalConfig = field(default_factory=demo)
     """What the trials share; the search changes some of it."""
     trials: int = 6
-    """Trials in all."""
+    """Trials in all, the recipe itself being the first."""
+    evaluations: int = 6
+    """Times that a trial is measured; after each the worse ones are stopped early."""
     concurrent_trials: int | None = None
     """Trials at once; by default as many as the cluster holds."""
     gpus_per_trial: float = 0.5
@@ -139,7 +171,7 @@ class TuneConfig:
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "trials", "gpus_per_trial")
+        _require_positive(self, "trials", "evaluations", "gpus_per_trial")
         at_once = self.concurrent_trials
         _require(at_once is None or at_once >= 1, "concurrent_trials", "1 or more", at_once)
 
@@ -159,11 +191,13 @@ class SampleConfig:
     weights: str = "demo"
     """Folder that holds `generator` and `encoder`, or `demo`; must be the pair that made the latents."""
     subject: str | None = None
-    """Give the motion to another subject of the store; by default the model's own moves."""
+    """Who moves instead of the model's subject: a picture, a subject or clip of the store, or `demo:7`."""
     store: str = "store"
     """Latent store in which the other subject is looked up."""
     strength: float = 1.0
     """How far another subject follows the motion."""
+    layers: tuple[int, ...] | None = None
+    """Style vectors of another subject that move; by default all."""
     truncation: float = 1.0
     """Below 1: motion closer to the mean."""
     experiment: str = "svgan-ray"
@@ -183,6 +217,8 @@ class EvaluateConfig:
     """Latent store: a folder or s3://bucket/prefix."""
     subject: str | None = None
     """Whose footage is the truth; by default the one that the model learnt."""
+    snapshot: str | None = None
+    """Held-out footage, NAME or NAME@GENERATION; by default what the model was trained on."""
     seconds: float = 60.0
     """Length of each generated sample."""
     samples: int = 8
@@ -235,17 +271,18 @@ class Experiment:
     shared: Mapping[str, Any]
     sections: Mapping[str, Mapping[str, Any]]
 
-    def config(self, config_type: type[Config], recipe: str | None = None) -> Config:
-        """The config of a job: the file over the defaults; `recipe` (a flag) replaces the file's choice."""
+    def config(
+        self, config_type: type[Config], recipe: str | None = None, preset: str | None = None
+    ) -> Config:
+        """The config of a job: the file over the defaults, `recipe` and `preset` (flags) over the file."""
         section = next(name for name, cls in SECTIONS.items() if cls is config_type)
         known = {f.name for f in dataclasses.fields(config_type)}  # type: ignore[arg-type]
         values = {k: v for k, v in self.shared.items() if k in known} | dict(self.sections.get(section, {}))
         if "recipe" in known:
-            values["recipe"] = recipe or values.get("recipe", "demo")
-            overrides = values.get("temporal", {})
-            values["temporal"] = _temporal(
-                values["recipe"], overrides, f"{self.path.name}: [{section}.temporal]"
-            )
+            values |= {name: flag for name, flag in (("recipe", recipe), ("preset", preset)) if flag}
+            base = _preset(values["preset"]) if "preset" in values else _recipe(values.get("recipe", "demo"))
+            where = f"{self.path.name}: [{section}.temporal]"
+            values["temporal"] = _override(base, values.get("temporal", {}), where)
         return _build(config_type, values, f"{self.path.name}: [{section}]")
 
 
@@ -279,10 +316,25 @@ def flatten(config: object, prefix: str = "") -> dict[str, object]:
     return flat
 
 
-def _temporal(recipe: object, overrides: Mapping[str, Any], where: str) -> TemporalConfig:
-    if recipe not in RECIPES:
-        raise ConfigError(f"recipe: expected one of {', '.join(RECIPES)}, got {recipe!r}")
-    return _override(RECIPES[str(recipe)](), overrides, where)
+def _recipe(name: object) -> TemporalConfig:
+    if name not in RECIPES:
+        raise ConfigError(f"recipe: expected one of {', '.join(RECIPES)}, got {name!r}")
+    return RECIPES[str(name)]()
+
+
+def _preset(path: object) -> TemporalConfig:
+    """What the search of a study found: a recipe and what differs from it."""
+    try:
+        document = json.loads(Path(str(path)).read_text("utf-8"))
+        recipe, changes = document["recipe"], document["temporal"]
+    except OSError as error:
+        raise ConfigError(f"preset {path}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f'preset {path}: expected JSON with "recipe" and "temporal", as a study writes it ({error})'
+        ) from error
+    changed: TemporalConfig = _override(_recipe(recipe), changes, f"preset {path}: temporal")
+    return changed
 
 
 def _override(base: Any, overrides: Any, where: str) -> Any:

@@ -111,7 +111,7 @@ class EncoderStage(Stage):
     """
 
     name, seed, batch, learning_rate = "encoder", 3, 16, 1.5e-3
-    alone = 0.6  # share of the steps before the generator is needed
+    alone = 0.4  # share of the steps before the generator is needed
 
     def __init__(self, steps: int, device: torch.device, generator_file: Path) -> None:
         super().__init__(steps, device)
@@ -278,7 +278,7 @@ def wait_until_done(file: Path) -> None:
         time.sleep(5)
 
 
-STEPS = {"generator": 9_000, "reader": 4_000, "encoder": 5_000}
+STEPS = {"generator": 7_000, "reader": 4_000, "encoder": 3_500}
 
 
 def make_stage(name: str, steps: int, work: Path, device: torch.device) -> Stage:

@@ -20,9 +20,10 @@ _UPLOADED = "/runtime_resources/working_dir_files/"
 
 @contextmanager
 def connect() -> Iterator[None]:
-    """Ray for the time of a job: what is connected already, else the cluster in RAY_ADDRESS, else a local one.
+    """Ray for the time of a job: what is connected already, else RAY_ADDRESS, else a local cluster.
 
-    A job submitted to a cluster finds RAY_ADDRESS set. A cluster that merely happens to run here is not taken.
+    A job submitted to a cluster finds RAY_ADDRESS set. A cluster that merely happens to run here is not
+    taken.
     """
     if ray.is_initialized():
         yield
@@ -38,7 +39,8 @@ def connect() -> Iterator[None]:
 def durable(uri: str, flag: str) -> str:
     """A place that outlives the job and that every worker understands: a URI as it is, a path made absolute.
 
-    Raises ConfigError for a relative path in the copy of the working directory that Ray makes for a submitted job.
+    Raises ConfigError for a relative path in the copy of the working directory that Ray makes for a
+    submitted job.
     """
     if "://" in uri or Path(uri).is_absolute():
         return uri

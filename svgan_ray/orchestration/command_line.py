@@ -1,4 +1,4 @@
-"""The command line that all jobs share: flags over experiment file over defaults, a dry run, errors in one line."""
+"""The command line that all jobs share: flags over file over defaults, a dry run, errors in one line."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def run_job(
 ) -> int:
     """Parse, print the settings, act, print the report; returns the exit code.
 
-    `plan` says what a `--dry-run` would do beside printing the settings. Errors raised on purpose end as one red line
-    and exit code 2, as a wrong flag does.
+    `plan` says what a `--dry-run` would do beside printing the settings. Errors raised on purpose end as one
+    red line and exit code 2, as a wrong flag does.
     """
     console = Console(highlight=False)
     try:
@@ -70,12 +70,13 @@ def parse(config_type: type[Config], argv: Sequence[str]) -> tuple[Config, Exper
     """The job's config, the experiment file it took values from, and whether this is a dry run."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--experiment-file", type=Path, default=EXPERIMENT_FILE)
-    first.add_argument("--recipe")  # a flag's preset comes before the other flags are applied to it
+    first.add_argument("--recipe")  # recipe and preset come before the other flags are applied to them
+    first.add_argument("--preset")
     known, _ = first.parse_known_args(argv)
     experiment = load_experiment(known.experiment_file)
     if "recipe" not in {f.name for f in dataclasses.fields(config_type)}:  # type: ignore[arg-type]
-        known.recipe = None
-    command = _command_type(config_type, experiment.config(config_type, known.recipe))
+        known.recipe = known.preset = None
+    command = _command_type(config_type, experiment.config(config_type, known.recipe, known.preset))
     parsed: Any = tyro.cli(command, args=list(argv), description=_description(config_type))
     return parsed.config, experiment, parsed.dry_run
 
@@ -107,12 +108,12 @@ def _description(config_type: type[Any]) -> str:
 
 def settings_table(config: Any, experiment: Experiment) -> Table:
     """Every setting with its value and where the value comes from."""
-    recipe = getattr(config, "recipe", None)
-    from_file = flatten(experiment.config(type(config), recipe))
-    defaults = flatten(Experiment(experiment.path, {}, {}).config(type(config), recipe))
+    recipe, preset = getattr(config, "recipe", None), getattr(config, "preset", None)
+    from_file = flatten(experiment.config(type(config), recipe, preset))
+    defaults = flatten(Experiment(experiment.path, {}, {}).config(type(config), recipe, preset))
     table = Table("setting", "value", "from", box=None)
     for name, value in flatten(config).items():
-        default = f"recipe {recipe}" if name.startswith("temporal.") else "default"
+        default = (preset or f"recipe {recipe}") if name.startswith("temporal.") else "default"
         origin = experiment.path.name if value != defaults[name] else default
         table.add_row(name, _shown(value), origin if value == from_file[name] else "flag")
     return table

@@ -1,7 +1,7 @@
-"""Inversion on Ray Data: track (CPU tasks) -> crop by block (CPU tasks) -> encode (actors) -> commit (the driver).
+"""Inversion on Ray Data: track (CPU tasks) -> crop blocks (CPU tasks) -> encode (actors) -> commit (driver).
 
-Every stage hands failures on as rows. What a dying process takes with it is run again alone at the end; a second
-death is the failure of that video or clip. So each planned clip ends committed or failed, and nothing is lost silently.
+Every stage hands failures on as rows. What a dying process takes with it is run again alone at the end; a
+second death is that video's or clip's failure. So each clip ends committed or failed, none is lost silently.
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ __all__ = ["invert"]
 
 Row = dict[str, Any]
 
-ENCODER_CPUS = 0.75
-"""Of a machine without GPUs: an encoder a core, and room beside them for tracking and cropping."""
-READER_CPUS = 0.25
+TRACK_CPUS, CROP_CPUS, ENCODE_CPUS = 0.2, 0.3, 0.5
+"""One core holds one of each. They differ so that Ray Data runs the stages apart, not fused into one task."""
 NO_PROGRESS_TIMEOUT_S = 600
 
 
@@ -78,12 +77,11 @@ def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tra
 def stream(
     config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str]
 ) -> Iterator[Item]:
-    """Everything that becomes of the sources, as it becomes ready; rows of a process that dies are missing."""
+    """Whatever becomes of the sources, as it becomes ready; the rows of a process that dies are missing."""
     configure_data()
     rows = ray.data.from_items([{"item": source} for source in sources], override_num_blocks=len(sources))
-    tracked = contained(rows.flat_map, _track_row, fn_args=(job, closed), num_cpus=READER_CPUS)
-    blocks = tracked.repartition(target_num_rows_per_block=1)
-    crops = contained(blocks.map, _crop_row, fn_args=(job,), num_cpus=READER_CPUS)
+    blocks = contained(rows.flat_map, _track_row, fn_args=(job, closed), num_cpus=TRACK_CPUS)
+    crops = contained(blocks.map, _crop_row, fn_args=(job,), num_cpus=CROP_CPUS)
     encoders: dict[str, Any] = {"compute": _actor_pool(config), **_encoder_resources(config)}
     for row in contained(crops.map, _EncodeRow, fn_constructor_args=(job,), **encoders).iter_rows():
         yield row["item"]
@@ -93,7 +91,9 @@ def configure_data() -> None:
     """Ray Data drops a block whose process died and goes on; a standstill is reported within minutes."""
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1
+    context.max_consecutive_actor_init_deaths = 3
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+    context.target_max_block_size = 1  # a row a block: each is scheduled, and lost, by itself
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 
@@ -111,9 +111,9 @@ def contained(stage: Callable[..., ray.data.Dataset], work: Any, **options: Any)
 def one_by_one(
     config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str]
 ) -> Iterator[Item]:
-    """The same work, a process for each source and block: a death here is the failure of that clip or video."""
-    alone = {"max_retries": 0, "max_calls": 1}
-    track = ray.remote(num_cpus=READER_CPUS, **alone)(_track_alone)
+    """The same work, a process for each source and block: a death is the failure of that video or clip."""
+    alone: dict[str, Any] = {"max_retries": 0, "max_calls": 1}
+    track = ray.remote(num_cpus=TRACK_CPUS, **alone)(_track_alone)
     encode = ray.remote(**_encoder_resources(config), **alone)(_encode_alone)
     pending: dict[ray.ObjectRef[list[Item]], Source | Block] = {
         track.remote(job, s, closed): s for s in sources
@@ -190,7 +190,7 @@ def _node() -> str:
 
 def _encoder_resources(config: InvertConfig) -> dict[str, Any]:
     has_gpu = ray.cluster_resources().get("GPU", 0) > 0
-    return {"num_gpus": config.gpus_per_actor} if has_gpu else {"num_cpus": ENCODER_CPUS}
+    return {"num_gpus": config.gpus_per_actor} if has_gpu else {"num_cpus": ENCODE_CPUS}
 
 
 def _actor_pool(config: InvertConfig) -> ray.data.ActorPoolStrategy:

@@ -83,7 +83,8 @@ def _points(line: Line, log_y: bool) -> list[tuple[float, float]]:
 def _axis(values: list[float], start: float, stop: float, is_log: bool) -> _Axis:
     values = [math.log10(v) for v in values] if is_log else values
     low, high = min(values), max(values)
-    spare = 0.0 if high > low else max(abs(low), 1.0) * 0.5  # a constant lies in the middle
+    is_constant = high - low <= 1e-9 * max(abs(low), abs(high), 1e-300)
+    spare = max(abs(low), 1.0) * 0.5 if is_constant else 0.0  # a constant lies in the middle
     return _Axis(low - spare, high + spare, start, stop, is_log)
 
 
@@ -111,7 +112,8 @@ def _x_frame(axis: _Axis, label: str, width: int, height: int) -> str:
 
 def _y_frame(axis: _Axis, label: str, width: int) -> str:
     ticks = "".join(
-        f'<line class="axis" x1="{_LEFT}" x2="{width - _RIGHT}" y1="{axis.place(t):.1f}" y2="{axis.place(t):.1f}"/>'
+        f'<line class="axis" x1="{_LEFT}" x2="{width - _RIGHT}" '
+        f'y1="{axis.place(t):.1f}" y2="{axis.place(t):.1f}"/>'
         f'<text x="{_LEFT - 6}" y="{axis.place(t) + 4:.1f}" text-anchor="end">{t:.3g}</text>'
         for t in axis.ticks()
     )

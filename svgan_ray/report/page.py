@@ -17,7 +17,18 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Html", "bullets", "page", "paragraph", "picture", "section", "side_by_side", "table", "video", "write_page"]
+__all__ = [
+    "Html",
+    "bullets",
+    "page",
+    "paragraph",
+    "picture",
+    "section",
+    "side_by_side",
+    "table",
+    "video",
+    "write_page",
+]
 
 Html = NewType("Html", str)
 """Markup whose text has been escaped."""
@@ -35,7 +46,8 @@ h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .5rem; }
 h2 { font-size: 1.15rem; margin: 2.5rem 0 .5rem; padding-top: .75rem; border-top: 1px solid var(--line); }
 p, li { max-width: 46rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; vertical-align: top; padding: .3rem 1.25rem .3rem 0; border-bottom: 1px solid var(--line); }
+th, td { text-align: left; vertical-align: top; padding: .3rem 1.25rem .3rem 0;
+         border-bottom: 1px solid var(--line); }
 th { font-weight: 600; color: var(--soft); }
 figure { margin: .5rem 0; }
 figcaption { color: var(--soft); font-size: .875rem; }
@@ -56,10 +68,8 @@ def page(title: str, *parts: Html) -> Html:
         '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style>"
     )
-    body = "\n".join(parts)
-    return Html(
-        f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n<h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n'
-    )
+    body = "\n".join([f"<h1>{html.escape(title)}</h1>", *parts])
+    return Html(f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n')
 
 
 def write_page(path: str | Path, document: Html) -> None:
@@ -93,7 +103,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
     body = "\n".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return Html(f'<div class="scroll"><table><thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>')
+    return Html(
+        f'<div class="scroll"><table><thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    )
 
 
 def picture(image: npt.NDArray[np.uint8], caption: str) -> Html:

@@ -105,10 +105,6 @@ class Encoder(nn.Module):
             raise DataError("encode: ReStyle needs its generator, got none; pass generator.synthesis")
         return self._refine(images, synthesis)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Same as `encode` for pSp and e4e."""
-        return self.encode(images)
-
     def _check(self, images: Tensor) -> None:
         side = self.config.input_side
         if (
@@ -140,17 +136,12 @@ class Encoder(nn.Module):
     def _offsets(self, x: Tensor) -> Tensor:
         """Network input [N, 3 or 6, S, S] -> offsets [N, num_ws, w_dim] from the starting point."""
         maps = self._feature_maps(x)
-        styles = [head(maps[head.side]) for head in self._heads()]
+        styles = [head(maps[self.config.map_side(index)]) for index, head in enumerate(self.styles)]
         offsets = torch.stack(styles, dim=1)  # [N, num_ws, w_dim]
         if self.config.kind == "e4e":
             # e4e: style 0 is common to all layers, the others are differences to it.
             return torch.cat([offsets[:, :1], offsets[:, :1] + offsets[:, 1:]], dim=1)
         return offsets
-
-    def _heads(self) -> Iterator[StyleHead]:
-        for head in self.styles:
-            assert isinstance(head, StyleHead)
-            yield head
 
     def _feature_maps(self, x: Tensor) -> dict[int, Tensor]:
         """Feature pyramid by side: the body's last map and, but for ReStyle, two finer ones."""
@@ -216,7 +207,6 @@ class StyleHead(nn.Module):
 
     def __init__(self, in_channels: int, width: int, w_dim: int, side: int) -> None:
         super().__init__()
-        self.side = side
         layers: list[nn.Module] = []
         for index in range(side.bit_length() - 1):
             layers += [

@@ -151,8 +151,7 @@ class SynthesisBlock(nn.Module):
     def __init__(self, config: GeneratorConfig, resolution: int) -> None:
         super().__init__()
         channels = config.channels(resolution)
-        self.is_first = resolution == 4
-        if self.is_first:
+        if resolution == 4:
             self.const = nn.Parameter(torch.randn(channels, resolution, resolution))
         else:
             self.conv0 = StyledConv(config, config.channels(resolution // 2), resolution, upsample=True)

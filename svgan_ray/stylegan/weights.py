@@ -43,7 +43,6 @@ TENSORS, RECORD = "model.safetensors", "model.json"
 _DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "weights"
 _PROBLEMS_SHOWN = 8
 
-
 Module = TypeVar("Module", bound=nn.Module)
 
 
@@ -193,11 +192,7 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _type_name(hint: Any) -> str:
-    return (
-        hint.__name__
-        if isinstance(hint, type) and get_origin(hint) is None
-        else str(hint).removeprefix("typing.")
-    )
+    return hint.__name__ if hint in (int, float) else str(hint).removeprefix("typing.")
 
 
 def _require_same_layout(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], where: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from svgan_ray.temporal.gru import GRULayer
 from svgan_ray.temporal.recipes import GeneratorOptions
 from svgan_ray.temporal.workers import GlobalBatchNorm
 
@@ -54,46 +55,17 @@ class TemporalGenerator(nn.Module):
         first = []
         if state is None:
             state = self.initial_state(frames[0])
-            first, frames = [state[-1]], frames[1:]
+            first, frames = [state[-1:]], frames[1:]
         last = []
         for layer, hidden in zip(self.layers, state, strict=True):
-            outputs = layer(frames, hidden)
-            last.append(outputs[-1] if outputs else hidden)
-            frames = torch.stack(outputs) if outputs else frames.new_zeros(0, *hidden.shape)
-        top = torch.cat([torch.stack(first), frames]) if first else frames
-        return top.transpose(0, 1), torch.stack(last)
+            frames = layer(frames, hidden)
+            last.append(frames[-1] if len(frames) else hidden)
+        return torch.cat([*first, frames]).transpose(0, 1), torch.stack(last)
 
     def initial_state(self, noise: Tensor) -> Tensor:
         """State [layers, N, width] that the first noise vector [N, noise_dim] stands for."""
         state = list(self.initial(noise).split(self.width, dim=-1))
         return torch.stack([*state, noise] if self.top_is_noise else state)
-
-
-class GRULayer(nn.Module):
-    """A gated recurrent unit whose input products of all frames are one matrix product.
-
-    Written out because cuDNN's GRU has no second derivative, which the angle penalty needs.
-    """
-
-    def __init__(self, inputs: int, width: int) -> None:
-        super().__init__()
-        self.from_input = nn.Linear(inputs, 3 * width)
-        self.from_hidden = nn.Linear(width, 3 * width)
-        for parameter in self.parameters():
-            nn.init.uniform_(parameter, -(width**-0.5), width**-0.5)
-
-    def forward(self, frames: Tensor, hidden: Tensor) -> list[Tensor]:
-        """Inputs [T, N, inputs] and hidden state [N, width] to T outputs [N, width]."""
-        width = hidden.shape[-1]
-        gates, candidates = self.from_input(frames).split([2 * width, width], dim=-1)
-        weight, bias = self.from_hidden.weight.T, self.from_hidden.bias
-        outputs = []
-        for gate, candidate in zip(gates.unbind(), candidates.unbind(), strict=True):
-            gate_h, candidate_h = torch.addmm(bias, hidden, weight).split([2 * width, width], dim=-1)
-            reset, keep = torch.sigmoid(gate + gate_h).chunk(2, dim=-1)
-            hidden = torch.lerp(torch.tanh(torch.addcmul(candidate, reset, candidate_h)), hidden, keep)
-            outputs.append(hidden)
-        return outputs
 
 
 class StyleBranches(nn.Module):

@@ -48,7 +48,9 @@ def test_flags_come_before_file_before_defaults(capsys: pytest.CaptureFixture[st
     config = configured(InvertConfig, ["--actors", "3", "--videos", "a.mp4", "b"])
     assert (config.store, config.batch_frames, config.actors) == ("filed", 8, 3)
     assert config.videos == ("a.mp4", "b")
-    lines = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.strip()}
+    lines = {
+        line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.strip()
+    }
     assert lines["store"] == ["filed", "experiment.toml"]
     assert lines["actors"] == ["3", "flag"]
     assert lines["videos"] == ["a.mp4", "b", "flag"]
@@ -71,7 +73,9 @@ def test_a_recipe_flag_is_the_base_of_the_other_flags(capsys: pytest.CaptureFixt
 
 
 def test_dry_run_prints_settings_and_plan_and_does_not_act(capsys: pytest.CaptureFixture[str]) -> None:
-    code = run_job(InvertConfig, refuse, plan=lambda config: f"would read {config.videos}", argv=["--dry-run"])
+    code = run_job(
+        InvertConfig, refuse, plan=lambda config: f"would read {config.videos}", argv=["--dry-run"]
+    )
     assert code == 0
     out = capsys.readouterr().out
     assert "would read ('demo',)" in out and "max_failure_fraction" in out

@@ -94,7 +94,7 @@ def test_trains_to_read_a_number() -> None:
     optimiser = torch.optim.Adam(encoder.parameters(), lr=0.01)
     losses = []
     for _ in range(25):
-        loss = (encoder(images) - brightness[:, None, None]).square().mean()
+        loss = (encoder.encode(images) - brightness[:, None, None]).square().mean()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

@@ -12,7 +12,6 @@ import pytest
 from svgan_ray.tracking.server import page_url, serve
 from tests.browser import media_state, open_browser, screenshot
 
-
 pytestmark = pytest.mark.cluster
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import statistics
 import time
 import urllib.error
 import urllib.request
@@ -45,12 +46,12 @@ def test_a_server_killed_and_restarted_ends_with_the_complete_history(open_run, 
     assert run.info.status == "FINISHED"
     uploaded = sorted(path.name for path in (tmp_path / "mlartifacts").rglob("*.txt"))
     assert uploaded == sorted(f"sample-{step:04d}.txt" for step in range(0, STEPS, 250))
-    assert seconds / STEPS < 0.5e-3, f"a step spent {seconds / STEPS * 1e6:.0f} us in the tracker"
+    assert statistics.median(seconds) < 0.3e-3 and max(seconds) < 2, "a call never waits for the server"
 
 
-def train(tracker, folder: Path, steps: range) -> float:
-    """Log as a training does; the seconds spent in the tracker."""
-    spent = 0.0
+def train(tracker, folder: Path, steps: range) -> list[float]:
+    """Log as a training does; the seconds that each step spent in the tracker."""
+    spent = []
     for step in steps:
         sample = folder / f"sample-{step:04d}.txt"
         if step % 250 == 0:
@@ -59,7 +60,7 @@ def train(tracker, folder: Path, steps: range) -> float:
         tracker.log_metrics({"loss": 1 / (1 + step), "penalty": 0.25}, step)
         if step % 250 == 0:
             tracker.log_artifact(sample, "samples")
-        spent += time.perf_counter() - started
+        spent.append(time.perf_counter() - started)
     return spent
 
 

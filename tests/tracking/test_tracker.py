@@ -173,13 +173,14 @@ def test_what_a_killed_process_left_is_delivered(open_run, uri, tmp_path, recove
 
 def test_no_server_costs_no_time_and_loses_nothing(open_run, uri, tmp_path):
     nobody = "http://127.0.0.1:9"
-    started = time.perf_counter()
     tracker = open_run(uri=nobody)
+    seconds = []
     for step in range(2000):
+        started = time.perf_counter()
         tracker.log_metrics({"loss": float(step), "penalty": 1.0}, step)
-    seconds = time.perf_counter() - started
+        seconds.append(time.perf_counter() - started)
     tracker.log_image(np.zeros((8, 8, 3), np.uint8), "strip", 0)
-    assert seconds / 2000 < 0.5e-3, "a call costs tens of microseconds"
+    assert np.median(seconds) < 0.3e-3 and max(seconds) < 2, "a refused connection alone takes longer"
     assert not tracker.flush(30.0)
     tracker.finish()
     with pytest.raises(TrackingError, match="Nothing is lost"):

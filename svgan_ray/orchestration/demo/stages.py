@@ -1,7 +1,7 @@
 """Stages that are done once: what each one was made from, what it left, in a file that is written atomically.
 
-A stage counts as finished while its inputs are the same as then and its outputs still lie in the folder. Inside a
-stage, the job that it calls resumes by its own means.
+A stage counts as finished while its inputs are the same as then and its outputs still lie in the folder.
+Inside a stage, the job that it calls resumes by its own means.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from svgan_ray.errors import ConfigError
 __all__ = ["Finished", "Stage", "StateFile"]
 
 _SCHEMA = 1
+_REMEDY = "remove the folder or name another with --folder"
 
 
 @dataclass(frozen=True)
@@ -80,13 +81,11 @@ class StateFile:
             schema, settings, stages = (document[key] for key in ("schema", "settings", "stages"))
             records = {name: Finished(**values) for name, values in stages.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ConfigError(
-                f"{self._path} is no state of a demo ({error}); remove the folder or name another with --folder"
-            ) from error
+            raise ConfigError(f"{self._path} is no state of a demo ({error}); {_REMEDY}") from error
         if (schema, settings) != (_SCHEMA, self._settings):
             raise ConfigError(
-                f"{self._folder} holds a demo made with {_shown(settings)}, this one has {_shown(self._settings)}; "
-                "remove the folder or name another with --folder"
+                f"{self._folder} holds a demo made with {_shown(settings)}, "
+                f"this one has {_shown(self._settings)}; {_REMEDY}"
             )
         return records
 

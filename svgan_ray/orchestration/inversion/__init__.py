@@ -1,1 +1,4 @@
-"""The stages of inversion: footage -> tracks -> crops -> latents -> commits. Plain Python; `invert.py` runs them on Ray."""
+"""The stages of inversion: footage -> tracks -> crops -> latents -> commits.
+
+Plain Python without Ray; `svgan_ray.orchestration.invert` runs them on a cluster.
+"""

@@ -1,7 +1,7 @@
 """The working stages of one block: decode and crop, encode, store.
 
-Results are the same bits however the work is divided, on one device type, torch version and thread count: blocks lie at
-absolute frame positions, and every network call has the same batch size, a short one being padded.
+Results are the same bits however the work is divided, on one device type, torch version and thread count:
+blocks lie at absolute frame positions, and every network call has the same batch size, a short one padded.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class BlockEncoder:
         return on_device.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
     def _measured_frames(self, block: Block) -> list[int]:
-        """Frames of the block at multiples of error_every_frames in the video, counted from the block's first."""
+        """Frames at multiples of error_every_frames in the video, counted from the block's first."""
         every = self.job.error_every_frames
         return [
             frame - block.first_frame
@@ -99,7 +99,7 @@ class BlockEncoder:
         ]
 
     def _reconstruction_error(self, images: Tensor, w_plus: Tensor) -> tuple[Tensor, Tensor]:
-        """RMS difference of pixels on a scale of 0 to 1, [M], between images [M, 3, S, S] and what their latents give."""
+        """Images [M, 3, S, S] against what their latents give: RMS of pixels of 0 to 1 [M], pictures."""
         if len(images) == 0:
             return torch.empty(0), images.cpu()
         reconstruction = in_batches(self.generator.synthesis, w_plus, min(self.job.batch_frames, 4))

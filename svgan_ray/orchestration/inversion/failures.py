@@ -1,4 +1,4 @@
-"""From an exception to a failure record: which stage, a short stable reason, whether others would fail as well."""
+"""From an exception to a failure record: the stage, a short stable reason, whether others would fail too."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What travels from stage to stage of an inversion, and its units of work.
 
-A source (one file) is tracked into clips, a clip is cut into blocks of frames, a block becomes one chunk in the store.
-Failures travel along as items of their own: a stage hands on what it does not understand.
+A source (one file) is tracked into clips, a clip is cut into blocks of frames, a block becomes one chunk in
+the store. Failures travel along as items of their own: a stage hands on what it does not understand.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 BLOCK_FRAMES = 128
-"""Blocks begin at multiples of this in the video, wherever a clip begins: 2-3 MB of W+ at 1024 px are one object."""
+"""Blocks begin at multiples of this in the video; one is 4.7 MB of W+ at 1024 px and one object."""
 
 
 @dataclass(frozen=True)

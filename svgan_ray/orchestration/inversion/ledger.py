@@ -1,4 +1,4 @@
-"""The driver's book of one inversion: collects chunks, commits clips that are whole, keeps failures, reports."""
+"""The driver's book of one inversion: collects chunks, commits clips that are whole, keeps failures."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""What an inversion has to do: the sources that are named, minus those that the store shows to be done or failed."""
+"""What an inversion has to do: the sources named, minus those that the store shows done or failed."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.table import Table
 
@@ -64,8 +65,12 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
     require_pair(generator, encoder)
     faces, crop = landmark_source(config.faces), CropParameters()
     tracking = {"faces": faces.name, "version": faces.version, "crop": dataclasses.asdict(crop)}
-    networks = {"generator_sha256": weights_hash(folders[0]), "encoder_sha256": weights_hash(folders[1])}
-    measure = {"batch_frames": config.batch_frames, "error_every_frames": config.error_every_frames}
+    identity: dict[str, Any] = {
+        "generator_sha256": weights_hash(folders[0]),
+        "encoder_sha256": weights_hash(folders[1]),
+        "batch_frames": config.batch_frames,
+        "error_every_frames": config.error_every_frames,
+    }
     division = {"block_frames": BLOCK_FRAMES, "dtype": "float32"}
     return Inversion(
         store=store,
@@ -77,9 +82,8 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         w_dim=encoder.config.w_dim,
         crop_side=encoder.config.input_side,
         tracking_id=content_id({**tracking, "schema": _SCHEMA}),
-        inversion_id=content_id({**networks, **measure, **division, "schema": _SCHEMA}),
-        **networks,
-        **measure,
+        inversion_id=content_id({**identity, **division, "schema": _SCHEMA}),
+        **identity,
     )
 
 

@@ -1,4 +1,4 @@
-"""What an inversion tells at its end: a table, a picture of reconstructions, figures for the tracking page."""
+"""What an inversion tells at its end: a table, a picture of reconstructions, figures for tracking."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["InvertReport", "reconstruction_sheet", "report_of"]
 
 @dataclass(frozen=True)
 class InvertReport:
-    """The outcome of one run of the invert job; `failures` are this run's and earlier ones that still stand, by uri."""
+    """The outcome of one run of the job; `failures` are this run's and earlier ones that still stand."""
 
     store: str
     tracking_id: str
@@ -80,17 +80,15 @@ class InvertReport:
 
     def _summary(self) -> RenderableType:
         if self.is_idle:
-            failed = (
-                f", {self.failed_videos} failed before (--retry-failures tries again)"
-                if self.failures
-                else ""
-            )
-            return f"nothing to do: of {self.videos} videos {self.videos_done_before} are in {self.store} already{failed}"
+            failed = f", {self.failed_videos} failed before (--retry-failures tries again)"
+            done = f"{self.videos_done_before} of {self.videos} videos are in {self.store} already"
+            return f"nothing to do: {done}{failed if self.failures else ''}"
         table = Table(box=None, show_header=False)
         rows: dict[str, Any] = {
             "videos": f"{self.videos} ({self.videos_done_before} done before, {self.failed_videos} failed)",
             "clips committed": self.clips_committed,
-            "frames encoded": f"{self.frames_encoded:,} in {self.duration_s:.0f} s, {self.frames_per_s:.1f} frames/s",
+            "frames encoded": f"{self.frames_encoded:,} in {self.duration_s:.0f} s",
+            "frames per s": f"{self.frames_per_s:.1f} (start-up included)",
             "frames reused": f"{self.frames_reused:,} (encoded by a run that was cut off)",
             "frames skipped": f"{self.frames_skipped:,} (no face)",
             "reconstruction": _psnr_text(self.mean_error),
@@ -106,7 +104,8 @@ def report_of(config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: floa
     """Close the book."""
     job = ledger.job
     notes = [
-        f"{source.uri} keeps the subject that it was first inverted with; --subject {config.subject} changes nothing"
+        f"{source.uri} keeps the subject that it was first inverted with; "
+        f"--subject {config.subject} changes nothing"
         for source in plan.relabelled
     ]
     return InvertReport(

@@ -30,7 +30,7 @@ _GLOB = frozenset("*?[")
 
 
 def expand(videos: Iterable[str]) -> list[Source]:
-    """The videos that files, folders, globs and s3:// prefixes name, sorted, each once. Raises ConfigError."""
+    """The videos that files, folders, globs and s3:// prefixes name, sorted, unique. Raises ConfigError."""
     found: dict[str, Source] = {}
     for pattern in videos:
         sources = list(_on_s3(pattern) if pattern.startswith("s3://") else _local(pattern))
@@ -128,7 +128,7 @@ def _download(source: Source) -> Path:
 def _fetch(source: Source, target: Path) -> None:
     backend, key = _bucket_and_key(source.uri)
     entry = backend.stat(key)
-    _require_unchanged(source, entry and _s3_source(backend, entry))
+    _require_unchanged(source, _s3_source(backend, entry) if entry else None)
     partial = Path(tempfile.mkdtemp(dir=target.parent.parent))
     _fetch_object(backend, key, source.size_bytes, partial / target.name)
     landmarks = backend.stat(str(sidecar_path(key)))

@@ -1,4 +1,4 @@
-"""The tracking stage of one source: hash, find faces, smooth, cut into clips, and say which blocks are still to do."""
+"""The tracking stage of one source: hash, find faces, smooth, cut into clips, name the blocks to be done."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ __all__ = ["track_source"]
 def track_source(job: Inversion, source: Source, closed: frozenset[str]) -> Iterator[Item]:
     """Track a source, or take the track that stands, and hand on its blocks.
 
-    Clips that are committed or in `closed` are left out. Blocks that a killed run has stored are handed on as chunks.
-    Whatever goes wrong becomes one Failure.
+    Clips that are committed or in `closed` are left out. Blocks that a killed run has stored are handed on as
+    chunks. Whatever goes wrong becomes one Failure.
     """
     video_id = None
     try:

@@ -1,0 +1,208 @@
+"""All figures of a motion model in latent space: cheap enough for every validation, no image network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from svgan_ray.errors import DataError
+from svgan_ray.latents.basis import LatentBasis
+from svgan_ray.metrics.features import blocks_of, cut_windows, evaluation_basis
+from svgan_ray.metrics.figures import LEAST_GENERATED, Memorisation, diversity, fast_power_share, memorisation
+from svgan_ray.metrics.frechet import FrechetMotion, frechet_motion
+from svgan_ray.temporal.model import MotionModel
+
+__all__ = ["MotionReport", "Row", "evaluate_motion", "generate_coefficients", "score_motion"]
+
+WINDOWS_S = (2.0, 5.0)
+POSITIONS_S = (0.0, 10.0, 60.0)
+
+# How far behind a position windows may begin where there are fewer samples than windows wanted.
+REACH_S = 8.0
+CHUNK_FRAMES = 64
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: a value, its unit, the counts behind it, whether it can be read."""
+
+    measure: str
+    of: str
+    value: float
+    unit: str
+    windows: int
+    features: int | None = None
+    verdict: str = ""
+
+
+@dataclass(frozen=True)
+class MotionReport:
+    """What is known of generated motion; 1 is as diverse, or as smooth, as real footage."""
+
+    frechet: tuple[FrechetMotion, ...]
+    diversity: float
+    jitter: float  # share of the power above 6 Hz over the real share
+    angle: float | None  # mean phi in radians: pi/4 and above where later noise drives the motion
+    memorisation: Memorisation | None  # None without held-out footage
+    samples: int
+
+    def figures(self) -> dict[str, float]:
+        """Flat names and values, as a tracker takes them."""
+        values = {"diversity": self.diversity, "jitter": self.jitter}
+        for motion in self.frechet:
+            name = f"frechet_motion_{motion.window_s:g}s"
+            values |= {f"{name}/{of.replace(' ', '_')}": floors for of, floors in motion.compared.items()}
+            values |= {f"{name}/floor": motion.floor, f"{name}/is_fit": float(motion.verdict == "fit")}
+        if self.angle is not None:
+            values["angle"] = self.angle
+        if self.memorisation is not None:
+            values["memorisation/p_value"] = self.memorisation.p_value
+            values["memorisation/copied_share"] = self.memorisation.copied_share
+        return values
+
+    def rows(self) -> list[Row]:
+        """The table: floors and controls stand beside what they are there to judge."""
+        rows = [row for motion in self.frechet for row in _frechet_rows(motion)]
+        rows.append(Row("diversity", "generated", self.diversity, "x real", self.samples))
+        rows.append(Row("jitter above 6 Hz", "generated", self.jitter, "x real", self.samples))
+        if self.angle is not None:
+            rows.append(Row("angle", "generated", self.angle, "rad", self.samples))
+        if (found := self.memorisation) is not None:
+            for of, value in (("p value", found.p_value), ("copied share", found.copied_share)):
+                rows.append(Row("memorisation", of, value, "1", found.generated_windows, None, found.verdict))
+        return rows
+
+
+def evaluate_motion(
+    model: MotionModel,
+    real: Sequence[Tensor],
+    held_out: Sequence[Tensor] = (),
+    basis: LatentBasis | None = None,
+    angle: Callable[[], float] | None = None,
+    samples: int = 150,
+    seconds: float = 66.0,
+    seed: int = 0,
+) -> MotionReport:
+    """Generate motion and compare it with footage, W+ clips [T, n, d] at the model's frame rate.
+
+    `held_out` footage of the subject, which the model was not trained on, makes memorisation measurable and
+    stands in the table as one more real set. `basis` is the evaluation basis, by default the first 16 of the
+    model's own components; give one to compare models of fewer. `angle` computes the mean angle of the
+    gradient angle penalty.
+    """
+    basis = basis or evaluation_basis(model.basis)
+    generated = generate_coefficients(model, basis, samples, round(seconds * model.frame_rate_hz), seed)
+    real, held_out = ([basis.project(clip) for clip in clips] for clips in (real, held_out))
+    return score_motion(real, generated, model.frame_rate_hz, basis.sigma.square(), held_out, angle)
+
+
+@torch.no_grad()
+def generate_coefficients(
+    model: MotionModel, basis: LatentBasis, samples: int, frames: int, seed: int
+) -> Tensor:
+    """Evaluation coefficients [samples, frames, 16] of generated motion, chunk by chunk."""
+    project = _projection(model, basis)
+    generator = torch.Generator().manual_seed(seed)
+    state: Tensor | None = None
+    chunks = []
+    for first in range(0, frames, CHUNK_FRAMES):
+        shape = (samples, min(CHUNK_FRAMES, frames - first), model.config.generator.noise_dim)
+        noise = torch.randn(shape, generator=generator).to(model.w_ref.device)
+        features, state = model.generator(noise, state)
+        chunks.append(project(features).cpu())
+    return torch.cat(chunks, 1)
+
+
+def score_motion(
+    real: Sequence[Tensor],
+    generated: Tensor,
+    rate_hz: float,
+    variances: Tensor | None = None,
+    held_out: Sequence[Tensor] = (),
+    angle: Callable[[], float] | None = None,
+) -> MotionReport:
+    """Compare generated motion [S, T, K] with real clips [T, K], coefficients of one evaluation basis.
+
+    `variances` [K] of the components weight the jitter as W+ does. Positions with less than half as many windows
+    as the start are left out. Short footage gives figures with the verdict "not fit"; less than one window is a
+    DataError.
+    """
+    frames = round(WINDOWS_S[0] * rate_hz)
+    _require_windows(real, generated, frames)
+    fast_real, fast_generated = (
+        fast_power_share(clips, rate_hz, variances) for clips in (real, list(generated))
+    )
+    return MotionReport(
+        frechet=tuple(_frechet(real, held_out, generated, rate_hz, window_s) for window_s in WINDOWS_S),
+        diversity=diversity(cut_windows(blocks_of(real, frames), frames).data, generated[:, :frames]),
+        jitter=fast_generated / fast_real,
+        angle=angle() if angle else None,
+        memorisation=memorisation(real, held_out, _some_windows(generated, frames)) if held_out else None,
+        samples=len(generated),
+    )
+
+
+def _require_windows(real: Sequence[Tensor], generated: Tensor, frames: int) -> None:
+    shapes = {"generated": list(generated.shape), "real": [list(clip.shape) for clip in real]}
+    if generated.ndim != 3 or any(clip.ndim != 2 or clip.shape[1] != generated.shape[2] for clip in real):
+        raise DataError(f"expected generated [S, T, K] and real clips [T, K] of equal K, got {shapes}")
+    if generated.shape[1] < frames or not any(len(clip) >= frames for clip in real):
+        raise DataError(
+            f"no window of {frames} frames ({WINDOWS_S[0]:g} s) fits into {shapes}; take longer ones"
+        )
+
+
+def _frechet(
+    real: Sequence[Tensor], held_out: Sequence[Tensor], generated: Tensor, rate_hz: float, window_s: float
+) -> FrechetMotion:
+    frames = round(window_s * rate_hz)
+    wanted = len(cut_windows(blocks_of(real, frames), frames).data) // 2
+    sets = {
+        f"generated at {position_s:g} s": _windows_at(generated, position_s, frames, rate_hz, wanted)
+        for position_s in POSITIONS_S
+    }
+    sets["held-out footage"] = cut_windows(blocks_of(held_out, frames), frames).data
+    # Counts are equal on all sides, so a set of few windows would take the weight from all the others.
+    least = max(1, len(sets["generated at 0 s"]) // 2)
+    compared = {of: windows for of, windows in sets.items() if len(windows) >= least}
+    return frechet_motion(real, compared, rate_hz, window_s)
+
+
+def _windows_at(generated: Tensor, position_s: float, frames: int, rate_hz: float, wanted: int) -> Tensor:
+    """Windows [N, frames, K] of every sample at a position, and behind it until about `wanted`."""
+    first, stride = round(position_s * rate_hz), max(1, frames // 2)
+    reach = generated[:, first : first + round(REACH_S * rate_hz) + frames]
+    if reach.shape[1] < frames:
+        return reach[:0, :frames]
+    each = max(1, math.ceil(wanted / len(generated)))
+    return reach.unfold(1, frames, stride)[:, :each].flatten(0, 1).transpose(1, 2)
+
+
+def _some_windows(generated: Tensor, frames: int) -> Tensor:
+    """About as many windows [N, frames, K] as memorisation asks for, from the whole length of all samples."""
+    every = generated.unfold(1, frames, frames).flatten(0, 1).transpose(1, 2)
+    return every[:: max(1, len(every) // LEAST_GENERATED)]
+
+
+def _projection(model: MotionModel, basis: LatentBasis) -> Callable[[Tensor], Tensor]:
+    """From what the generator emits to evaluation coefficients."""
+    basis = basis.to(model.w_ref.device)
+    if model.config.head != "basis":
+        return lambda features: basis.project(model.decode(features))
+    # Both steps are affine: as one matrix they need no W+, which is two orders of magnitude larger.
+    axes = torch.eye(model.basis.size, device=model.w_ref.device)
+    offset = basis.project(model.decode(torch.zeros_like(axes[0])))
+    matrix = basis.project(model.decode(axes)) - offset
+    return lambda features: features @ matrix + offset
+
+
+def _frechet_rows(motion: FrechetMotion) -> list[Row]:
+    measure = f"frechet motion, {motion.window_s:g} s windows"
+    floors = {f"control: {name}": value for name, value in motion.controls.items()} | dict(motion.compared)
+    values = [("floor: real to real", motion.floor, "1")]
+    values += [(of, value, "floors") for of, value in floors.items()]
+    return [Row(measure, *value, motion.windows, motion.features, motion.verdict) for value in values]

@@ -1,0 +1,118 @@
+"""Diversity, jitter and memorisation: three ways to score well on distributions and still fail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from svgan_ray.errors import DataError
+from svgan_ray.metrics.features import blocks_of, cut_windows, power_spectrum
+
+__all__ = ["Memorisation", "diversity", "fast_power_share", "mean_pairwise_distance", "memorisation"]
+
+JITTER_HZ = 6.0
+LEAST_GENERATED = 1000
+_SPECTRUM_WINDOW_S = 2.0
+_MEMORY_STRIDE_FRAMES = 2
+
+
+def mean_pairwise_distance(windows: Tensor) -> float:
+    """Mean Euclidean distance between two different windows of [N, T, K]; nan for fewer than two."""
+    flat = windows.double().flatten(1)
+    pairs = len(flat) * (len(flat) - 1) / 2
+    return float(torch.pdist(flat).sum()) / pairs if pairs else math.nan
+
+
+def diversity(real: Tensor, generated: Tensor) -> float:
+    """Mean pairwise distance of generated windows over that of as many real ones; 1 is as diverse as real."""
+    count = min(len(real), len(generated))
+    return mean_pairwise_distance(_spread(generated, count)) / mean_pairwise_distance(_spread(real, count))
+
+
+def fast_power_share(clips: Sequence[Tensor], rate_hz: float, weights: Tensor | None = None) -> float:
+    """Share of the motion's power above 6 Hz in clips [T, K]; nan where the frame rate shows none.
+
+    `weights` [K] are the components' variances where the clips are whitened, so that the share is that of W+.
+    """
+    if rate_hz <= 2 * JITTER_HZ:
+        return math.nan
+    frames = round(_SPECTRUM_WINDOW_S * rate_hz)
+    windows = cut_windows(blocks_of(clips, frames), frames).data
+    power, frequency_hz = power_spectrum(windows, rate_hz)
+    power = (power * weights if weights is not None else power).sum((0, 2))
+    return float(power[frequency_hz > JITTER_HZ].sum() / power.sum())
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """Distances from generated and held-out windows to the nearest training window.
+
+    `p_value` is small where generated windows lie nearer to training footage than held-out footage does
+    (Mann and Whitney, one-sided); `copied_share` is the share of generated windows nearer than the nearest
+    hundredth of held-out ones, so 0.01 is expected. Motion that is too small lies near everything and is
+    reported too: read both beside diversity.
+    """
+
+    p_value: float
+    copied_share: float
+    generated_windows: int
+    held_out_windows: int
+    training_windows: int
+
+    @property
+    def verdict(self) -> str:
+        if self.generated_windows < LEAST_GENERATED:
+            return f"not fit: {self.generated_windows} generated windows, {LEAST_GENERATED} are the least"
+        return "no sign of copying" if self.p_value > 0.05 else "nearer to training than held-out footage is"
+
+
+def memorisation(training: Sequence[Tensor], held_out: Sequence[Tensor], generated: Tensor) -> Memorisation:
+    """Compare windows [N, T, K] of generated motion with held-out clips by their nearest training window."""
+    frames = generated.shape[1]
+    memory = _all_windows(training, frames, _MEMORY_STRIDE_FRAMES)
+    unseen = _all_windows(held_out, frames, frames)
+    if not len(memory) or not len(unseen):
+        raise DataError(f"memorisation needs training and held-out clips of {frames} frames or more")
+    of_generated, of_unseen = _nearest(generated.flatten(1).float(), memory), _nearest(unseen, memory)
+    near = of_unseen.quantile(0.01)
+    return Memorisation(
+        p_value=_smaller_p_value(of_generated, of_unseen),
+        copied_share=float((of_generated < near).double().mean()),
+        generated_windows=len(generated),
+        held_out_windows=len(unseen),
+        training_windows=len(memory),
+    )
+
+
+def _all_windows(clips: Sequence[Tensor], frames: int, stride: int) -> Tensor:
+    """Flat windows [N, T * K] at every `stride` frames."""
+    cut = [
+        clip.float().unfold(0, frames, stride).transpose(1, 2).flatten(1)
+        for clip in clips
+        if len(clip) >= frames
+    ]
+    return torch.cat(cut) if cut else torch.empty(0, frames)
+
+
+def _nearest(windows: Tensor, memory: Tensor) -> Tensor:
+    """Distance of each window [N, D] to the nearest row of memory [M, D]."""
+    return torch.cdist(windows, memory).amin(1)
+
+
+def _smaller_p_value(a: Tensor, b: Tensor) -> float:
+    """Chance that `a` comes out so much smaller than `b` (Mann and Whitney, normal limit)."""
+    n, m = len(a), len(b)
+    ordered = b.sort().values
+    smaller = torch.searchsorted(ordered, a).sum() + torch.searchsorted(ordered, a, right=True).sum()
+    u = float(smaller) / 2  # pairs in which b is the smaller one, ties by half
+    z = (u - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
+    return 0.5 * math.erfc(-z / math.sqrt(2))
+
+
+def _spread(windows: Tensor, count: int) -> Tensor:
+    """`count` windows spread evenly over all."""
+    return windows[torch.linspace(0, len(windows) - 1, count).round().long()]

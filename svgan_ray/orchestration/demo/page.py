@@ -1,0 +1,125 @@
+"""What a person looks at in the end: footage, its reconstruction, generated videos, and the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from svgan_ray.orchestration.demo.plan import SAMPLE_SECONDS, DemoPlan
+from svgan_ray.orchestration.footage import aligned_footage, longest_clip
+from svgan_ray.report.page import (
+    Html,
+    bullets,
+    page,
+    paragraph,
+    picture,
+    section,
+    side_by_side,
+    table,
+    video,
+    write_page,
+)
+from svgan_ray.store import CommitRecord, LatentStore, open_store
+from svgan_ray.stylegan.weights import load_generator, weights_folders
+from svgan_ray.temporal.rendering import render
+from svgan_ray.video.pictures import film_strip, save_png
+from svgan_ray.video.reading import open_video
+from svgan_ray.video.writing import SYNTHETIC_TAGS, VideoWriter
+
+__all__ = ["PAGE", "STRIP", "Table", "write_demo_page"]
+
+PAGE, STRIP = "index.html", "film_strip.png"
+STRIP_COLUMNS, STRIP_EVERY_S = 10, 0.4
+
+Frames = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A heading, a row of titles and rows of text."""
+
+    heading: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A video of the page."""
+
+    path: Path
+    label: str
+
+
+def write_demo_page(plan: DemoPlan, tables: Iterable[Table], remarks: Sequence[str]) -> None:
+    """Write the comparison videos, the film strip and the page into the demo's folder."""
+    truth, others = _real_videos(plan)
+    samples = [Shown(Path(s.out), f"generated, seed {s.seed}") for s in plan.samples]
+    moved = [Shown(Path(s.out), f"{plan.other}, motion of seed {s.seed}") for s in plan.transfers]
+    strip = _film_strip([*truth, *samples, *others, *moved])
+    save_png(plan.folder / STRIP, strip)
+    parts = [
+        paragraph(
+            f"A model of how {plan.subject} moves, learned from latents of footage. "
+            "What is marked as generated never happened."
+        ),
+        bullets(remarks) if remarks else Html(""),
+        section(f"{plan.subject}: the footage", _players(plan, truth)),
+        section(f"{plan.subject}: generated", _players(plan, samples)),
+        section(f"The same motion on {plan.other}", _players(plan, [*others, *moved])),
+        section("Side by side in time", picture(strip, f"columns are {STRIP_EVERY_S:g} s apart")),
+        *(section(t.heading, table(t.header, t.rows)) for t in tables),
+    ]
+    write_page(plan.folder / PAGE, page(f"svgan-ray demo: {plan.subject}", *parts))
+
+
+def _players(plan: DemoPlan, videos: Sequence[Shown]) -> Html:
+    return side_by_side(*(video(v.path.relative_to(plan.folder), v.label) for v in videos))
+
+
+def _real_videos(plan: DemoPlan) -> tuple[list[Shown], list[Shown]]:
+    """Aligned footage and its reconstruction; aligned footage of the other subject, where there is any."""
+    store, place = open_store(plan.train.store), plan.folder / "samples"
+    generator = load_generator(weights_folders(plan.train.weights)[0])
+    side = generator.config.resolution
+    clip = longest_clip(store, plan.inversion_id, plan.subject)
+    frames = round(SAMPLE_SECONDS * clip.frame_rate_hz)
+    w_plus = store.read_clip(plan.inversion_id, clip.clip_id).w_plus[:frames]
+    footage = Shown(place / f"{plan.subject}-footage.mp4", "footage, aligned")
+    again = Shown(place / f"{plan.subject}-reconstruction.mp4", "its latents, rendered")
+    _write(footage.path, clip, aligned_footage(store, clip, frames, side), side)
+    _write(again.path, clip, render(generator, [w_plus]), side, is_synthetic=True)
+    return [footage, again], _other_footage(plan, store, side)
+
+
+def _other_footage(plan: DemoPlan, store: LatentStore, side: int) -> list[Shown]:
+    if len(plan.videos) == 1:
+        return []
+    clip = longest_clip(store, plan.inversion_id, plan.other)
+    shown = Shown(plan.folder / "samples" / f"{plan.other}-footage.mp4", f"footage of {plan.other}, aligned")
+    frames = round(SAMPLE_SECONDS * clip.frame_rate_hz)
+    _write(shown.path, clip, aligned_footage(store, clip, frames, side), side)
+    return [shown]
+
+
+def _write(
+    path: Path, clip: CommitRecord, batches: Iterator[Frames], side: int, is_synthetic: bool = False
+) -> None:
+    tags = SYNTHETIC_TAGS if is_synthetic else None
+    with VideoWriter(path, side, side, clip.frame_rate_hz, tags) as writer:
+        for batch in batches:
+            writer.write(batch)
+
+
+def _film_strip(videos: Sequence[Shown]) -> Frames:
+    return film_strip([_first_frames(v.path) for v in videos], STRIP_COLUMNS, [v.label for v in videos])
+
+
+def _first_frames(path: Path) -> Frames:
+    with open_video(path) as video:
+        wanted = round((STRIP_COLUMNS - 1) * STRIP_EVERY_S * video.info.frame_rate_hz) + 1
+        return video.read(0, min(wanted, video.info.frame_count))

@@ -1,0 +1,167 @@
+"""Training on Ray Train: snapshot -> basis -> temporal GAN -> model, with samples rendered beside it.
+
+The same snapshot, options and weights are the same training: run again, it goes on from its last
+checkpoint, or says that it is finished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import ray
+from ray.train import Checkpoint
+from ray.train.torch import TorchConfig
+from ray.train.v2.api.config import (
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+)
+from ray.train.v2.api.result import Result
+from ray.train.v2.api.validation_config import ValidationConfig
+from ray.train.v2.torch.torch_trainer import TorchTrainer
+from rich.table import Table
+
+from svgan_ray.config import TrainConfig, flatten
+from svgan_ray.errors import ConfigError, DivergenceError
+from svgan_ray.orchestration.cluster import connect
+from svgan_ray.orchestration.snapshots import snapshot_rows
+from svgan_ray.orchestration.training.data import training_set
+from svgan_ray.orchestration.training.export import export_model, restore_model
+from svgan_ray.orchestration.training.folders import filesystem, write_record
+from svgan_ray.orchestration.training.journal import RunTracker, start_journal
+from svgan_ray.orchestration.training.loop import Outcome, train_worker
+from svgan_ray.orchestration.training.plan import FINISHED, Finished, TrainingPlan, plan_training
+from svgan_ray.orchestration.training.progress import training_progress
+from svgan_ray.orchestration.training.validation import Validator
+
+__all__ = ["TrainReport", "train"]
+
+MAX_FAILURES = 3
+KEPT_CHECKPOINTS = 3
+"""The best ones; the last is kept as well."""
+WORKER_GPUS, VALIDATION_GPUS = 0.75, 0.25
+"""Shares of a GPU, so that a machine with one renders samples while it trains."""
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a training came to."""
+
+    plan: TrainingPlan
+    finished: Finished
+    was_finished: bool
+
+    exit_code = 0
+
+    def __rich__(self) -> Table:
+        table = Table(box=None, show_header=False)
+        if self.was_finished:
+            table.add_row(
+                "nothing to do", "this training is finished; more --temporal.steps would go on with it"
+            )
+        snapshot_rows(self.plan.job.snapshot, table)
+        table.add_row("steps", f"{self.finished.steps:,} in {self.finished.elapsed_s / 60:.1f} minutes")
+        for name, value in self.finished.figures.items():
+            table.add_row(name, f"{value:.3f}")
+        table.add_row("model", self.plan.model)
+        table.add_row("next", f"jobs/sample.py --model {self.plan.model}")
+        return table
+
+
+def train(config: TrainConfig) -> TrainReport:
+    """Train what `config` describes, or go on with it.
+
+    Raises DataError, ConfigError, DivergenceError, and Ray's TrainingFailedError where workers keep dying.
+    """
+    plan = plan_training(config)
+    if plan.finished is not None and plan.finished.covers(plan.job):
+        restore_model(plan.model_name(plan.finished.steps), plan.model, plan.store)
+        return TrainReport(plan, plan.finished, was_finished=True)
+    data = training_set(plan.store, plan.job.snapshot, config.temporal)
+    data.index(config.temporal.window_frames)
+    with connect():
+        return TrainReport(plan, _train(plan), was_finished=False)
+
+
+def _train(plan: TrainingPlan) -> Finished:
+    journal = start_journal()
+    tracker = RunTracker(journal, plan.run)
+    snapshot = plan.job.snapshot
+    tracker.log_params(flatten(plan.config))
+    tracker.log_input(snapshot.name, snapshot.digest, plan.job.store)
+    tracker.set_tags(
+        {"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder}
+    )
+    try:
+        with training_progress(tracker, plan.job):
+            result = cast(Result, _trainer(plan, tracker).fit())
+        finished = _finish(plan, result, tracker)
+    except BaseException:
+        tracker.finish("FAILED")
+        raise
+    tracker.finish("FINISHED")
+    return finished
+
+
+def _trainer(plan: TrainingPlan, tracker: RunTracker) -> TorchTrainer:
+    gpu, workers = _use_gpu(plan.config), plan.config.workers
+    storage, path = filesystem(plan.checkpoints)
+    return TorchTrainer(
+        partial(train_worker, plan.job, tracker),
+        # Counts of samples stay on the CPU whatever the networks are on.
+        torch_config=TorchConfig("cpu:gloo,cuda:nccl" if gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": 1, "GPU": WORKER_GPUS} if gpu else {"CPU": 1},
+        ),
+        run_config=RunConfig(
+            name=plan.name,
+            storage_path=path,
+            storage_filesystem=storage,
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            checkpoint_config=CheckpointConfig(KEPT_CHECKPOINTS, "score", "max"),
+            logging_config=LoggingConfig("ERROR"),
+        ),
+        # Validation asks for no CPU: it must find a place while the workers hold all of them.
+        validation_config=ValidationConfig(
+            Validator(plan.job, tracker), ray_remote_kwargs={"num_cpus": 0, "num_gpus": VALIDATION_GPUS * gpu}
+        ),
+    )
+
+
+def _use_gpu(config: TrainConfig) -> bool:
+    resources = ray.cluster_resources()
+    enough = resources.get("GPU", 0) >= config.workers
+    if config.gpu and not enough:
+        raise ConfigError(
+            f"--gpu: {config.workers} workers need as many GPUs, the cluster has {resources.get('GPU', 0):g}"
+        )
+    gpu = enough if config.gpu is None else config.gpu
+    is_own_cluster = "RAY_ADDRESS" not in os.environ  # others may grow
+    if is_own_cluster and not gpu and resources["CPU"] < config.workers:
+        raise ConfigError(f"--workers {config.workers}: this machine has {resources['CPU']:g} CPUs")
+    return gpu
+
+
+def _finish(plan: TrainingPlan, result: Result, tracker: RunTracker) -> Finished:
+    """From the last checkpoint to a model: a folder, a name in the store, artifacts of the run."""
+    outcome = cast(Outcome, result.return_value)
+    if outcome.diverged:
+        raise DivergenceError(f"{outcome.diverged} Its checkpoints are in {plan.folder}.")
+    figures = next((m for _, m in result.best_checkpoints or () if m["step"] == outcome.steps), {})
+    finished = Finished(
+        outcome.steps,
+        outcome.elapsed_s,
+        {name: value for name, value in figures.items() if name not in ("step", "score")},
+    )
+    snapshot, name = plan.job.snapshot, plan.model_name(finished.steps)
+    export_model(cast(Checkpoint, result.checkpoint), name, plan.model, plan.store, snapshot, tracker)
+    write_record(plan.folder, FINISHED, dataclasses.asdict(finished))
+    return finished

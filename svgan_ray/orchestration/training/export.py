@@ -1,0 +1,60 @@
+"""From a checkpoint to a model: a folder, a name in the store, artifacts of the run."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ray.train import Checkpoint
+
+from svgan_ray.orchestration.training.folders import publish_model
+from svgan_ray.orchestration.training.journal import RunTracker
+from svgan_ray.store import LatentStore, Snapshot
+from svgan_ray.temporal.checkpoints import load_checkpoint
+from svgan_ray.temporal.model import load_model, model_of, save_model
+
+__all__ = ["export_model", "restore_model"]
+
+
+def export_model(
+    checkpoint: Checkpoint, name: str, uri: str, store: LatentStore, snapshot: Snapshot, tracker: RunTracker
+) -> None:
+    """Write the averaged weights of a checkpoint as a model at `uri`, keep it in the store, log it."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "model")
+        with checkpoint.as_directory() as files:
+            state = load_checkpoint(files)
+        card = {**_card(snapshot), "store_name": name}
+        save_model(model_of(state, state.basis.mean, snapshot.generator_sha256, card), folder)
+        store.put_model(folder, name)
+        _publish(folder, uri)
+        for path in folder.iterdir():
+            tracker.log_file(f"model/{path.name}", path.read_bytes())
+
+
+def restore_model(name: str, uri: str, store: LatentStore) -> None:
+    """Write a model that the store keeps to `uri` again."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary, "model")
+        store.get_model(name, folder)
+        _publish(folder, uri)
+
+
+def _publish(folder: Path, uri: str) -> None:
+    if uri.startswith("s3://"):
+        publish_model(folder, uri)
+    else:
+        save_model(load_model(folder), uri)
+
+
+def _card(snapshot: Snapshot) -> dict[str, Any]:
+    """What the model was trained on; nothing that differs from run to run, as the store compares."""
+    return {
+        "subject": snapshot.clips[0].subject,
+        "snapshot": f"{snapshot.name}@{snapshot.generation}",
+        "snapshot_digest": snapshot.digest,
+        "inversion_id": snapshot.inversion_id,
+        "clips": len(snapshot.clips),
+        "footage_s": round(sum(clip.frames / clip.frame_rate_hz for clip in snapshot.clips), 1),
+    }

@@ -1,0 +1,131 @@
+"""One process that keeps the tracked runs of a job, told by workers on any machine.
+
+Workers come and go, get killed and resume; MLflow's database and the spool lie where the job was started.
+So an actor beside the driver holds the trackers, and what a worker tells it is not lost with the worker.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from svgan_ray.tracking import default_uri, open_tracker
+from svgan_ray.tracking.tracker import Kind, SpooledTracker, Status
+
+__all__ = ["Journal", "RunKey", "RunTracker", "start_journal"]
+
+
+@dataclass(frozen=True)
+class RunKey:
+    """What names a tracked run; see `open_tracker`."""
+
+    experiment: str
+    name: str
+    kind: Kind
+    identity: str
+    parent: str | None = None
+
+
+class Journal:
+    """The actor: trackers by identity, opened when they are first written to."""
+
+    def __init__(self, spool_dir: str, uri: str) -> None:
+        self._spool_dir, self._uri = Path(spool_dir), uri
+        self._trackers: dict[str, SpooledTracker] = {}
+        self._latest: dict[str, tuple[int, dict[str, float]]] = {}
+
+    def params(self, run: RunKey, values: dict[str, object]) -> None:
+        self._tracker(run).log_params(values)
+
+    def tags(self, run: RunKey, values: dict[str, object]) -> None:
+        self._tracker(run).set_tags(values)
+
+    def input(self, run: RunKey, name: str, digest: str, source: str) -> None:
+        self._tracker(run).log_input(name, digest, source, "training")
+
+    def metrics(self, run: RunKey, values: dict[str, float], step: int) -> None:
+        self._tracker(run).log_metrics(values, step)
+        if step >= self._latest.get(run.identity, (0, {}))[0]:
+            self._latest[run.identity] = (step, values)
+
+    def image(self, run: RunKey, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
+        self._tracker(run).log_image(image, key, step)
+
+    def file(self, run: RunKey, path: str, content: bytes) -> None:
+        """A file of the run, at a path below its artifacts."""
+        with tempfile.TemporaryDirectory() as folder:
+            copy = Path(folder, Path(path).name)
+            copy.write_bytes(content)
+            parent = Path(path).parent.as_posix()
+            self._tracker(run).log_artifact(copy, "" if parent == "." else parent)
+
+    def latest(self, run: RunKey) -> tuple[int, dict[str, float]]:
+        """The furthest step told so far and its metrics."""
+        return self._latest.get(run.identity, (0, {}))
+
+    def finish(self, run: RunKey, status: Status) -> None:
+        self._tracker(run).finish(status)
+        del self._trackers[run.identity]
+
+    def finish_all(self, status: Status) -> None:
+        for tracker in self._trackers.values():
+            tracker.finish(status)
+        self._trackers.clear()
+
+    def _tracker(self, run: RunKey) -> SpooledTracker:
+        if run.identity not in self._trackers:
+            self._trackers[run.identity] = open_tracker(
+                run.experiment, run.name, run.kind, run.identity, run.parent, self._spool_dir, self._uri
+            )
+        return self._trackers[run.identity]
+
+
+def start_journal(name: str | None = None) -> Any:
+    """Start the actor on this machine; by its name, if given one, others find it with `ray.get_actor`."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here, "name": name}
+    return ray.remote(Journal).options(**options).remote(str(Path("mlspool").absolute()), default_uri())
+
+
+@dataclass(frozen=True)
+class RunTracker:
+    """A run as workers see it. No call waits for the journal or fails with it."""
+
+    journal: Any  # the actor's handle
+    run: RunKey
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        self.journal.params.remote(self.run, dict(params))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        self.journal.metrics.remote(self.run, dict(metrics), step)
+
+    def log_file(self, path: str, content: bytes) -> None:
+        """A file of the run, at a path below its artifacts."""
+        self.journal.file.remote(self.run, path, content)
+
+    def log_image(self, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
+        """uint8 [H, W, 3]; images of one key become a step slider."""
+        self.journal.image.remote(self.run, image, key, step)
+
+    def log_input(self, name: str, digest: str, source: str) -> None:
+        self.journal.input.remote(self.run, name, digest, source)
+
+    def set_tags(self, tags: Mapping[str, object]) -> None:
+        self.journal.tags.remote(self.run, dict(tags))
+
+    def latest(self) -> tuple[int, dict[str, float]]:
+        """The furthest step that was told, and its metrics."""
+        return cast("tuple[int, dict[str, float]]", ray.get(self.journal.latest.remote(self.run)))
+
+    def finish(self, status: Status) -> None:
+        """Close the run; waits until the server has everything, a minute at most."""
+        ray.get(self.journal.finish.remote(self.run, status))

@@ -1,0 +1,116 @@
+"""What is measured and shown of a training while it goes on, in a task of its own, from averaged weights."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from ray.train import Checkpoint
+
+from svgan_ray.metrics.evaluation import MotionReport, generate_coefficients, score_motion
+from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
+from svgan_ray.orchestration.training.data import TrainingSet, training_set
+from svgan_ray.orchestration.training.journal import RunTracker
+from svgan_ray.orchestration.training.loop import TrainingJob
+from svgan_ray.store import open_store
+from svgan_ray.stylegan.weights import load_generator
+from svgan_ray.temporal.checkpoints import load_checkpoint
+from svgan_ray.temporal.model import MotionModel, model_of
+from svgan_ray.temporal.rendering import render
+from svgan_ray.temporal.sampling import sample_latents
+from svgan_ray.video.pictures import film_strip
+from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
+
+__all__ = ["OBJECTIVE", "WORST", "Validator", "figures_of", "frechet_of", "measure", "sample_rows"]
+
+OBJECTIVE = "frechet_motion"
+WORST = 1e6
+"""The objective of motion that diverged, or cannot be measured."""
+SEED = 0
+SAMPLES, SAMPLE_S = 150, 68.0
+"""Enough for windows at 60 s and for a floor that is known to a tenth."""
+SHOWN_SAMPLES = 3
+SHOWN_SIDE = 256
+COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Measures a checkpoint's motion, renders samples beside real footage; Ray Train calls it."""
+
+    job: TrainingJob
+    tracker: RunTracker
+
+    def __call__(self, checkpoint: Checkpoint, **_: Any) -> dict[str, float]:
+        """Figures for Ray, which keeps the checkpoints of the highest `score`."""
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        with checkpoint.as_directory() as folder:
+            state = load_checkpoint(folder, device)
+        data = training_set(open_store(self.job.store), self.job.snapshot, self.job.config)
+        model = model_of(state, data.basis.mean, self.job.generator_sha256).to(device)
+        figures = figures_of(measure(model, data))
+        self.tracker.log_metrics(figures, state.step)
+        self._show(model, data, state.step)
+        return {**figures, "score": -figures[OBJECTIVE]}
+
+    def _show(self, model: MotionModel, data: TrainingSet, step: int) -> None:
+        rows = sample_rows(model, data, self.job.generator_folder, self.job.sample_seconds)
+        labels = ["real", *(f"seed {SEED}.{sample}" for sample in range(SHOWN_SAMPLES))]
+        self.tracker.log_image(film_strip(rows, COLUMNS, labels), "samples", step)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "samples.mp4")
+            write_video(path, np.concatenate(rows, axis=2), model.frame_rate_hz, SYNTHETIC_TAGS)
+            self.tracker.log_file(f"samples/step-{step:08d}.mp4", path.read_bytes())
+
+
+def measure(model: MotionModel, data: TrainingSet) -> MotionReport:
+    """The model's motion against the clips that it was trained on."""
+    basis = evaluation_basis(model.basis)
+    frames = round(SAMPLE_S * model.frame_rate_hz)
+    generated = generate_coefficients(model, basis, SAMPLES, frames, SEED)
+    real = [data.coefficients[first:stop, :EVALUATION_COMPONENTS] for first, stop in data.segments]
+    return score_motion(real, generated, model.frame_rate_hz, basis.sigma.square().cpu())
+
+
+def frechet_of(report: MotionReport) -> float:
+    """The one scalar that trainings are compared by: the mean over window lengths and places in a sample.
+
+    It is in multiples of the real-to-real floor, and finite whatever the model does.
+    """
+    values = [
+        value
+        for motion in report.frechet
+        for of, value in motion.compared.items()
+        if of.startswith("generated")
+    ]
+    mean = sum(values) / len(values) if values else WORST
+    return mean if math.isfinite(mean) and mean < WORST else WORST
+
+
+def figures_of(report: MotionReport) -> dict[str, float]:
+    """What is logged of a report."""
+    finite = {name: value for name, value in report.figures().items() if math.isfinite(value)}
+    return {**finite, OBJECTIVE: frechet_of(report)}
+
+
+def sample_rows(
+    model: MotionModel, data: TrainingSet, generator_folder: str, seconds: float
+) -> list[npt.NDArray[np.uint8]]:
+    """Real footage, as the basis holds it, above samples of fixed noises: each uint8 [T, S, S, 3]."""
+    first, stop = max(data.segments, key=lambda segment: segment[1] - segment[0])
+    frames = min(round(seconds * model.frame_rate_hz), stop - first)
+    real = data.basis.reconstruct(data.coefficients[first : first + frames])
+    device = model.w_ref.device
+    clips = [
+        [real.to(device)],
+        *(sample_latents(model, SEED, frames, sample) for sample in range(SHOWN_SAMPLES)),
+    ]
+    generator = load_generator(generator_folder, device)
+    side = min(generator.config.resolution, SHOWN_SIDE)
+    return [np.concatenate(list(render(generator, clip, side))) for clip in clips]

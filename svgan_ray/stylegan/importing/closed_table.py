@@ -1,0 +1,86 @@
+"""The only globals that a weight file may name, and the plain values that stand for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from svgan_ray.errors import WeightsError
+from svgan_ray.stylegan.importing.pickles import Builders, Inert, shown
+from svgan_ray.stylegan.importing.tensors import DTYPES, StoredTensor, rebuild_tensor
+
+__all__ = ["STORAGES", "WEIGHTS", "PersistentModule"]
+
+
+@dataclass(frozen=True, slots=True)
+class PersistentModule:
+    """A module as NVIDIA's `torch_utils.persistence` writes it, less the source code that comes with it."""
+
+    class_name: str
+    state: dict[str, Any]
+
+
+def _persistent_module(meta: Any) -> PersistentModule:
+    if type(meta) is not dict or meta.get("type") != "class":
+        raise WeightsError("persistent object: expected a description of a class")
+    name, state = meta.get("class_name"), meta.get("state")
+    if type(name) is not str or type(state) is not dict:
+        raise WeightsError(f"persistent object: expected class_name and state, got {shown(name)}, {shown(state)}")
+    return PersistentModule(name, state)
+
+
+def _empty_dict() -> dict[str, Any]:
+    """Takes no content: pickles set the items one by one, which the reader checks."""
+    return {}
+
+
+def _parameter(data: Any, requires_grad: Any, hooks: Any) -> StoredTensor:
+    if type(data) is not StoredTensor:
+        raise WeightsError(f"parameter: expected a tensor, got {shown(data)}")
+    return data
+
+
+def _encoded(text: str, encoding: str) -> bytes:
+    """How protocol 2 writes bytes: as text of one character a byte."""
+    if type(text) is not str or encoding not in ("latin1", "latin-1"):
+        raise WeightsError(f"_codecs.encode: expected text in latin1, got {shown(text)} in {shown(encoding)}")
+    return text.encode("latin-1")
+
+
+def _as_is(value: Any = ()) -> Any:
+    return value
+
+
+def _inert(name: str) -> Callable[..., Inert]:
+    return lambda *arguments: Inert(name)
+
+
+# Names without a value: None.
+STORAGES: Builders = dict.fromkeys(DTYPES)
+
+_INERT = (
+    "argparse.Namespace",
+    "numpy.dtype",
+    *(
+        f"numpy.{core}.{name}"
+        for core in ("core", "_core")
+        for name in ("multiarray.scalar", "multiarray._reconstruct", "numeric._frombuffer")
+    ),
+    "torch.device",
+)
+
+WEIGHTS: Builders = {
+    **STORAGES,
+    **{name: _inert(name) for name in _INERT},
+    "numpy.ndarray": None,
+    "torch_utils.persistence._reconstruct_persistent_obj": _persistent_module,
+    "torch._utils._rebuild_tensor_v2": rebuild_tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch.Size": _as_is,
+    "collections.OrderedDict": _empty_dict,
+    "dnnlib.util.EasyDict": _empty_dict,
+    "builtins.set": _as_is,
+    "__builtin__.set": _as_is,
+    "_codecs.encode": _encoded,
+}

@@ -1,0 +1,102 @@
+"""The space that a search looks through: functions of a trial, which is asked for values, and of a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from svgan_ray.temporal.recipes import TemporalConfig
+
+__all__ = ["SPACE", "Trial", "around", "known_point"]
+
+
+class Trial(Protocol):
+    """What proposes values; Optuna's trials do."""
+
+    def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
+
+    def suggest_int(self, name: str, low: int, high: int) -> int: ...
+
+    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
+
+
+LEARNING_RATES = (5e-5, 2e-3)
+PENALTIES = {"wasserstein": (1.0, 100.0), "relativistic": (0.02, 20.0)}
+LAYERS = (1, 4)
+WIDTHS = (32, 64, 128)
+LAGS = ("none", "1", "1 2 4")
+BATCH_SIZES = (16, 32, 64)
+EMA_DECAYS = (0.99, 0.995, 0.999)
+
+SPACE = {
+    "generator_learning_rate": f"{LEARNING_RATES[0]:g} to {LEARNING_RATES[1]:g}, log",
+    "critic_learning_rate": f"{LEARNING_RATES[0]:g} to {LEARNING_RATES[1]:g}, log",
+    "adversarial": "wasserstein or relativistic",
+    "wasserstein_penalty": "1 to 100, log, where adversarial is wasserstein",
+    "relativistic_penalty": "0.02 to 20, log, where adversarial is relativistic",
+    "layers": "1 to 4",
+    "width": "32, 64 or 128",
+    "lags": "none, 1 or 1 2 4",
+    "batch_size": "16, 32 or 64",
+    "ema_decay": "0.99, 0.995 or 0.999",
+}
+"""What `around` asks for, in words."""
+
+
+def around(trial: Trial, base: TemporalConfig) -> TemporalConfig:
+    """The recipe with what matters most for motion proposed anew: speeds, loss, capacity, what the critic sees.
+
+    Data and window stay as they are, so that trials can be compared.
+    """
+    low, high = LEARNING_RATES
+    optimiser = dataclasses.replace(
+        base.optimiser,
+        generator_learning_rate=trial.suggest_float("generator_learning_rate", low, high, log=True),
+        critic_learning_rate=trial.suggest_float("critic_learning_rate", low, high, log=True),
+    )
+    adversarial = trial.suggest_categorical("adversarial", tuple(PENALTIES))
+    penalty = trial.suggest_float(f"{adversarial}_penalty", *PENALTIES[adversarial], log=True)
+    generator = dataclasses.replace(
+        base.generator,
+        layers=trial.suggest_int("layers", *LAYERS),
+        width=trial.suggest_categorical("width", WIDTHS),
+    )
+    lags = trial.suggest_categorical("lags", LAGS)
+    return dataclasses.replace(
+        base,
+        optimiser=optimiser,
+        loss=dataclasses.replace(base.loss, adversarial=adversarial, gradient_penalty=penalty),
+        generator=generator,
+        critic=dataclasses.replace(base.critic, lags=_lags(lags)),
+        batch_size=trial.suggest_categorical("batch_size", BATCH_SIZES),
+        ema_decay=trial.suggest_categorical("ema_decay", EMA_DECAYS),
+    )
+
+
+def known_point(base: TemporalConfig) -> dict[str, Any]:
+    """The values at which `around` gives the recipe itself, or what the space holds nearest to it."""
+    low, high = PENALTIES[base.loss.adversarial]
+    return {
+        "generator_learning_rate": _clamped(base.optimiser.generator_learning_rate, *LEARNING_RATES),
+        "critic_learning_rate": _clamped(base.optimiser.critic_learning_rate, *LEARNING_RATES),
+        "adversarial": base.loss.adversarial,
+        f"{base.loss.adversarial}_penalty": _clamped(base.loss.gradient_penalty, low, high),
+        "layers": round(_clamped(base.generator.layers, *LAYERS)),
+        "width": _nearest(base.generator.width, WIDTHS),
+        "lags": min(LAGS, key=lambda lags: len(set(_lags(lags)) ^ set(base.critic.lags))),
+        "batch_size": _nearest(base.batch_size, BATCH_SIZES),
+        "ema_decay": _nearest(base.ema_decay, EMA_DECAYS),
+    }
+
+
+def _lags(text: str) -> tuple[int, ...]:
+    return () if text == "none" else tuple(map(int, text.split()))
+
+
+def _clamped(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high)
+
+
+def _nearest(value: float, choices: Sequence[Any]) -> Any:
+    return min(choices, key=lambda choice: abs(choice - value))

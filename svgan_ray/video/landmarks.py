@@ -1,0 +1,142 @@
+"""Where a face is: 68 landmarks a frame (iBUG layout) from a sidecar file, or none for footage already
+aligned.
+
+A source is stateless per frame; gaps and smoothing belong to tracking.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+import numpy as np
+from numpy.typing import NDArray
+
+from svgan_ray.errors import ConfigError, LandmarksError
+from svgan_ray.video.alignment import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
+from svgan_ray.video.reading import VideoReader
+
+__all__ = [
+    "LANDMARK_SOURCES",
+    "AlignedFootage",
+    "LandmarkSource",
+    "SidecarLandmarks",
+    "landmark_source",
+    "read_sidecar",
+    "sidecar_path",
+    "write_sidecar",
+]
+
+LAYOUT = "ibug68"
+
+Points = NDArray[np.float32]
+
+
+class LandmarkSource(Protocol):
+    """Finds one face a frame. Name and version are part of a tracking's identity."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def detect(self, video: VideoReader) -> Points:
+        """Landmarks [T, 68, 2] in pixels (x, y; pixel centres at +0.5), NaN rows where there is no face."""
+        ...
+
+
+class SidecarLandmarks:
+    """Landmarks that lie beside the video, in `<video file name>.landmarks.safetensors`."""
+
+    name = "sidecar"
+    version = "1"
+
+    def detect(self, video: VideoReader) -> Points:
+        """Landmarks of every frame; LandmarksError where the sidecar is missing or of another video."""
+        points = read_sidecar(video.info.path)
+        if len(points) != video.info.frame_count:
+            raise LandmarksError(
+                f"{sidecar_path(video.info.path)}: {len(points)} rows of landmarks for a video of "
+                f"{video.info.frame_count} frames; write it again with one row a frame, NaN where no face is"
+            )
+        return points
+
+
+class AlignedFootage:
+    """Footage in which a face already fills the frame as in FFHQ: the crop is the centre square of every
+    frame.
+
+    The square comes back as the landmarks of which it is the crop, so that nothing downstream differs.
+    """
+
+    name = "aligned"
+    version = "1"
+
+    def detect(self, video: VideoReader) -> Points:
+        """The same landmarks for every frame."""
+        width, height = video.info.width, video.info.height
+        side = min(width, height)
+        corner = np.array([(width - side) // 2, (height - side) // 2])  # whole pixels: copied, not resampled
+        centre = corner + side / 2
+        eye_to_eye, eye_to_mouth = np.array([side / 4, 0]), np.array([0, side * 5 / 32])
+        eyes = centre - eye_to_mouth / 10
+        face = np.repeat(centre[None], 68, axis=0)
+        face[LEFT_EYE], face[RIGHT_EYE] = eyes - eye_to_eye / 2, eyes + eye_to_eye / 2
+        face[MOUTH_CORNERS] = eyes + eye_to_mouth
+        return np.repeat(face[None].astype(np.float32), video.info.frame_count, axis=0)
+
+
+LANDMARK_SOURCES: dict[str, type[LandmarkSource]] = {"sidecar": SidecarLandmarks, "aligned": AlignedFootage}
+
+
+def landmark_source(faces: str) -> LandmarkSource:
+    """The source of a name: `sidecar` or `aligned`."""
+    if faces not in LANDMARK_SOURCES:
+        raise ConfigError(f"faces: expected one of {', '.join(LANDMARK_SOURCES)}, got {faces!r}")
+    return LANDMARK_SOURCES[faces]()
+
+
+def sidecar_path(video_path: str | Path) -> Path:
+    """`talk.mp4` -> `talk.mp4.landmarks.safetensors`."""
+    return Path(f"{video_path}.landmarks.safetensors")
+
+
+def write_sidecar(video_path: str | Path, points: NDArray[np.floating]) -> Path:
+    """Write landmarks [T, 68, 2] of a video beside it, whole or not at all; returns the sidecar's path."""
+    from safetensors.numpy import save
+
+    if points.ndim != 3 or points.shape[1:] != (68, 2):
+        raise LandmarksError(f"landmarks of {video_path}: expected [T, 68, 2], got {list(points.shape)}")
+    path = sidecar_path(video_path)
+    partial = path.with_name(f".{path.name}.{uuid4().hex}.part")
+    tensors = {"points": np.ascontiguousarray(points, dtype=np.float32)}
+    partial.write_bytes(save(tensors, metadata={"layout": LAYOUT}))
+    os.replace(partial, path)
+    return path
+
+
+def read_sidecar(video_path: str | Path) -> Points:
+    """Landmarks [T, 68, 2] of a video; LandmarksError where its sidecar is missing or malformed."""
+    from safetensors import SafetensorError, safe_open
+
+    path = sidecar_path(video_path)
+    if not path.is_file():
+        raise LandmarksError(
+            f"{path}: no such file; write it with svgan_ray.video.landmarks.write_sidecar, "
+            "or say that the footage is aligned"
+        )
+    try:
+        with safe_open(path, framework="numpy") as file:
+            layout = (file.metadata() or {}).get("layout")
+            points = file.get_tensor("points") if "points" in file.keys() else None  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise LandmarksError(f"{path}: not a safetensors file: {error}") from error
+    if layout != LAYOUT:
+        raise LandmarksError(f"{path}: metadata `layout`: expected {LAYOUT!r}, got {layout!r}")
+    if points is None or points.dtype != np.float32 or points.shape[1:] != (68, 2):
+        got = "none" if points is None else f"{points.dtype} {list(points.shape)}"
+        raise LandmarksError(f"{path}: tensor `points`: expected float32 [T, 68, 2], got {got}")
+    return np.asarray(points)

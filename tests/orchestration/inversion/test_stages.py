@@ -1,0 +1,294 @@
+"""Inversion without Ray: the stages called one after the other, as a plain program would."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from svgan_ray.config import InvertConfig
+from svgan_ray.errors import ConfigError, StoreAccessError, StoreError, VideoError, WeightsError
+from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block, in_batches
+from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
+from svgan_ray.orchestration.inversion.items import (
+    BLOCK_FRAMES,
+    Block,
+    Failure,
+    Inversion,
+    Source,
+    Tracked,
+    block_spans,
+)
+from svgan_ray.orchestration.inversion.ledger import Ledger
+from svgan_ray.orchestration.inversion.planning import Plan, dry_run, inversion_of, plan_sources
+from svgan_ray.orchestration.inversion.report import InvertReport, report_of
+from svgan_ray.orchestration.inversion.sources import expand, local_copy
+from svgan_ray.orchestration.inversion.tracking import track_source
+from svgan_ray.store import LatentStore, open_store
+from tests.footage import face_frames, make_bad_videos, make_video, make_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sound videos, one longer than a block, and four bad ones."""
+    folder = tmp_path_factory.mktemp("footage")
+    make_video(folder / "anna.mp4", 150, seed=1)
+    make_video(folder / "ben.mp4", 40, seed=2)
+    make_bad_videos(folder / "bad")
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LatentStore:
+    return open_store(tmp_path / "store", create=True)
+
+
+def config_for(footage: Path, weights: Path, store: LatentStore, **changes: object) -> InvertConfig:
+    config = InvertConfig(videos=(str(footage),), store=store.uri, weights=str(weights), batch_frames=8)
+    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+
+def plan_for(config: InvertConfig, store: LatentStore) -> tuple[Plan, Inversion]:
+    job = inversion_of(config, store.uri)
+    return plan_sources(config, job, store, expand(config.videos)), job
+
+
+def run(config: InvertConfig, store: LatentStore, die_after_chunks: int | None = None) -> InvertReport:
+    """What the job does, in one process."""
+    plan, job = plan_for(config, store)
+    ledger, encoder = Ledger(store, job, plan.earlier_failures), BlockEncoder(job, store, "here")
+    closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
+    for source in plan.todo:
+        for item in track_source(job, source, closed):
+            if isinstance(item, Block):
+                if die_after_chunks is not None and ledger.encoded_frames >= die_after_chunks * BLOCK_FRAMES:
+                    raise KeyboardInterrupt
+                item = encoder(crop_block(item, job.crop_side))
+            ledger.take(item)
+    assert all(ledger.is_settled(source) for source in plan.todo)
+    return report_of(config, plan, ledger, 1.0)
+
+
+@given(first=st.integers(0, 1000), frames=st.integers(1, 1000))
+def test_blocks_cover_a_clip_and_lie_at_absolute_positions(first: int, frames: int) -> None:
+    spans = list(block_spans(first, first + frames))
+    assert [f for start, stop in spans for f in range(start, stop)] == list(range(first, first + frames))
+    assert all(start % BLOCK_FRAMES == 0 for start, _ in spans[1:])
+    assert all(start // BLOCK_FRAMES == (stop - 1) // BLOCK_FRAMES for start, stop in spans)
+
+
+@given(rows=st.integers(1, 40), batch=st.integers(1, 16))
+def test_networks_see_one_batch_size_only(rows: int, batch: int) -> None:
+    sizes = set()
+
+    def double(x: torch.Tensor) -> torch.Tensor:
+        sizes.add(len(x))
+        return 2 * x
+
+    x = torch.arange(rows * 3.0).reshape(rows, 3)
+    assert torch.equal(in_batches(double, x, batch), 2 * x)
+    assert sizes == {batch}
+
+
+def test_every_frame_is_kept_with_its_time_and_place(
+    footage: Path, weights: Path, store: LatentStore
+) -> None:
+    config = config_for(footage / "anna.mp4", weights, store, error_every_frames=10)
+    report = run(config, store)
+    [record] = store.commits(report.inversion_id)
+    clip = store.read_clip(report.inversion_id, record.clip_id)
+    assert (record.subject, record.first_frame, record.stop_frame, record.node) == ("anna", 0, 150, "here")
+    assert clip.w_plus.shape == (150, 8, 16)
+    assert torch.allclose(clip.time_s, torch.arange(150, dtype=torch.float64) / 25, atol=1e-6)
+    assert torch.equal(clip.error.isfinite().nonzero().flatten(), torch.arange(0, 150, 10))
+    assert record.mean_error == pytest.approx(float(clip.error[::10].mean()))
+    centre = clip.quad.mean(dim=1)
+    assert float(centre.std(dim=0).min()) > 1, "the crop follows the head"
+    assert len({tuple(w.flatten().tolist()) for w in clip.w_plus}) == 150, "frames differ, so do latents"
+
+
+def test_latents_are_those_of_the_frames_themselves(footage: Path, weights: Path, store: LatentStore) -> None:
+    """Block by block equals one pass by hand over the decoded video."""
+    from svgan_ray.stylegan.weights import load_encoder
+    from svgan_ray.video.cropping import crop_quads
+    from svgan_ray.video.reading import open_video
+
+    report = run(config_for(footage / "anna.mp4", weights, store), store)
+    [record] = store.commits(report.inversion_id)
+    clip = store.read_clip(report.inversion_id, record.clip_id)
+    with open_video(footage / "anna.mp4") as video:
+        frames = video.read(0, 150)
+    assert np.abs(frames.astype(int) - face_frames(150, seed=1)).mean() < 12, "the video is what was written"
+    crops = crop_quads(frames, clip.quad.numpy(), 32)
+    images = torch.tensor(crops).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        w_plus = load_encoder(weights / "encoder").encode(images)
+    assert torch.allclose(clip.w_plus, w_plus, atol=1e-4)
+
+
+def test_each_bad_file_is_one_recorded_failure_and_the_others_complete(
+    footage: Path, weights: Path, store: LatentStore
+) -> None:
+    config = config_for(footage, weights, store)
+    report = run(config, store)
+    assert report.clips_committed == 2 and report.frames_encoded == 190
+    reasons = {Path(f.uri).name: f.reason for f in store.failures(report.tracking_id).values()}
+    assert reasons.keys() == {"empty.mp4", "text.mp4", "truncated.mp4", "audio.mp4"}
+    assert reasons["empty.mp4"] == "empty" and len(set(reasons.values())) >= 3, reasons
+    assert report.exit_code == 1, "four of six failed, more than half"
+    assert dataclasses.replace(report, max_failure_fraction=0.7).exit_code == 0
+
+    again, _ = plan_for(config, store)
+    assert (len(again.todo), len(again.done), len(again.failed)) == (0, 2, 4)
+    retry = run(dataclasses.replace(config, retry_failures=True), store)
+    assert (retry.videos_to_do, retry.clips_committed) == (4, 0)
+    assert {f.attempts for f in store.failures(report.tracking_id).values()} == {2}
+
+
+def test_a_mended_video_is_done_at_the_next_run(tmp_path: Path, weights: Path, store: LatentStore) -> None:
+    video = make_video(tmp_path / "v.mp4", 30)
+    sidecar = next(tmp_path.glob("*.landmarks.*"))
+    hidden = sidecar.rename(tmp_path / "elsewhere")
+    config = config_for(video, weights, store)
+    report = run(config, store)
+    assert [f.reason for f in report.failures] == ["landmarks"]
+    hidden.rename(sidecar)
+    assert plan_for(config, store)[0].todo == []
+    report = run(dataclasses.replace(config, retry_failures=True), store)
+    assert report.clips_committed == 1 and not store.failures(report.tracking_id)
+
+
+def test_a_run_that_was_cut_off_goes_on_from_its_chunks(
+    footage: Path, weights: Path, store: LatentStore, tmp_path: Path
+) -> None:
+    config = config_for(footage / "anna.mp4", weights, store)
+    with pytest.raises(KeyboardInterrupt):
+        run(config, store, die_after_chunks=1)
+    report = run(config, store)
+    assert (report.frames_encoded, report.frames_reused) == (150 - BLOCK_FRAMES, BLOCK_FRAMES)
+
+    clean_store = open_store(tmp_path / "clean", create=True)
+    clean = run(dataclasses.replace(config, store=clean_store.uri), clean_store)
+    [here], [there] = store.commits(report.inversion_id), clean_store.commits(clean.inversion_id)
+    assert [c.sha256 for c in here.chunks] == [c.sha256 for c in there.chunks]
+    assert here.mean_error == pytest.approx(there.mean_error)
+
+
+def test_a_second_run_has_nothing_to_do_and_says_so(footage: Path, weights: Path, store: LatentStore) -> None:
+    config = config_for(footage / "ben.mp4", weights, store)
+    run(config, store)
+    report = run(config, store)
+    assert report.is_idle and report.frames_encoded == 0 and report.exit_code == 0
+    assert "nothing to do: 1 of 1 videos" in str(report._summary())
+
+
+def test_new_weights_are_new_work_and_the_old_stays(
+    footage: Path, weights: Path, store: LatentStore, tmp_path: Path
+) -> None:
+    config = config_for(footage / "ben.mp4", weights, store)
+    first = run(config, store)
+    other = run(dataclasses.replace(config, batch_frames=4), store)
+    assert first.tracking_id == other.tracking_id and first.inversion_id != other.inversion_id
+    assert store.committed_ids(first.inversion_id) == store.committed_ids(other.inversion_id)
+
+
+def test_subjects(footage: Path, weights: Path, store: LatentStore) -> None:
+    config = config_for(footage / "ben.mp4", weights, store, subject="carl")
+    report = run(config, store)
+    assert {record.subject for record in store.commits(report.inversion_id)} == {"carl"}
+    again = run(dataclasses.replace(config, subject="dora"), store)
+    assert "keeps the subject" in again.notes[0]
+
+
+def test_dry_run_makes_nothing(footage: Path, weights: Path, tmp_path: Path) -> None:
+    config = InvertConfig(videos=(str(footage),), store=str(tmp_path / "none"), weights=str(weights))
+    assert len(dry_run(config).todo) == 6
+    assert not (tmp_path / "none").exists()
+
+
+def test_expand(footage: Path, tmp_path: Path) -> None:
+    assert [Path(s.uri).name for s in expand([str(footage)])] == [
+        "anna.mp4", "audio.mp4", "empty.mp4", "text.mp4", "truncated.mp4", "ben.mp4",
+    ]  # fmt: skip
+    assert [s.name for s in expand([str(footage / "a*.mp4"), str(footage / "anna.mp4")])] == ["anna"]
+    assert len(expand([str(footage / "**" / "*.mp4")])) == 6
+    odd = tmp_path / "footage.dat"
+    odd.write_bytes(b"x")
+    assert [s.uri for s in expand([str(odd)])] == [str(odd)]
+
+
+@pytest.mark.parametrize(("pattern", "words"), [("none.mp4", "no such file"), ("*.mp4", "no video found")])
+def test_expand_names_what_is_not_there(tmp_path: Path, pattern: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        expand([str(tmp_path / pattern)])
+
+
+def test_a_video_that_changes_under_its_path_is_noticed(tmp_path: Path) -> None:
+    video = make_video(tmp_path / "v.mp4", 30)
+    [source] = expand([str(video)])
+    assert local_copy(source) == video
+    os.utime(video, (1, 1))
+    with pytest.raises(VideoError, match="changed") as caught:
+        local_copy(source)
+    assert caught.value.reason == "changed"
+    video.unlink()
+    with pytest.raises(VideoError, match="cannot be read"):
+        local_copy(source)
+
+
+def test_a_store_that_fails_stops_the_job(footage: Path, weights: Path, store: LatentStore) -> None:
+    """What every video would suffer is no video's failure."""
+    plan, job = plan_for(config_for(footage / "ben.mp4", weights, store), store)
+    lost = dataclasses.replace(job, store=str(Path(store.uri) / "missing"))
+    [failure] = track_source(lost, plan.todo[0], frozenset())
+    assert isinstance(failure, Failure) and failure.is_fatal
+    with pytest.raises(StoreError, match="no latent store"):
+        Ledger(store, job, {}).take(failure)
+    assert not store.failures(job.tracking_id)
+
+
+def test_reasons_are_short_and_stable(footage: Path, weights: Path, store: LatentStore) -> None:
+    plan, job = plan_for(config_for(footage / "ben.mp4", weights, store), store)
+    [source] = plan.todo
+    for error, reason, is_fatal in [
+        (VideoError("x", "truncated"), "truncated", False),
+        (ZeroDivisionError("x"), "zero_division_error", False),
+        (StoreAccessError("x"), "store_access_error", True),
+    ]:
+        failure = source_failure(job, source, None, error)
+        assert (failure.record.reason, failure.is_fatal) == (reason, is_fatal)
+
+
+def test_a_clip_with_a_lost_block_is_not_settled(footage: Path, weights: Path, store: LatentStore) -> None:
+    plan, job = plan_for(config_for(footage / "anna.mp4", weights, store), store)
+    ledger, encoder = Ledger(store, job, {}), BlockEncoder(job, store, "here")
+    items = list(track_source(job, plan.todo[0], frozenset()))
+    blocks = [item for item in items if isinstance(item, Block)]
+    assert isinstance(items[0], Tracked) and len(blocks) == 2
+    for item in [items[0], encoder(crop_block(blocks[0], job.crop_side))]:
+        ledger.take(item)
+    assert not ledger.is_settled(plan.todo[0]) and not ledger.commits
+    ledger.take(clip_failure(job, blocks[1].clip, "encode", ZeroDivisionError()))
+    assert ledger.is_settled(plan.todo[0]) and not ledger.commits
+
+
+def test_weights_that_are_not_there(footage: Path, tmp_path: Path, store: LatentStore) -> None:
+    with pytest.raises(WeightsError):
+        inversion_of(config_for(footage, tmp_path / "none", store), store.uri)
+
+
+def test_source_ids_follow_the_file(tmp_path: Path) -> None:
+    source = Source("/a/b.mp4", 3, "1")
+    assert source.name == "b"
+    assert len({source.id, Source("/a/b.mp4", 4, "1").id, Source("/a/b.mp4", 3, "2").id}) == 3

@@ -1,0 +1,156 @@
+"""Training without a cluster: its data, its plan, and the worker's loop in local mode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.config import ScalingConfig
+
+from svgan_ray.config import TrainConfig
+from svgan_ray.errors import ConfigError, DataError
+from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.training.data import training_set
+from svgan_ray.orchestration.training.loop import Outcome, train_worker
+from svgan_ray.orchestration.training.plan import dry_run, plan_training
+from svgan_ray.store import open_store
+from svgan_ray.stylegan.weights import weights_hash
+from svgan_ray.temporal.recipes import OptimiserOptions
+from tests.footage import make_weights
+from tests.motion import make_store, motion, put_clip, tiny
+
+
+class Recorder:
+    """Stands where a RunTracker does and keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.metrics: list[tuple[int, dict[str, float]]] = []
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.metrics.append((step, metrics))
+
+    def log_image(self, image: npt.NDArray[np.uint8], key: str, step: int) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def config_for(weights: Path, **changes: Any) -> TrainConfig:
+    return TrainConfig(**{"weights": str(weights), "temporal": tiny(), **changes})
+
+
+def test_the_training_set_is_every_frame_at_the_recipes_rate_and_kept_in_the_store(weights: Path) -> None:
+    store = make_store("store", weights, clips=3, frames=200)
+    config = tiny(frame_rate_hz=12.5)
+    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+
+    data = training_set(store, snapshot, config)
+
+    assert data.features.shape == (3 * 100, 16)
+    assert data.segments == ((0, 100), (100, 200), (200, 300))
+    assert len(data.index(50)) == 3 * 51
+    w_plus = torch.cat([clip.w_plus[::2] for clip in store.snapshot_clips(snapshot)])
+    torch.testing.assert_close(data.basis.project(w_plus), data.features, atol=1e-4, rtol=1e-4)
+    kept = training_set(store, snapshot, config)
+    assert torch.equal(kept.features, data.features) and torch.equal(kept.basis.sigma, data.basis.sigma)
+    assert len(list(store.backend.list("bases/"))) == 1
+
+
+def test_the_networks_of_the_published_head_see_the_style_vectors_themselves(weights: Path) -> None:
+    store = make_store("store", weights, clips=2, frames=60)
+    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+
+    data = training_set(store, snapshot, tiny(head="w_plus"))
+
+    w_plus = torch.cat([clip.w_plus for clip in store.snapshot_clips(snapshot)])
+    assert torch.equal(data.features, w_plus.flatten(1))
+
+
+def test_bad_input_is_refused_before_a_worker_starts(weights: Path, tmp_path: Path) -> None:
+    store = make_store("store", weights, clips=1, frames=200)
+    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+    with pytest.raises(DataError, match="window of 201 frames: the longest valid span has 200"):
+        training_set(store, snapshot, tiny()).index(201)
+    with pytest.raises(DataError, match=r"basis of 100 components .* vary in \d\d directions"):
+        training_set(store, snapshot, tiny(basis_size=100))
+    with pytest.raises(ConfigError, match="--workers 5: a batch of 4"):
+        plan_training(config_for(weights, workers=5))
+    other = make_weights(tmp_path / "other")
+    (other / "generator" / "model.safetensors").write_bytes(b"others")
+    with pytest.raises(DataError, match="made with another generator"):
+        plan_training(config_for(other))
+    put_clip(store, "somebody else", motion(40, 5), weights_hash(weights / "generator"))
+    with pytest.raises(DataError, match="choose with --subject: somebody else, subject-1"):
+        plan_training(config_for(weights))
+
+
+def test_a_plan_says_what_would_be_done_and_stores_nothing(weights: Path) -> None:
+    store = make_store("store", weights)
+
+    plan = dry_run(config_for(weights, minutes=5.0))
+
+    assert store.snapshot_names() == []
+    assert plan.job.snapshot.generation == 0
+    assert plan.job.budget_s == 300
+    shown = "\n".join(str(cell) for column in plan.__rich__().columns for cell in column.cells)
+    assert "2 clips, 1,000 frames, 40 s" in shown and "40 steps or 5 minutes" in shown
+
+
+def test_the_identity_is_of_data_and_options_and_not_of_how_long(weights: Path) -> None:
+    make_store("store", weights)
+    first = plan_training(config_for(weights))
+
+    longer = plan_training(config_for(weights, temporal=tiny(steps=90), minutes=1.0, model="models/other"))
+    other = plan_training(config_for(weights, temporal=tiny(seed=1)))
+
+    assert longer.job.id == first.job.id != other.job.id
+
+
+def local_training(weights: Path, **changes: Any) -> tuple[Outcome, Recorder]:
+    plan, recorder = plan_training(config_for(weights, **changes)), Recorder()
+    trainer = TorchTrainer(
+        lambda: train_worker(plan.job, recorder),  # type: ignore[arg-type, return-value]
+        scaling_config=ScalingConfig(num_workers=0),
+    )
+    outcome: Outcome = trainer.fit().return_value  # type: ignore[attr-defined]
+    return outcome, recorder
+
+
+def test_a_worker_trains_to_the_last_step_and_tells_its_losses(weights: Path) -> None:
+    make_store("store", weights)
+
+    outcome, recorder = local_training(weights)
+
+    assert (outcome.steps, outcome.diverged) == (40, "")
+    assert [step for step, _ in recorder.metrics] == [1, 21, 40]
+    assert {"train/critic", "train/generator", "train/gradient_penalty"} <= recorder.metrics[0][1].keys()
+
+
+def test_minutes_end_a_training_early(weights: Path) -> None:
+    make_store("store", weights)
+
+    outcome, _ = local_training(weights, temporal=tiny(steps=100_000), minutes=0.02)
+
+    assert 20 <= outcome.steps < 10_000 and outcome.steps % 20 == 0
+    assert outcome.elapsed_s >= 1.2
+
+
+def test_a_training_that_diverges_ends_with_a_word(weights: Path) -> None:
+    make_store("store", weights)
+    explosive = tiny(steps=60, optimiser=OptimiserOptions(1e38, 1e38))
+
+    outcome, _ = local_training(weights, temporal=explosive)
+
+    assert "diverged" in outcome.diverged and outcome.steps < 60

@@ -1,0 +1,116 @@
+"""Every frame is in exactly one clip or skipped span; short gaps are filled in and marked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from svgan_ray.errors import LandmarksError
+from svgan_ray.video.alignment import CropParameters, ffhq_axes, quads_of
+from svgan_ray.video.tracking import NO_FACE, SHORT_CLIP, Track, track
+from tests.footage import face_points
+
+RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=8)
+
+
+def with_gaps(seen: list[bool]) -> np.ndarray:
+    points = face_points(len(seen))
+    points[~np.array(seen, bool)] = np.nan
+    return points
+
+
+def times(frames: int) -> np.ndarray:
+    return np.arange(frames) / 25
+
+
+def spans(result: Track) -> list[tuple[int, int, str]]:
+    clips = [(clip.first_frame, clip.stop_frame, "clip") for clip in result.clips]
+    return sorted(clips + [(span.first_frame, span.stop_frame, span.reason) for span in result.skipped])
+
+
+@settings(max_examples=150, deadline=None)
+@given(runs=RUNS, max_gap=st.integers(0, 15), min_clip=st.integers(1, 40))
+def test_every_frame_is_in_exactly_one_clip_or_skipped_span(
+    runs: list[tuple[bool, int]], max_gap: int, min_clip: int
+) -> None:
+    seen = [face for face, length in runs for _ in range(length)]
+    parameters = CropParameters(max_gap_frames=max_gap, min_clip_frames=min_clip)
+    result = track(with_gaps(seen), times(len(seen)), parameters)
+
+    covered = [frame for first, stop, _ in spans(result) for frame in range(first, stop)]
+    assert covered == list(range(len(seen)))
+    for clip in result.clips:
+        assert clip.frames >= min_clip
+        assert clip.quad.shape == (clip.frames, 4, 2)
+        assert np.isfinite(clip.quad).all()
+        assert clip.interpolated.tolist() == [not face for face in seen[clip.first_frame : clip.stop_frame]]
+        assert longest_run(clip.interpolated) <= max_gap
+        assert not clip.interpolated[0]
+        assert not clip.interpolated[-1]
+    for span in result.skipped:
+        faces = seen[span.first_frame : span.stop_frame]
+        assert any(faces) == (span.reason == SHORT_CLIP)
+        if span.reason == SHORT_CLIP:
+            assert len(faces) < min_clip
+    for (_, stop, kind), (first, _, following) in zip(spans(result), spans(result)[1:], strict=False):
+        assert stop == first
+        assert NO_FACE in (kind, following)  # nothing but a long gap ends a clip
+
+
+def longest_run(flags: np.ndarray) -> int:
+    return max((len(run) for run in "".join("x" if flag else " " for flag in flags).split()), default=0)
+
+
+def test_a_gap_of_ten_frames_is_filled_in_and_one_of_eleven_ends_the_clip() -> None:
+    def gap(frames: int) -> list[bool]:
+        return [True] * 30 + [False] * frames + [True] * 30
+
+    assert spans(track(with_gaps(gap(10)), times(70))) == [(0, 70, "clip")]
+    assert spans(track(with_gaps(gap(11)), times(71))) == [
+        (0, 30, "clip"),
+        (30, 41, NO_FACE),
+        (41, 71, "clip"),
+    ]
+
+
+def test_short_clips_and_faceless_ends_are_skipped_with_their_reason() -> None:
+    seen = [False] * 5 + [True] * 23 + [False] * 20 + [True] * 24 + [False] * 3
+    assert spans(track(with_gaps(seen), times(75))) == [
+        (0, 5, NO_FACE),
+        (5, 28, SHORT_CLIP),
+        (28, 48, NO_FACE),
+        (48, 72, "clip"),
+        (72, 75, NO_FACE),
+    ]
+
+
+@pytest.mark.parametrize("frames", [0, 30])
+def test_a_video_without_a_face_has_no_clip(frames: int) -> None:
+    result = track(np.full((frames, 68, 2), np.nan, np.float32), times(frames))
+    assert result.clips == []
+    assert spans(result) == ([(0, frames, NO_FACE)] if frames else [])
+
+
+def test_a_gap_is_crossed_at_the_speed_of_the_face_though_frames_come_irregularly() -> None:
+    time_s = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.08, 60))
+    points = face_points(1) + 20 * time_s[:, None, None].astype(np.float32)
+    expected = quads_of(*ffhq_axes(points))
+    points[20:30] = np.nan
+    [clip] = track(points, time_s).clips
+    assert clip.quad == pytest.approx(expected, abs=1e-3)
+    assert np.flatnonzero(clip.interpolated).tolist() == list(range(20, 30))
+
+
+def test_clips_are_smoothed_apart() -> None:
+    points = face_points(80)
+    alone = track(points[50:], times(30)).clips[0].quad
+    points[:30] += 500
+    points[30:50] = np.nan
+    assert track(points, times(80)).clips[1].quad == pytest.approx(alone)
+
+
+def test_landmarks_of_another_length_are_refused() -> None:
+    with pytest.raises(LandmarksError, match="40"):
+        track(face_points(30), times(40))
