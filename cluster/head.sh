@@ -35,7 +35,7 @@ up() {
     for _ in $(seq 90); do
         if ray job list --address "http://127.0.0.1:$dashboard_port" >/dev/null 2>&1; then
             echo "dashboard and jobs: http://127.0.0.1:$dashboard_port    log: $dir/head.log"
-            echo "in this folder:     . .venv/bin/activate && export RAY_AUTH_MODE=token RAY_ADDRESS=http://127.0.0.1:$dashboard_port"
+            echo "in this folder:     . .venv/bin/activate && export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS=http://127.0.0.1:$dashboard_port"
             echo "                    ray job submit jobs/invert.py"
             return
         fi

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains a temporal GAN on the latents of one subject; run again, it goes on. `--help` explains every setting."""
+"""Trains a temporal GAN on one subject's latents; run again, it goes on. `--help` explains every setting."""
 
 import sys
 

@@ -145,6 +145,8 @@ class TuneConfig:
     """Folder that holds `generator` and `encoder`, or `demo`; must be the pair that made the latents."""
     model: str = "models/demo-tuned"
     """Folder of the best trial's model, a local one or s3://bucket/prefix."""
+    out: str = "presets/tuned.json"
+    """Preset to write: the best trial's options, as `jobs/train.py --preset` takes them."""
     study: str = "demo"
     """Name of the study; the same name goes on with the same study."""
     study_folder: str = "runs/tune"
@@ -219,9 +221,9 @@ class EvaluateConfig:
     """Whose footage is the truth; by default the one that the model learnt."""
     snapshot: str | None = None
     """Held-out footage, NAME or NAME@GENERATION; by default what the model was trained on."""
-    seconds: float = 60.0
+    seconds: float = 66.0
     """Length of each generated sample."""
-    samples: int = 8
+    samples: int = 150
     """Generated samples."""
     seed: int = 0
     """Seeds the noise."""

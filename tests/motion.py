@@ -1,4 +1,4 @@
-"""Latents for tests: smooth motion in a few directions of W+, committed to a store as an inversion leaves it."""
+"""Latents for tests: smooth motion in a few directions of W+, committed as an inversion leaves it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def motion(frames: int, seed: int = 0, directions: int = 20) -> Tensor:
     """W+ [frames, 8, 16]: waves of random frequency along fixed random directions."""
     axes = torch.randn(directions, NUM_WS * W_DIM, generator=torch.Generator().manual_seed(1))
     random = torch.Generator().manual_seed(seed)
-    frequency_hz, phase = torch.rand(directions, generator=random) * 2, torch.rand(directions, generator=random)
+    frequency_hz, phase = (
+        torch.rand(directions, generator=random) * 2,
+        torch.rand(directions, generator=random),
+    )
     time_s = torch.arange(frames)[:, None] / 25
     course = torch.cos(6.28 * (time_s * frequency_hz + phase)) / torch.arange(1, directions + 1)
     return (0.1 * course @ axes).view(frames, NUM_WS, W_DIM)
@@ -72,7 +75,9 @@ def put_clip(
     return clip_id
 
 
-def make_store(uri: str | Path, weights: Path, subjects: int = 1, clips: int = 2, frames: int = 500) -> LatentStore:
+def make_store(
+    uri: str | Path, weights: Path, subjects: int = 1, clips: int = 2, frames: int = 500
+) -> LatentStore:
     """A store with clips of subject-1, subject-2, ..."""
     store = open_store(uri, create=True)
     sha256 = weights_hash(weights_folders(weights)[0])
@@ -89,7 +94,9 @@ def tiny(steps: int = 40, **changes: object) -> TemporalConfig:
         "window_frames": 12,
         "batch_size": 4,
         "steps": steps,
-        "generator": GeneratorOptions(noise_dim=8, layers=1, width=16, initial_widths=(16,), head_widths=(16,)),
+        "generator": GeneratorOptions(
+            noise_dim=8, layers=1, width=16, initial_widths=(16,), head_widths=(16,)
+        ),
         "critic": CriticOptions(frame_widths=(16,), time_widths=(16,)),
         "loss": LossOptions(gradient_penalty=10.0, angle_penalty=1.0),
         "optimiser": OptimiserOptions(1e-3, 1e-3),

@@ -26,7 +26,7 @@ HOMES = {
     "mlflow": ("tracking",),
     "decord": ("video",),
     "av": ("video",),
-    "PIL": ("video", "tracking", "report"),
+    "PIL": ("video", "tracking", "report", "orchestration"),
 }
 LAZY = {"mlflow", "decord", "av", "PIL", "mediapipe"}
 BLOCKED = ("ray", "mlflow", "boto3", "botocore", "optuna", "decord", "av", "PIL", "tyro", "rich", "pyarrow")

@@ -31,10 +31,10 @@ ENCODER = EncoderConfig(
     num_ws=GENERATOR.num_ws,
     w_dim=GENERATOR.w_dim,
     input_side=128,
-    widths=(16, 32, 64, 96),
+    widths=(16, 32, 64, 64),
     units=(1, 2, 2, 1),
     stem_width=16,
-    head_width=32,
+    head_width=48,
 )
 BIAS = 1.0
 SPREAD = 0.3  # deviation of a pre-activation: the bias is 3.3 of these, so the slope hardly ever changes

@@ -17,7 +17,7 @@ from svgan_ray.demo.factors import NUM_FACTORS
 from svgan_ray.stylegan.weights import fill
 
 SIDE = 128
-WIDTHS = (24, 48, 64, 96)
+WIDTHS = (24, 48, 64, 80)
 WEIGHTS = Path(__file__).parent / "weights"
 
 

@@ -106,12 +106,18 @@ class ReaderStage(Stage):
 
 
 class EncoderStage(Stage):
-    """Encoder: picture → W+. First towards the known latents, then through the frozen generator towards the
-    picture.
+    """Encoder: picture → W+, in three parts.
+
+    First the common style towards the known latents; then through the frozen generator towards the picture;
+    at last with the differences of the other styles, which start from zero (e4e's progressive training).
     """
 
-    name, seed, batch, learning_rate = "encoder", 3, 16, 1.5e-3
-    alone = 0.4  # share of the steps before the generator is needed
+    name, seed, batch, learning_rate = "encoder", 3, 16, 2e-3
+    alone, common, normalising = (
+        0.4,
+        0.7,
+        0.85,
+    )  # shares of the steps: end of part one, of part two, of batch statistics
 
     def __init__(self, steps: int, device: torch.device, generator_file: Path) -> None:
         super().__init__(steps, device)
@@ -122,25 +128,34 @@ class EncoderStage(Stage):
         self.generator_loaded = False
         self.encoder = Encoder(ENCODER).to(device)
         self.encoder.w_avg.copy_(self.generator.mapping.w_avg.expand_as(self.encoder.w_avg))
+        for i in range(1, ENCODER.num_ws):
+            nn.init.zeros_(self.encoder.get_parameter(f"styles.{i}.linear.weight"))
 
     @property
     def network(self) -> nn.Module:
         return self.encoder
 
     def loss(self, step: int, factors: Tensor, draws: torch.Generator) -> Tensor:
-        self.encoder.train(step < 0.8 * self.steps)  # the end is trained as it will be used
+        done = step / self.steps
+        self.encoder.train(done < self.normalising)  # the end is trained as it will be used
         images = as_filmed(factors, draws)
-        with half_precision(factors.device, step < 0.8 * self.steps):
-            w_plus = self.encoder.encode(images).float()
-        towards_latents = (
-            factor_loss(factors_of_w(w_plus), factors[:, None]) + 0.1 * w_plus.diff(dim=1).square().mean()
-        )
-        if step < self.alone * self.steps:
+        with half_precision(factors.device, done < self.normalising):
+            w_plus = (
+                self._common_style(images) if done < self.common else self.encoder.encode(images)
+            ).float()
+        towards_latents = factor_loss(factors_of_w(w_plus), factors[:, None])
+        if done < self.alone:
             return towards_latents
         self._load_generator()
         with half_precision(factors.device, True):
             pictures = self.generator.synthesis(w_plus)
         return 0.2 * towards_latents + picture_loss(pictures.float(), factors)
+
+    def _common_style(self, images: Tensor) -> Tensor:
+        """What the first head says, for all layers: [N, num_ws, w_dim]."""
+        encoder = self.encoder
+        offset: Tensor = encoder.styles[0](encoder.body(encoder.input_layer(images)))
+        return encoder.w_avg + offset[:, None]
 
     def _load_generator(self) -> None:
         if not self.generator_loaded:
@@ -278,7 +293,7 @@ def wait_until_done(file: Path) -> None:
         time.sleep(5)
 
 
-STEPS = {"generator": 7_000, "reader": 4_000, "encoder": 3_500}
+STEPS = {"generator": 7_000, "reader": 4_000, "encoder": 4_000}
 
 
 def make_stage(name: str, steps: int, work: Path, device: torch.device) -> Stage:

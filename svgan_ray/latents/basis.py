@@ -48,16 +48,18 @@ class LatentBasis:
                 f"latents of shape [..., {w_plus.shape[-2]}, {w_plus.shape[-1]}] do not fit a basis of "
                 f"[{self.num_ws}, {self.w_dim}]: they come from another generator. Fit a basis to them."
             )
-        return (w_plus - self.mean).flatten(-2) @ self.components.T / self.sigma
+        coefficients: Tensor = (w_plus - self.mean).flatten(-2) @ self.components.T / self.sigma
+        return coefficients
 
     def reconstruct(self, coefficients: Tensor) -> Tensor:
         """Whitened coefficients [..., K] to W+ [..., n, d]."""
-        offset = (coefficients * self.sigma) @ self.components
-        return self.mean + offset.unflatten(-1, tuple(self.mean.shape))
+        offset: Tensor = (coefficients * self.sigma) @ self.components
+        w_plus: Tensor = self.mean + offset.unflatten(-1, self.mean.shape)
+        return w_plus
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LatentBasis:
-        moved = (tensor.to(device, dtype) for tensor in (self.mean, self.components, self.sigma))
-        return LatentBasis(*moved, explained=self.explained)
+        mean, components, sigma = (x.to(device, dtype) for x in (self.mean, self.components, self.sigma))
+        return LatentBasis(mean, components, sigma, self.explained)
 
     def state(self) -> dict[str, Tensor]:
         """Tensors to save; `from_state` is the inverse."""

@@ -1,4 +1,4 @@
-"""Training windows: every start in the valid spans of all clips, drawn by (seed, step), gathered on the device."""
+"""Training windows: all starts in the valid spans of all clips, drawn by (seed, step), gathered on device."""
 
 from __future__ import annotations
 

@@ -127,9 +127,9 @@ def score_motion(
 ) -> MotionReport:
     """Compare generated motion [S, T, K] with real clips [T, K], coefficients of one evaluation basis.
 
-    `variances` [K] of the components weight the jitter as W+ does. Positions with less than half as many windows
-    as the start are left out. Short footage gives figures with the verdict "not fit"; less than one window is a
-    DataError.
+    `variances` [K] of the components weight the jitter as W+ does. Positions with less than half as many
+    windows as the start are left out. Short footage gives figures with the verdict "not fit"; where not even
+    one window fits, DataError.
     """
     frames = round(WINDOWS_S[0] * rate_hz)
     _require_windows(real, generated, frames)

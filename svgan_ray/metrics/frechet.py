@@ -93,7 +93,8 @@ def frechet_motion(
     count = min(counts + [len(windows) for windows in compared.values()])
     features = count // WINDOWS_PER_FEATURE
     if features == 0:
-        return FrechetMotion(window_s, count, 0, math.nan, math.nan)
+        unknown = [dict.fromkeys(names, math.nan) for names in (list(footage)[1:], compared)]
+        return FrechetMotion(window_s, count, 0, math.nan, math.nan, *unknown)
 
     describe = _description(footage["real"].data, rate_hz, features)
     points = describe(footage["real"].data)

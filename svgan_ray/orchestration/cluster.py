@@ -23,13 +23,19 @@ def connect() -> Iterator[None]:
     """Ray for the time of a job: what is connected already, else RAY_ADDRESS, else a local cluster.
 
     A job submitted to a cluster finds RAY_ADDRESS set. A cluster that merely happens to run here is not
-    taken.
+    taken. Raises ConfigError where RAY_ADDRESS is an address for submission.
     """
     if ray.is_initialized():
         yield
         return
+    address = os.environ.get("RAY_ADDRESS") or "local"
+    if address.startswith("http"):
+        raise ConfigError(
+            f"RAY_ADDRESS={address} is where jobs are submitted: run `ray job submit -- python ...`, "
+            "or unset it to run on this machine alone"
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address=os.environ.get("RAY_ADDRESS") or "local", logging_level=logging.WARNING)
+    ray.init(address=address, logging_level=logging.WARNING)
     try:
         yield
     finally:

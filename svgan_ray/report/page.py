@@ -23,6 +23,7 @@ __all__ = [
     "page",
     "paragraph",
     "picture",
+    "png",
     "section",
     "side_by_side",
     "table",
@@ -114,7 +115,12 @@ def picture(image: npt.NDArray[np.uint8], caption: str) -> Html:
 
     data = io.BytesIO()
     Image.fromarray(image).save(data, format="PNG", optimize=True)
-    source = "data:image/png;base64," + base64.b64encode(data.getvalue()).decode("ascii")
+    return png(data.getvalue(), caption)
+
+
+def png(data: bytes, caption: str) -> Html:
+    """A picture that is a PNG file already, inside the page."""
+    source = "data:image/png;base64," + base64.b64encode(data).decode("ascii")
     return _figure(f'<img src="{source}" alt="{html.escape(caption)}">', caption)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from svgan_ray.stylegan.encoder import Encoder, EncoderConfig
 from svgan_ray.stylegan.generator import Generator, GeneratorConfig
+from svgan_ray.stylegan.importing import ImportReport, import_weights
+from svgan_ray.stylegan.metric_networks import ArcFace, I3d, load_arcface, load_i3d
 from svgan_ray.stylegan.resize import resize_antialiased
 from svgan_ray.stylegan.weights import (
     load_encoder,
@@ -15,12 +17,18 @@ from svgan_ray.stylegan.weights import (
 )
 
 __all__ = [
+    "ArcFace",
     "Encoder",
     "EncoderConfig",
     "Generator",
     "GeneratorConfig",
+    "I3d",
+    "ImportReport",
+    "import_weights",
+    "load_arcface",
     "load_encoder",
     "load_generator",
+    "load_i3d",
     "require_pair",
     "resize_antialiased",
     "save_weights",

@@ -8,7 +8,7 @@ CVPR 2021), e4e (Tov et al., "Designing an Encoder for StyleGAN Image Manipulati
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from svgan_ray.errors import ConfigError, DataError
 from svgan_ray.stylegan.resize import resize_antialiased
 
-__all__ = ["Encoder", "EncoderConfig", "EncoderKind"]
+__all__ = ["Encoder", "EncoderConfig", "EncoderKind", "residual_units", "stem"]
 
-EncoderKind = Literal["psp", "e4e", "restyle"]
+EncoderKind = Literal["psp", "e4e", "restyle", "restyle_e4e"]
 
 _FIRST_MIDDLE_STYLE = 3
 _FIRST_FINE_STYLE = 7
@@ -59,9 +59,19 @@ class EncoderConfig:
                 f"encoder widths: expected at least 16 channels (squeeze ratio 16), got {self.widths}"
             )
 
+    @property
+    def iterates(self) -> bool:
+        """Whether it corrects itself by looking at the picture of its answer (ReStyle)."""
+        return self.kind.startswith("restyle")
+
+    @property
+    def shares_first_style(self) -> bool:
+        """Whether style 0 is common to all layers and the others are differences to it (e4e)."""
+        return self.kind.endswith("e4e")
+
     def map_side(self, style: int) -> int:
         """Side of the feature map that one style's head reads."""
-        if self.kind == "restyle" or style < _FIRST_MIDDLE_STYLE:
+        if self.iterates or style < _FIRST_MIDDLE_STYLE:
             return self.input_side // 16
         return self.input_side // (8 if style < _FIRST_FINE_STYLE else 4)
 
@@ -75,18 +85,13 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         top_width = config.widths[-1]
-        in_channels = 6 if config.kind == "restyle" else 3
-        self.input_layer = nn.Sequential(
-            nn.Conv2d(in_channels, config.stem_width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(config.stem_width),
-            nn.PReLU(config.stem_width),
-        )
-        self.body = nn.Sequential(*_residual_units(config))
+        self.input_layer = stem(6 if config.iterates else 3, config.stem_width)
+        self.body = nn.Sequential(*residual_units(config.stem_width, config.widths, config.units))
         self.styles = nn.ModuleList(
             StyleHead(top_width, config.head_width, config.w_dim, config.map_side(style))
             for style in range(config.num_ws)
         )
-        if config.kind != "restyle":
+        if not config.iterates:
             self.latlayer1 = nn.Conv2d(config.widths[2], top_width, 1)
             self.latlayer2 = nn.Conv2d(config.widths[1], top_width, 1)
         self.register_buffer("w_avg", torch.zeros(config.num_ws, config.w_dim))
@@ -99,7 +104,7 @@ class Encoder(nn.Module):
         """
         self._check(images)
         images = resize_antialiased(images, self.config.input_side)
-        if self.config.kind != "restyle":
+        if not self.config.iterates:
             return self.w_avg + self._offsets(images)
         if synthesis is None:
             raise DataError("encode: ReStyle needs its generator, got none; pass generator.synthesis")
@@ -138,8 +143,7 @@ class Encoder(nn.Module):
         maps = self._feature_maps(x)
         styles = [head(maps[self.config.map_side(index)]) for index, head in enumerate(self.styles)]
         offsets = torch.stack(styles, dim=1)  # [N, num_ws, w_dim]
-        if self.config.kind == "e4e":
-            # e4e: style 0 is common to all layers, the others are differences to it.
+        if self.config.shares_first_style:
             return torch.cat([offsets[:, :1], offsets[:, :1] + offsets[:, 1:]], dim=1)
         return offsets
 
@@ -153,7 +157,7 @@ class Encoder(nn.Module):
                 x = next(units)(x)
             stages.append(x)
         maps = {x.shape[-1]: x}
-        if self.config.kind != "restyle":
+        if not self.config.iterates:
             middle = _upsample_add(x, self.latlayer1(stages[2]))
             fine = _upsample_add(middle, self.latlayer2(stages[1]))
             maps |= {middle.shape[-1]: middle, fine.shape[-1]: fine}
@@ -235,9 +239,17 @@ class EqualisedLinear(nn.Linear):
         return F.linear(x, self.weight / math.sqrt(self.in_features), self.bias)
 
 
-def _residual_units(config: EncoderConfig) -> Iterator[ResidualUnit]:
-    in_channels = config.stem_width
-    for width, count in zip(config.widths, config.units, strict=True):
+def stem(in_channels: int, width: int) -> nn.Sequential:
+    """First layer of IR-SE50."""
+    return nn.Sequential(
+        nn.Conv2d(in_channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.PReLU(width)
+    )
+
+
+def residual_units(stem_width: int, widths: Sequence[int], units: Sequence[int]) -> Iterator[ResidualUnit]:
+    """Body of IR-SE50, stage by stage; each stage halves the side at its first unit."""
+    in_channels = stem_width
+    for width, count in zip(widths, units, strict=True):
         for index in range(count):
             yield ResidualUnit(in_channels, width, stride=2 if index == 0 else 1)
             in_channels = width

@@ -16,7 +16,7 @@ import types
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError
@@ -29,9 +29,12 @@ from svgan_ray.stylegan.generator import Generator, GeneratorConfig
 
 __all__ = [
     "fill",
+    "kind_of",
     "load_encoder",
     "load_generator",
+    "load_network",
     "require_pair",
+    "require_same_layout",
     "save_weights",
     "weights_folders",
     "weights_hash",
@@ -46,6 +49,16 @@ _PROBLEMS_SHOWN = 8
 Module = TypeVar("Module", bound=nn.Module)
 
 
+class Shaped(Protocol):
+    """A tensor, or what stands for one that is not read yet."""
+
+    @property
+    def shape(self) -> torch.Size: ...
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+
+
 def save_weights(module: nn.Module, folder: str | Path, source: Mapping[str, Any]) -> None:
     """Write a network as a weights folder, which appears whole or not at all and replaces an older one.
 
@@ -55,7 +68,7 @@ def save_weights(module: nn.Module, folder: str | Path, source: Mapping[str, Any
     folder = Path(folder)
     _require_replaceable(folder)
     config = dataclasses.asdict(module.config) if hasattr(module, "config") else {}  # type: ignore[call-overload]
-    record = {"schema": SCHEMA, "kind": _kind(type(module)), "config": config, "source": dict(source)}
+    record = {"schema": SCHEMA, "kind": kind_of(type(module)), "config": config, "source": dict(source)}
     text = json.dumps(record, indent=2) + "\n"
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
     partial.mkdir(parents=True)
@@ -71,20 +84,40 @@ def save_weights(module: nn.Module, folder: str | Path, source: Mapping[str, Any
 
 def load_generator(folder: str | Path, device: torch.device | str = "cpu") -> Generator:
     """The generator in a weights folder, in eval mode, without gradients; WeightsError if it does not fit."""
-    return _load(Generator, GeneratorConfig, Path(folder), device)
+    return load_network(Generator, GeneratorConfig, folder, device)
 
 
 def load_encoder(folder: str | Path, device: torch.device | str = "cpu") -> Encoder:
     """The encoder in a weights folder, in eval mode, without gradients; WeightsError if it does not fit."""
-    return _load(Encoder, EncoderConfig, Path(folder), device)
+    return load_network(Encoder, EncoderConfig, folder, device)
+
+
+def load_network(
+    kind: type[Module], config_type: type[Any], folder: str | Path, device: torch.device | str = "cpu"
+) -> Module:
+    """The network of a class in a weights folder, or in the folder that holds it by the name of its kind."""
+    folder = Path(folder)
+    if not (folder / RECORD).exists() and (folder / kind_of(kind) / RECORD).exists():
+        folder = folder / kind_of(kind)
+    record = _read_record(folder, kind_of(kind))
+    config = _parse_config(config_type, record["config"], folder / RECORD)
+    # On the meta device nothing is allocated or drawn: `fill` puts the file's own tensors in.
+    with torch.device("meta"):
+        module = kind(config)
+    return fill(module, folder).to(device)
+
+
+def kind_of(module_type: type[nn.Module]) -> str:
+    """The name by which records and folders call a class of networks: its own in snake case."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", module_type.__name__).lower()
 
 
 def fill(module: Module, folder: str | Path) -> Module:
     """Give `module` the weights in `folder`; returns it in eval mode, without gradients."""
     folder = Path(folder)
-    _read_record(folder, _kind(type(module)))
+    _read_record(folder, kind_of(type(module)))
     tensors = _read_tensors(folder / TENSORS)
-    _require_same_layout(module.state_dict(), tensors, str(folder / TENSORS))
+    require_same_layout(module.state_dict(), tensors, str(folder / TENSORS))
     module.load_state_dict(tensors, assign=True)
     return module.eval().requires_grad_(False)
 
@@ -115,13 +148,13 @@ def require_pair(generator: Generator, encoder: Encoder) -> None:
         )
 
 
-def _load(kind: type[Module], config_type: type[Any], folder: Path, device: torch.device | str) -> Module:
-    record = _read_record(folder, _kind(kind))
-    config = _parse_config(config_type, record["config"], folder / RECORD)
-    # On the meta device nothing is allocated or drawn: `fill` puts the file's own tensors in.
-    with torch.device("meta"):
-        module = kind(config)
-    return fill(module, folder).to(device)
+def require_same_layout(expected: Mapping[str, Tensor], got: Mapping[str, Shaped], where: str) -> None:
+    """Same keys, shapes and dtypes, or a WeightsError that names those that differ."""
+    problems = list(_layout_problems(expected, got))
+    if problems:
+        shown = "\n  ".join(problems[:_PROBLEMS_SHOWN])
+        more = f"\n  and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
+        raise WeightsError(f"{where} does not fit its configuration:\n  {shown}{more}")
 
 
 def _read_record(folder: Path, kind: str) -> dict[str, Any]:
@@ -195,16 +228,7 @@ def _type_name(hint: Any) -> str:
     return hint.__name__ if hint in (int, float) else str(hint).removeprefix("typing.")
 
 
-def _require_same_layout(expected: Mapping[str, Tensor], got: Mapping[str, Tensor], where: str) -> None:
-    """Same keys, shapes and dtypes, or a WeightsError that names those that differ."""
-    problems = list(_layout_problems(expected, got))
-    if problems:
-        shown = "\n  ".join(problems[:_PROBLEMS_SHOWN])
-        more = f"\n  and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
-        raise WeightsError(f"{where} does not fit its configuration:\n  {shown}{more}")
-
-
-def _layout_problems(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:
+def _layout_problems(expected: Mapping[str, Tensor], got: Mapping[str, Shaped]) -> Iterator[str]:
     missing = [key for key in expected if key not in got]
     foreign = [key for key in got if key not in expected]
     for key, tensor in expected.items():
@@ -216,17 +240,13 @@ def _layout_problems(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) 
         yield f"foreign {key!r}{_suggest(key, missing)}"
 
 
-def _layout(tensor: Tensor) -> str:
+def _layout(tensor: Shaped) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def _suggest(key: str, candidates: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(key, candidates, n=1)
     return f" (nearest: {nearest[0]!r})" if nearest else ""
-
-
-def _kind(module_type: type[nn.Module]) -> str:
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", module_type.__name__).lower()
 
 
 def _require_replaceable(folder: Path) -> None:

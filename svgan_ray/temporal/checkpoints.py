@@ -17,14 +17,14 @@ from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.training import TrainingState, new_state
 from svgan_ray.temporal.workers import ALONE, Workers
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["load_checkpoint", "save_checkpoint", "under"]
 
 SCHEMA = 1
 TENSORS, RECORD = "checkpoint.safetensors", "checkpoint.json"
 
 
 def save_checkpoint(state: TrainingState, folder: str | Path) -> None:
-    """Write the whole state into `folder`, which is made; the record is written last and proves completeness."""
+    """Write the whole state into `folder`, which is made; the record, written last, proves completeness."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_file({name: t.contiguous().cpu() for name, t in _tensors(state).items()}, folder / TENSORS)
@@ -52,13 +52,13 @@ def load_checkpoint(
         _require_same(stored, config, folder)
         stored = config
     tensors = load_file(folder / TENSORS)
-    basis = LatentBasis.from_state(_under(tensors, "basis")).to(device)
+    basis = LatentBasis.from_state(under(tensors, "basis")).to(device)
     dtype = next(t.dtype for name, t in tensors.items() if name.startswith("generator."))
     state = new_state(stored, basis, device, workers, dtype)
     for name, module in state.modules().items():
-        module.load_state_dict(_under(tensors, name))
+        module.load_state_dict(under(tensors, name))
     for name, optimiser in state.optimisers().items():
-        _load_moments(optimiser, _under(tensors, name))
+        _load_moments(optimiser, under(tensors, name))
     state.step = record["step"]
     return state
 
@@ -81,7 +81,8 @@ def _load_moments(optimiser: torch.optim.Adam, tensors: dict[str, Tensor]) -> No
     optimiser.load_state_dict({**optimiser.state_dict(), "state": moments})
 
 
-def _under(tensors: dict[str, Tensor], owner: str) -> dict[str, Tensor]:
+def under(tensors: dict[str, Tensor], owner: str) -> dict[str, Tensor]:
+    """The tensors named `<owner>.<name>`, by name."""
     prefix = f"{owner}."
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +13,19 @@ from svgan_ray.temporal.gru import GRULayer
 from svgan_ray.temporal.recipes import GeneratorOptions
 from svgan_ray.temporal.workers import GlobalBatchNorm
 
-__all__ = ["TemporalGenerator"]
+__all__ = ["GeneratorState", "TemporalGenerator"]
 
 SLOPE = 0.01
+
+
+class GeneratorState(NamedTuple):
+    """What the generator carries from frame to frame."""
+
+    hidden: Tensor  # [layers, N, width]
+    noise: Tensor  # [N, noise_dim], the last frame's noise after smoothing
+
+    def detach(self) -> GeneratorState:
+        return GeneratorState(self.hidden.detach(), self.noise.detach())
 
 
 class TemporalGenerator(nn.Module):
@@ -31,6 +42,7 @@ class TemporalGenerator(nn.Module):
         self.width = width
         initial = (noise_dim, *options.initial_widths, (layers - self.top_is_noise) * width)
         self.initial = _mlp(initial, options.normalise, affine=False)
+        self.colour = ColouredNoise(noise_dim, options.slowest_noise_frames)
         self.layers = nn.ModuleList(GRULayer(width if i else noise_dim, width) for i in range(layers))
         widths = (width, *options.head_widths)
         norms = [GlobalBatchNorm(width), PixelNorm()] if options.normalise else []
@@ -41,12 +53,12 @@ class TemporalGenerator(nn.Module):
             branches = StyleBranches(widths[-1], styles, features // styles)
             self.head = nn.Sequential(*norms, trunk, GlobalBatchNorm(widths[-1]), branches)
 
-    def forward(self, noise: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Latents [N, T, F] and the state [layers, N, width] from which the next call goes on."""
-        hidden, state = self.recur(noise, state)
-        return self.head(hidden), state
+    def forward(self, noise: Tensor, state: GeneratorState | None = None) -> tuple[Tensor, GeneratorState]:
+        """Latents [N, T, F] and the state from which the next call goes on."""
+        top, state = self.recur(noise, state)
+        return self.head(top), state
 
-    def recur(self, noise: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def recur(self, noise: Tensor, state: GeneratorState | None = None) -> tuple[Tensor, GeneratorState]:
         """The top layer's outputs l [N, T, width], and the state after the last frame.
 
         Without a state the first frame's noise s_0 makes one, and l_0 is the top layer's part of it.
@@ -55,17 +67,44 @@ class TemporalGenerator(nn.Module):
         first = []
         if state is None:
             state = self.initial_state(frames[0])
-            first, frames = [state[-1:]], frames[1:]
+            first, frames = [state.hidden[-1:]], frames[1:]
+        frames = self.colour(frames, state.noise)
+        smoothed = frames[-1] if len(frames) else state.noise
         last = []
-        for layer, hidden in zip(self.layers, state, strict=True):
+        for layer, hidden in zip(self.layers, state.hidden, strict=True):
             frames = layer(frames, hidden)
             last.append(frames[-1] if len(frames) else hidden)
-        return torch.cat([*first, frames]).transpose(0, 1), torch.stack(last)
+        top = torch.cat([*first, frames]).transpose(0, 1)
+        return top, GeneratorState(torch.stack(last), smoothed)
 
-    def initial_state(self, noise: Tensor) -> Tensor:
-        """State [layers, N, width] that the first noise vector [N, noise_dim] stands for."""
-        state = list(self.initial(noise).split(self.width, dim=-1))
-        return torch.stack([*state, noise] if self.top_is_noise else state)
+    def initial_state(self, noise: Tensor) -> GeneratorState:
+        """The state that the first noise vector [N, noise_dim] stands for."""
+        hidden = list(self.initial(noise).split(self.width, dim=-1))
+        return GeneratorState(torch.stack([*hidden, noise] if self.top_is_noise else hidden), noise)
+
+
+class ColouredNoise(nn.Module):
+    """Smooths half of the noise dimensions by first-order filters; every dimension keeps unit variance."""
+
+    decay: Tensor
+
+    def __init__(self, noise_dim: int, slowest_frames: float) -> None:
+        super().__init__()
+        white = noise_dim // 2
+        spread = torch.logspace(0, 1, noise_dim - white, base=max(slowest_frames, 1.0))
+        decay = torch.cat([torch.zeros(white), torch.exp(-1 / spread)])
+        self.coloured = slowest_frames > 0
+        self.register_buffer("decay", decay, persistent=False)
+
+    def forward(self, frames: Tensor, last: Tensor) -> Tensor:
+        """White noise [T, N, D] and the filter's last output [N, D] to coloured noise [T, N, D]."""
+        if not self.coloured or not len(frames):
+            return frames
+        smoothed = []
+        for step in (frames * (1 - self.decay.square()).sqrt()).unbind():
+            last = torch.addcmul(step, self.decay, last)
+            smoothed.append(last)
+        return torch.stack(smoothed)
 
 
 class StyleBranches(nn.Module):

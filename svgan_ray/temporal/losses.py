@@ -1,4 +1,4 @@
-"""The losses of StyleVideoGAN (Fox et al., 2021) and their alternatives; each returns one value per sample [N]."""
+"""The losses of StyleVideoGAN (Fox et al., 2021) and their alternatives; each one per sample [N]."""
 
 from __future__ import annotations
 
@@ -33,7 +33,10 @@ def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
 
 
 def relativistic_loss(winner_scores: Tensor, loser_scores: Tensor) -> Tensor:
-    """softplus(-(D(winner) - D(loser))): the critic lets real win, the generator fake (Jolicoeur-Martineau, 2019)."""
+    """softplus(-(D(winner) - D(loser))) (Jolicoeur-Martineau, 2019).
+
+    Real windows win in the critic's loss, generated ones in the generator's.
+    """
     return functional.softplus(loser_scores - winner_scores)
 
 
@@ -55,8 +58,8 @@ def zero_centred_penalty(critic: Scores, x: Tensor) -> Tensor:
 def gradient_angle_penalty(noise: Tensor, change: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """min(0, phi - pi/4)^2 with phi = arctan(||dd/ds_1..|| / ||dd/ds_0||), d = ||(Delta - mean) / std||_2.
 
-    It is positive where the first noise vector s_0 moves the whole change Delta = l_(T-1) - l_0 [N, width] more
-    than all later noise does. noise [N, T, noise_dim] must be what `change` was computed from.
+    It is positive where the first noise vector s_0 moves the whole change Delta = l_(T-1) - l_0 [N, width]
+    more than all later noise does. noise [N, T, noise_dim] must be what `change` was computed from.
     """
     distance = _norm((change - mean) / std)
     gradient = _gradient(distance, noise)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from svgan_ray.errors import WeightsError
 from svgan_ray.latents.basis import LatentBasis
+from svgan_ray.temporal.checkpoints import under
 from svgan_ray.temporal.generator import TemporalGenerator
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.training import TrainingState, build_generator, restore
@@ -25,8 +26,8 @@ SCHEMA = 1
 TENSORS, RECORD, CARD = "model.safetensors", "model.json", "README.md"
 
 CONSENT = (
-    "The motion of this model was learned from footage of a person. Having that person's consent, and marking what "
-    "is made with it as synthetic, is up to whoever uses it."
+    "The motion of this model was learned from footage of a person. Having that person's consent, and "
+    "marking what is made with it as synthetic, is up to whoever uses it."
 )
 
 
@@ -67,7 +68,7 @@ def model_of(
 
 
 def save_model(model: MotionModel, folder: str | Path) -> None:
-    """Write the model as safetensors, JSON and a card; `folder` appears whole or not at all, replacing another."""
+    """Write the model as safetensors, JSON and a card; `folder` appears whole, in place of another."""
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -91,10 +92,9 @@ def load_model(folder: str | Path) -> MotionModel:
     if record["schema"] != SCHEMA:
         raise WeightsError(f"{folder / RECORD} has schema {record['schema']}, this version reads {SCHEMA}")
     config = TemporalConfig.from_dict(record["config"])
-    basis = LatentBasis.from_state({k.removeprefix("basis."): v for k, v in tensors.items() if k.startswith("basis.")})
+    basis = LatentBasis.from_state(under(tensors, "basis"))
     generator = build_generator(config, basis.num_ws, basis.w_dim)
-    weights = {k.removeprefix("generator."): v for k, v in tensors.items() if k.startswith("generator.")}
-    generator.load_state_dict(weights)
+    generator.load_state_dict(under(tensors, "generator"))
     generator.eval().requires_grad_(False)
     return MotionModel(config, generator, basis, tensors["w_ref"], record["generator_sha256"], record["card"])
 
@@ -126,4 +126,5 @@ def _card_text(model: MotionModel) -> str:
     }
     rows = [f"| {name} | {value} |" for name, value in facts.items()]
     table = "\n".join(["| | |", "|---|---|", *rows])
-    return f"# Motion model\n\nMade by svgan-ray, after StyleVideoGAN (arXiv 2107.07224).\n\n{table}\n\n{CONSENT}\n"
+    source = "Made by svgan-ray, after StyleVideoGAN (arXiv 2107.07224)."
+    return f"# Motion model\n\n{source}\n\n{table}\n\n{CONSENT}\n"

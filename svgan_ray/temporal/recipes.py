@@ -38,6 +38,12 @@ class GeneratorOptions:
     """Hidden layers of the MLP that maps the top hidden state to a frame's latents."""
     normalise: bool = True
     """Batch normalisation and pixel norm, as published."""
+    slowest_noise_frames: float = 0.0
+    """Half of the noise is smoothed with time constants up to this, so that slow motion need not be learned
+    as a sum of fast noise; 0 leaves all of it white, as published."""
+    warm_up_frames: int = 0
+    """The generator runs this many frames before a sample, and one to two times as many before a training
+    window: then it is trained in the state in which long samples are, and these do not drift."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,14 @@ class CriticOptions:
     time_widths: tuple[int, ...] = (64, 128)
     """Convolutions over time (kernel 5, stride 2)."""
     lags: tuple[int, ...] = ()
-    """Differences x_t - x_(t - lag) shown to the critic beside the values."""
+    """Differences x_t - x_(t - lag), in their standard deviations, shown to the critic beside the values."""
+    pooled: bool = False
+    """Average over time before the score, which then is the same wherever in a window something happens."""
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Adversarial loss and penalties; an interval of k applies a penalty at every k-th step, k times as strong."""
+    """Losses and penalties; an interval of k applies a penalty at every k-th step, k times as strong."""
 
     adversarial: Literal["wasserstein", "relativistic"] = "wasserstein"
     """Wasserstein with a one-centred penalty between real and fake, or relativistic pairs with zero-centred
@@ -63,6 +71,8 @@ class LossOptions:
     gradient_penalty_interval: int = 1
     angle_penalty: float = 100.0
     angle_penalty_interval: int = 1
+    moment_matching: float = 0.0
+    """Weight of matching the covariances of values and of differences to the footage's (basis head only)."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +109,15 @@ class TemporalConfig:
     loss: LossOptions = field(default_factory=LossOptions)
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
 
+    def __post_init__(self) -> None:
+        if self.head == "w_plus" and self.loss.moment_matching > 0:
+            raise ConfigError("loss.moment_matching works on coefficients: set it to 0 or head to 'basis'")
+        shortest = max((1, *self.critic.lags)) + 1
+        if self.window_frames < shortest:
+            raise ConfigError(
+                f"window_frames is {self.window_frames}, expected at least {shortest} (critic.lags)"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """A nested dictionary for JSON."""
         return dataclasses.asdict(self)
@@ -113,7 +132,8 @@ class TemporalConfig:
             "optimiser": OptimiserOptions,
         }
         nested = {name: _build(cls, values.get(name, {}), f"{name}.") for name, cls in parts.items()}
-        return _build(TemporalConfig, {**values, **nested})
+        config: TemporalConfig = _build(TemporalConfig, {**values, **nested})
+        return config
 
 
 def _build(cls: type[Any], values: Mapping[str, Any], prefix: str = "") -> Any:
@@ -127,9 +147,9 @@ def _build(cls: type[Any], values: Mapping[str, Any], prefix: str = "") -> Any:
 def paper() -> TemporalConfig:
     """StyleVideoGAN as published (Fox et al., 2021), as far as it is known.
 
-    The paper's full text was not at hand: the layer sizes, penalty weights, learning rate, batch and number of
-    steps are those of the only public re-implementation, the rest beyond the abstract is our reading. Where that
-    re-implementation norms the gradient penalty over time only, this one norms over all dimensions of a sample.
+    The paper's full text was not at hand: the layer sizes, penalty weights, learning rate, batch and number
+    of steps are those of the only public re-implementation, the rest beyond the abstract is our reading.
+    Where that re-implementation norms the gradient penalty over time alone, this norms over all of a sample.
     """
     return TemporalConfig(
         head="w_plus",
@@ -141,22 +161,44 @@ def paper() -> TemporalConfig:
 
 
 def demo() -> TemporalConfig:
-    """One minute of the demo's footage, two CPU cores, two and a half minutes."""
+    """One minute of the demo's footage, two CPU cores, two minutes."""
     return TemporalConfig(
         basis_size=16,
         window_frames=50,
         batch_size=32,
-        steps=3000,
-        generator=GeneratorOptions(layers=2, width=64, head_widths=(64,), normalise=False),
-        critic=CriticOptions(frame_widths=(128, 64), time_widths=(64, 64), lags=(1,)),
-        loss=LossOptions(angle_penalty=0.0, gradient_penalty=10.0, gradient_penalty_interval=4),
-        optimiser=OptimiserOptions(5e-4, 5e-4, (0.0, 0.99)),
+        steps=4000,
+        generator=GeneratorOptions(
+            layers=1,
+            width=64,
+            head_widths=(64,),
+            normalise=False,
+            slowest_noise_frames=100.0,
+            warm_up_frames=50,
+        ),
+        critic=CriticOptions(frame_widths=(128, 64), time_widths=(64, 64), lags=(1, 4)),
+        loss=LossOptions(
+            adversarial="relativistic",
+            gradient_penalty=1.0,
+            gradient_penalty_interval=4,
+            angle_penalty=0.0,
+            moment_matching=1.0,
+        ),
+        optimiser=OptimiserOptions(1e-3, 1e-3, betas=(0.0, 0.99)),
     )
 
 
 def faces_1024() -> TemporalConfig:
-    """Ten minutes of one subject in the W+ of a 1024 px StyleGAN2, one GPU."""
-    return dataclasses.replace(demo(), basis_size=64, steps=30_000)
+    """Ten minutes of one subject in the W+ of a 1024 px StyleGAN2, one GPU; the demo's recipe, larger."""
+    base = demo()
+    return dataclasses.replace(
+        base,
+        basis_size=64,
+        batch_size=64,
+        steps=30_000,
+        generator=dataclasses.replace(base.generator, layers=2, width=256, head_widths=(256,)),
+        critic=dataclasses.replace(base.critic, frame_widths=(512, 256), time_widths=(256, 256)),
+        optimiser=OptimiserOptions(2e-4, 2e-4, betas=(0.0, 0.99)),
+    )
 
 
 RECIPES: dict[str, Callable[[], TemporalConfig]] = {"demo": demo, "paper": paper, "faces_1024": faces_1024}

@@ -29,23 +29,26 @@ LAGS = ("none", "1", "1 2 4")
 BATCH_SIZES = (16, 32, 64)
 EMA_DECAYS = (0.99, 0.995, 0.999)
 
+
+def _either(choices: Sequence[Any]) -> str:
+    return ", ".join(map(str, choices[:-1])) + f" or {choices[-1]}"
+
+
 SPACE = {
-    "generator_learning_rate": f"{LEARNING_RATES[0]:g} to {LEARNING_RATES[1]:g}, log",
-    "critic_learning_rate": f"{LEARNING_RATES[0]:g} to {LEARNING_RATES[1]:g}, log",
-    "adversarial": "wasserstein or relativistic",
-    "wasserstein_penalty": "1 to 100, log, where adversarial is wasserstein",
-    "relativistic_penalty": "0.02 to 20, log, where adversarial is relativistic",
-    "layers": "1 to 4",
-    "width": "32, 64 or 128",
-    "lags": "none, 1 or 1 2 4",
-    "batch_size": "16, 32 or 64",
-    "ema_decay": "0.99, 0.995 or 0.999",
+    "generator_learning_rate, critic_learning_rate": "{:g} to {:g}, log".format(*LEARNING_RATES),
+    "adversarial": _either(tuple(PENALTIES)),
+    **{f"{loss}_penalty": "{:g} to {:g}, log, with that loss".format(*PENALTIES[loss]) for loss in PENALTIES},
+    "layers": "{} to {}".format(*LAYERS),
+    "width": _either(WIDTHS),
+    "lags": _either(LAGS),
+    "batch_size": _either(BATCH_SIZES),
+    "ema_decay": _either(EMA_DECAYS),
 }
 """What `around` asks for, in words."""
 
 
 def around(trial: Trial, base: TemporalConfig) -> TemporalConfig:
-    """The recipe with what matters most for motion proposed anew: speeds, loss, capacity, what the critic sees.
+    """The recipe with what matters most for motion proposed anew: speeds, loss, capacity, the critic's view.
 
     Data and window stay as they are, so that trials can be compared.
     """

@@ -14,7 +14,7 @@ from svgan_ray.errors import DivergenceError
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.windows import WindowIndex, gather, seeded
 from svgan_ray.temporal.critic import Critic
-from svgan_ray.temporal.generator import TemporalGenerator
+from svgan_ray.temporal.generator import GeneratorState, TemporalGenerator
 from svgan_ray.temporal.losses import (
     gradient_angle_penalty,
     gradient_penalty,
@@ -24,10 +24,10 @@ from svgan_ray.temporal.losses import (
     zero_centred_penalty,
 )
 from svgan_ray.temporal.recipes import OptimiserOptions, TemporalConfig
+from svgan_ray.temporal.statistics import ChangeStatistics, MomentStatistics, lag_scale
 from svgan_ray.temporal.workers import ALONE, Workers, join
 
 __all__ = [
-    "ChangeStatistics",
     "TrainingState",
     "build_generator",
     "check_finite",
@@ -37,41 +37,10 @@ __all__ = [
     "train_step",
 ]
 
-CHANGE_DECAY = 0.995
-
-
-class ChangeStatistics(nn.Module):
-    """Running mean and standard deviation of Delta = l_(T-1) - l_0, over the batches of all workers."""
-
-    mean: Tensor
-    variance: Tensor
-    updates: Tensor
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("variance", torch.ones(width))
-        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
-
-    @torch.no_grad()
-    def update(self, change: Tensor, workers: Workers) -> None:
-        """Take in a batch of Delta [N, width]; the first batches count as in a plain average."""
-        count = workers.count(len(change))
-        mean = workers.sum(change.sum(0)) / count
-        variance = workers.sum((change - mean).square().sum(0)) / count
-        self.updates += 1
-        share = (1.0 / self.updates).clamp(min=1 - CHANGE_DECAY).to(change.dtype)
-        self.mean.lerp_(mean, share)
-        self.variance.lerp_(variance, share)
-
-    @property
-    def std(self) -> Tensor:
-        return (self.variance + 1e-8).sqrt()
-
 
 @dataclass
 class TrainingState:
-    """All that training changes; noise and windows are functions of (seed, step), so no random state is in it."""
+    """All that training changes; noise and windows are functions of (seed, step), not state."""
 
     config: TemporalConfig
     basis: LatentBasis
@@ -81,11 +50,13 @@ class TrainingState:
     critic: Critic
     ema: TemporalGenerator
     change: ChangeStatistics
+    moments: MomentStatistics | None
     generator_optimiser: torch.optim.Adam
     critic_optimiser: torch.optim.Adam
 
     def modules(self) -> dict[str, nn.Module]:
-        return {"generator": self.generator, "critic": self.critic, "ema": self.ema, "change": self.change}
+        networks = {"generator": self.generator, "critic": self.critic, "ema": self.ema}
+        return networks | {"change": self.change} | ({"moments": self.moments} if self.moments else {})
 
     def optimisers(self) -> dict[str, torch.optim.Adam]:
         return {
@@ -103,14 +74,17 @@ def build_generator(config: TemporalConfig, num_ws: int, w_dim: int) -> Temporal
 
 def represent(config: TemporalConfig, basis: LatentBasis, w_plus: Tensor) -> Tensor:
     """What the networks see of W+ [..., n, d]: coefficients [..., K] or style values [..., n * d]."""
-    return basis.project(w_plus) if config.head == "basis" else w_plus.flatten(-2)
+    if config.head == "basis":
+        return basis.project(w_plus)
+    return w_plus.flatten(-2)
 
 
 def restore(config: TemporalConfig, basis: LatentBasis, features: Tensor) -> Tensor:
     """The inverse of `represent`: [..., K] or [..., n * d] to W+ [..., n, d]."""
     if config.head == "basis":
         return basis.reconstruct(features)
-    return features.unflatten(-1, (basis.num_ws, basis.w_dim))
+    w_plus: Tensor = features.unflatten(-1, (basis.num_ws, basis.w_dim))
+    return w_plus
 
 
 def new_state(
@@ -127,6 +101,7 @@ def new_state(
         features = config.basis_size if config.head == "basis" else basis.num_ws * basis.w_dim
         critic = Critic(config.critic, features, config.window_frames)
     generator, critic = generator.to(device, dtype), critic.to(device, dtype)
+    moments = MomentStatistics(features, config.window_frames) if config.loss.moment_matching > 0 else None
     join(generator, workers)
     ema = copy.deepcopy(generator).eval().requires_grad_(False)
     options = config.optimiser
@@ -139,6 +114,7 @@ def new_state(
         critic=critic,
         ema=ema,
         change=ChangeStatistics(config.generator.width).to(device, dtype),
+        moments=moments.to(device, dtype) if moments else None,
         generator_optimiser=_adam(generator, options.generator_learning_rate, options),
         critic_optimiser=_adam(critic, options.critic_learning_rate, options),
     )
@@ -151,26 +127,32 @@ def _adam(module: nn.Module, learning_rate: float, options: OptimiserOptions) ->
 def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -> dict[str, Tensor]:
     """One step of the critic and one of the generator on this worker's slice of the global batch.
 
-    coefficients [F, K or n * d] and index are the whole training set, on every worker. The returned losses
-    are means over the global batch, scalars on the device; call `check_finite` on them now and then.
+    coefficients [frames, K or n * d] and index are the whole training set, on every worker. The returned
+    losses are means over the global batch, scalars on the device; call `check_finite` on them now and then.
     """
-    config = state.config
+    config, loss = state.config, state.config.loss
+    if state.step == 0:
+        _measure(state, coefficients, index)
     share = state.workers.slice(config.batch_size)
     starts = index.draw(config.seed, state.step, config.batch_size)[share]
     real = gather(coefficients, starts, index.window)  # [N, T, F]
-    noise, mix = (x[share].to(real) for x in _draw_noise(config, state.step))
-    losses: dict[str, Tensor] = {}
+    warm_up, noise, mix = _draw(config, state.step)
+    warm_up, noise, mix = (x[share].to(real) for x in (warm_up, noise, mix))
 
-    angle_due = config.loss.angle_penalty > 0 and state.step % config.loss.angle_penalty_interval == 0
-    hidden, _ = state.generator.recur(noise.requires_grad_(angle_due))
+    angle_due = loss.angle_penalty > 0 and state.step % loss.angle_penalty_interval == 0
+    hidden, _ = state.generator.recur(noise.requires_grad_(angle_due), _warmed_up(state, warm_up))
     fake = state.generator.head(hidden)  # [N, T, F]
 
-    losses |= _critic_losses(state, real, fake.detach(), mix)
+    real_observed, fake_observed = state.critic.observe(real), state.critic.observe(fake)
+    losses, real_scores = _critic_losses(state, real_observed, fake_observed.detach(), mix)
     _descend(state.critic_optimiser, losses, state)
 
-    generator_losses = _generator_losses(state, real, fake)
+    generator_losses = {"generator": _generator_loss(state, fake_observed, real_scores)}
     if angle_due:
         generator_losses["angle_penalty"] = _angle_loss(state, noise, hidden[:, -1] - hidden[:, 0])
+    if state.moments:
+        mismatch = loss.moment_matching * state.moments.mismatch(fake, state.workers)
+        generator_losses["moment_matching"] = mismatch.expand(len(fake))
     _descend(state.generator_optimiser, generator_losses, state)
 
     _update_average(state)
@@ -178,37 +160,54 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
     return _global_means(state, losses | generator_losses)
 
 
-def _draw_noise(config: TemporalConfig, step: int) -> tuple[Tensor, Tensor]:
-    """Noise [B, T, noise_dim] and mixing weights [B] of the global batch, functions of (seed, step)."""
+@torch.no_grad()
+def _measure(state: TrainingState, coefficients: Tensor, index: WindowIndex) -> None:
+    """What the networks need to know of the training set before the first step."""
+    for i, lag in enumerate(state.critic.lags):
+        state.critic.scales[i] = lag_scale(coefficients, index, lag)
+    if state.moments:
+        state.moments.measure(coefficients, index)
+
+
+def _draw(config: TemporalConfig, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise before and in the window [B, warm-up or T, noise_dim], mixing weights [B], from (seed, step)."""
     random = seeded("noise", config.seed, step)
-    shape = (config.batch_size, config.window_frames, config.generator.noise_dim)
-    return torch.randn(shape, generator=random), torch.rand(config.batch_size, generator=random)
+    batch, options = config.batch_size, config.generator
+    mix = torch.rand(batch, generator=random)
+    noise = torch.randn(batch, config.window_frames, options.noise_dim, generator=random)
+    frames = options.warm_up_frames + int(torch.randint(options.warm_up_frames + 1, (), generator=random))
+    return torch.randn(batch, frames, options.noise_dim, generator=random), noise, mix
 
 
-def _critic_losses(state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor) -> dict[str, Tensor]:
-    critic, options = state.critic, state.config.loss
-    real_scores, fake_scores = critic(torch.cat([real, fake])).chunk(2)
-    due = state.step % options.gradient_penalty_interval == 0
-    weight = options.gradient_penalty * options.gradient_penalty_interval
-    losses = {}
-    if options.adversarial == "wasserstein":
-        losses["critic"] = wasserstein_critic_loss(real_scores, fake_scores)
-        if due:
-            losses["gradient_penalty"] = weight * gradient_penalty(critic, real, fake, mix)
-    else:
-        losses["critic"] = relativistic_loss(real_scores, fake_scores)
-        if due:
-            both = zero_centred_penalty(critic, torch.cat([real, fake])).chunk(2)
-            losses["gradient_penalty"] = weight * (both[0] + both[1])
-    return losses
+@torch.no_grad()
+def _warmed_up(state: TrainingState, noise: Tensor) -> GeneratorState | None:
+    return state.generator.recur(noise)[1] if noise.shape[1] else None
 
 
-def _generator_losses(state: TrainingState, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
-    if state.config.loss.adversarial == "wasserstein":
-        return {"generator": wasserstein_generator_loss(state.critic(fake))}
-    with torch.no_grad():
-        real_scores = state.critic(real)
-    return {"generator": relativistic_loss(state.critic(fake), real_scores)}
+def _critic_losses(
+    state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The critic's losses on observed windows [N, T, C], and its scores of the real ones."""
+    score, options = state.critic.score, state.config.loss
+    real_scores, fake_scores = score(torch.cat([real, fake])).chunk(2)
+    relativistic = options.adversarial == "relativistic"
+    loss = relativistic_loss if relativistic else wasserstein_critic_loss
+    losses = {"critic": loss(real_scores, fake_scores)}
+    if state.step % options.gradient_penalty_interval == 0:
+        if relativistic:
+            penalty = zero_centred_penalty(score, real) + zero_centred_penalty(score, fake)
+        else:
+            penalty = gradient_penalty(score, real, fake, mix)
+        losses["gradient_penalty"] = options.gradient_penalty * options.gradient_penalty_interval * penalty
+    return losses, real_scores.detach()
+
+
+def _generator_loss(state: TrainingState, fake: Tensor, real_scores: Tensor) -> Tensor:
+    """Of observed windows [N, T, C]; the real ones' scores are those before the critic's step."""
+    fake_scores = state.critic.score(fake)
+    if state.config.loss.adversarial == "relativistic":
+        return relativistic_loss(fake_scores, real_scores)
+    return wasserstein_generator_loss(fake_scores)
 
 
 def _angle_loss(state: TrainingState, noise: Tensor, change: Tensor) -> Tensor:
@@ -222,7 +221,8 @@ def _descend(optimiser: torch.optim.Adam, losses: Mapping[str, Tensor], state: T
     """One step down the global batch's mean of the summed losses, each [N]."""
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     total = torch.stack([loss.sum() for loss in losses.values()]).sum() / state.config.batch_size
-    for parameter, gradient in zip(parameters, torch.autograd.grad(total, parameters), strict=True):
+    gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     state.workers.sum_gradients(parameters)
     optimiser.step()

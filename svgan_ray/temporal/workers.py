@@ -30,7 +30,7 @@ class Workers:
         """Sum of `value` over the workers, differentiable any number of times."""
         if self.all_reduce is None:
             return value
-        result: Tensor = _AllReduceSum.apply(value, self.all_reduce)
+        result: Tensor = _AllReduceSum.apply(value, self.all_reduce)  # type: ignore[no-untyped-call]
         return result
 
     def count(self, samples: int) -> int:
@@ -60,7 +60,7 @@ class _AllReduceSum(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        summed: Tensor = _AllReduceSum.apply(gradients[0], ctx.all_reduce)
+        summed: Tensor = _AllReduceSum.apply(gradients[0], ctx.all_reduce)  # type: ignore[no-untyped-call]
         return summed, None
 
 
@@ -85,7 +85,7 @@ class GlobalBatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         mean, variance = self._batch_statistics(x) if self.training else (self.mean, self.variance)
         y = (x - mean) * torch.rsqrt(variance + self.eps)
-        return y if self.weight is None else y * self.weight + self.bias
+        return y if self.weight is None or self.bias is None else y * self.weight + self.bias
 
     def _batch_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         rows = x.flatten(0, -2)  # [M, C]

@@ -19,7 +19,7 @@ __all__ = ["Drain", "ReplayReport", "replay"]
 _log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
-_LONGEST_WAIT_S = 30.0
+_MOST_DOUBLINGS = 5
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Drain(threading.Thread):
         """Sleep until there is reason to try; whether this is the last attempt."""
         with self._changed:
             if not (self._is_wanted or self._is_stopping):
-                self._changed.wait(min(_INTERVAL_S * 2**self._failures_in_row, _LONGEST_WAIT_S))
+                self._changed.wait(_INTERVAL_S * 2 ** min(self._failures_in_row, _MOST_DOUBLINGS))
             self._is_wanted = False
             self._attempt += 1
             return self._is_stopping
@@ -157,10 +157,10 @@ def _deliver_one(spool: Spool, sink: MlflowSink, event: Event) -> bool:
     try:
         sink.send([event], spool.folder)
     except RejectedError as error:
-        spool.reject(event, str(error))
-        _log.warning(
-            "MLflow refuses an event of run %r for good, kept in %s: %s", spool.run.name, spool.folder, error
-        )
+        if spool.reject(event, str(error)) == 1:  # once: a run deleted in the UI refuses every event
+            _log.warning(
+                "MLflow refuses events of run %r, kept in %s: %s", spool.run.name, spool.folder, error
+            )
         return False
     return True
 

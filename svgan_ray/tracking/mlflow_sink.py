@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from svgan_ray.errors import TrackingError
 from svgan_ray.tracking.spool import Event, Run
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ _REQUEST_TIMEOUT_S = 20
 _PERMANENT = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
 
-class RejectedError(Exception):
+class RejectedError(TrackingError):
     """MLflow will never take this event, however often it is sent."""
 
 
@@ -99,8 +100,7 @@ class MlflowSink:
             tags["mlflow.parentRunId"] = parent_id
         if found is None:
             return self._create(run.identity, tags), False
-        for name, value in tags.items():
-            self._client.set_tag(found, name, value)
+        self._send_tags(found, tags)
         return found, True
 
     def _find(self, identity: str) -> str | None:
@@ -138,7 +138,7 @@ class MlflowSink:
             case "params":
                 self._send_params(event["values"])
             case "tags":
-                self._send_tags(event["values"])
+                self._send_tags(self.run_id, event["values"])
             case "artifact":
                 self._send_artifact(folder / event["file"], event["folder"])
             case "image":
@@ -157,20 +157,15 @@ class MlflowSink:
         new = [Param(name, value) for name, value in values.items() if name not in known]
         for first in range(0, len(new), _PARAMETERS_A_REQUEST):
             self._client.log_batch(self.run_id, params=new[first : first + _PARAMETERS_A_REQUEST])
-        self._send_tags(
-            {
-                CHANGED_PARAMETER_TAG + name: value
-                for name, value in values.items()
-                if known.get(name, value) != value
-            }
-        )
+        changed = {name: value for name, value in values.items() if known.get(name, value) != value}
+        self._send_tags(self.run_id, {CHANGED_PARAMETER_TAG + name: value for name, value in changed.items()})
 
-    def _send_tags(self, values: dict[str, str]) -> None:
+    def _send_tags(self, run_id: str, values: dict[str, str]) -> None:
         from mlflow.entities import RunTag
 
         tags = [RunTag(name, value[:_TAG_CHARACTERS]) for name, value in values.items()]
         for first in range(0, len(tags), _PARAMETERS_A_REQUEST):
-            self._client.log_batch(self.run_id, tags=tags[first : first + _PARAMETERS_A_REQUEST])
+            self._client.log_batch(run_id, tags=tags[first : first + _PARAMETERS_A_REQUEST])
 
     def _send_artifact(self, path: Path, folder: str) -> None:
         if path.is_dir():

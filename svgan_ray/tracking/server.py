@@ -25,7 +25,7 @@ from svgan_ray.tracking.tracker import default_uri
 __all__ = ["free_port", "page_url", "serve", "start_server", "stop_server"]
 
 _HOST = "127.0.0.1"
-_START_TIMEOUT_S = 120.0
+_START_TIMEOUT_S = 180.0
 _STOP_TIMEOUT_S = 10.0
 
 

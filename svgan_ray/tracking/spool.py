@@ -14,6 +14,7 @@ Delivery is at least once: after a crash the events behind `delivered` are sent 
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -55,6 +56,8 @@ class Spool:
         self._append_lock = threading.Lock()
         self._events = (folder / "events.jsonl").open("ab", buffering=0)
         self._files_named = 0
+        self._rejected = 0
+        self._is_torn = False
         self.delivered_bytes = _read_cursor(folder)
 
     @classmethod
@@ -68,19 +71,21 @@ class Spool:
 
     @classmethod
     def abandoned(cls, spool_dir: Path, identity: str | None = None) -> Iterator[Spool]:
-        """Spools that a dead process left behind, oldest first, each locked for the caller."""
+        """Undelivered spools that a dead process left behind, oldest first, each locked for the caller."""
         pattern = f"{_prefix(identity)}-*" if identity else "*-*-*"
-        for run_file in sorted(
-            spool_dir.glob(f"{pattern}/run.json"), key=lambda file: file.parent.name.split("-")[1]
-        ):
-            descriptor = _acquire(run_file.parent)
-            if descriptor is None:
+        folders = [run_file.parent for run_file in spool_dir.glob(f"{pattern}/run.json")]
+        for folder in sorted(folders, key=lambda folder: folder.name.split("-")[1]):
+            if (descriptor := _acquire(folder)) is None:
                 continue
-            if run_file.exists():
-                _drop_torn_line(run_file.with_name("events.jsonl"))
-                yield cls(run_file.parent, Run(**json.loads(run_file.read_text())), descriptor)
-            else:  # its owner finished and removed it between the listing and the lock
+            if (run := _read_run(folder)) is None:
                 os.close(descriptor)
+                continue
+            _drop_torn_line(folder / "events.jsonl")
+            spool = cls(folder, run, descriptor)
+            if spool.is_delivered:
+                spool.close()
+            else:
+                yield spool
 
     @property
     def appended_bytes(self) -> int:
@@ -91,9 +96,14 @@ class Spool:
         return self.delivered_bytes >= self.appended_bytes
 
     def append(self, event: Event) -> None:
+        """Write one event. Raises OSError where the disk takes none; later events are not harmed by that."""
         line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
         with self._append_lock:
-            self._events.write(line)
+            line = b"\n" + line if self._is_torn else line
+            self._is_torn = True
+            self._is_torn = self._events.write(line) != len(line)
+        if self._is_torn:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def name_file(self, name: str) -> Path:
         """A fresh path below files/ ; events name it relative to the spool's folder."""
@@ -128,9 +138,12 @@ class Spool:
             if "file" in event:
                 shutil.rmtree((self.folder / event["file"]).parent, ignore_errors=True)
 
-    def reject(self, event: Event, reason: str) -> None:
+    def reject(self, event: Event, reason: str) -> int:
+        """Set an event aside; how many it is by now."""
         with (self.folder / "rejected.jsonl").open("a") as file:
             file.write(json.dumps({"reason": reason, "event": event}) + "\n")
+        self._rejected += 1
+        return self._rejected
 
     def close(self) -> None:
         """Give the spool up; a spool wholly delivered leaves nothing behind but what was rejected."""
@@ -166,9 +179,20 @@ def _drop_torn_line(events: Path) -> None:
         os.truncate(events, content.rfind(b"\n") + 1)
 
 
+def _read_run(folder: Path) -> Run | None:
+    """None where the owner has removed the spool meanwhile, or a power cut has emptied the file."""
+    try:
+        return Run(**json.loads((folder / "run.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def _read_cursor(folder: Path) -> int:
-    cursor = folder / "delivered"
-    return int(cursor.read_text()) if cursor.exists() else 0
+    """Without a legible cursor everything is sent again, which changes nothing."""
+    try:
+        return int((folder / "delivered").read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _write_whole(path: Path, text: str) -> None:

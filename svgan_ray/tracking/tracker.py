@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from svgan_ray.errors import InputError
+from svgan_ray.errors import InputError, TrackingError
 from svgan_ray.tracking.drain import Drain
 from svgan_ray.tracking.names import image_name, metric_name
 from svgan_ray.tracking.spool import Event, Run, Spool
@@ -58,7 +58,7 @@ class Tracker(Protocol):
 
     def set_tags(self, tags: Mapping[str, object]) -> None: ...
 
-    def flush(self, timeout_s: float) -> bool:
+    def flush(self, timeout_s: float = 30.0) -> bool:
         """Wait until all events so far have reached the server; false where they have not."""
 
     def finish(self, status: Status = "FINISHED") -> None: ...
@@ -96,7 +96,10 @@ def open_tracker(
             )
     spool_dir = (spool_dir or Path("mlspool")).resolve()
     run = Run(experiment, run_name, kind, identity, parent, opened_ms=_now_ms())
-    spool = Spool.create(spool_dir, run)
+    try:
+        spool = Spool.create(spool_dir, run)
+    except OSError as error:
+        raise TrackingError(f"cannot keep tracking events in {spool_dir}: {error}") from error
     return SpooledTracker(spool, Drain(spool, spool_dir, uri or default_uri()))
 
 
@@ -106,7 +109,7 @@ class SpooledTracker:
     def __init__(self, spool: Spool, drain: Drain) -> None:
         self._spool = spool
         self._drain = drain
-        self._is_finished = False
+        self._is_finished = self._is_delivered = False
         self._append({"kind": "start"})
         self._drain.start()
 
@@ -154,8 +157,8 @@ class SpooledTracker:
     def set_tags(self, tags: Mapping[str, object]) -> None:
         self._append({"kind": "tags", "values": {name: str(value) for name, value in tags.items()}})
 
-    def flush(self, timeout_s: float) -> bool:
-        return self._drain.flush(timeout_s)
+    def flush(self, timeout_s: float = 30.0) -> bool:
+        return self._is_delivered if self._is_finished else self._drain.flush(timeout_s)
 
     def finish(self, status: Status = "FINISHED") -> None:
         """Close the run; waits at most a minute while the server takes the rest; later calls do nothing."""
@@ -163,7 +166,8 @@ class SpooledTracker:
             return
         self._append({"kind": "finish", "status": status, "time_ms": _now_ms()})
         self._is_finished = True
-        if not self._drain.stop(_FINISH_TIMEOUT_S):
+        self._is_delivered = self._drain.stop(_FINISH_TIMEOUT_S)
+        if not self._is_delivered:
             _log.warning("undelivered tracking events stay in %s; replay them later", self._spool.folder)
 
     def __enter__(self) -> Self:

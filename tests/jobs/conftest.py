@@ -58,7 +58,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "SVGAN_RAY_DASHBOARD_PORT": str(dashboard_port),
         "SVGAN_RAY_HEAD_FLAGS": "--num-cpus=2 --object-store-memory=200000000",
         "RAY_AUTH_MODE": "token",
-        "RAY_ADDRESS": address,
+        "RAY_API_SERVER_ADDRESS": address,
     }
     try:
         make(folder, environment, "cluster-up")

@@ -35,7 +35,9 @@ def test_equals_a_dense_svd_however_it_is_fed(frames: int, n: int, d: int, batch
     torch.testing.assert_close(basis.sigma.double(), singular[:3] / frames**0.5, rtol=1e-5, atol=1e-6)
     alignment = (basis.components.double() @ rows[:3].T).abs().diagonal()
     torch.testing.assert_close(alignment, torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-5)
-    assert basis.explained == pytest.approx(float(singular[:3].square().sum() / singular.square().sum()), rel=1e-5)
+    assert basis.explained == pytest.approx(
+        float(singular[:3].square().sum() / singular.square().sum()), rel=1e-5
+    )
 
 
 def test_coefficients_are_white_and_reconstruct_what_the_rank_allows() -> None:

@@ -36,7 +36,9 @@ def test_draws_depend_on_seed_and_step_alone_and_cover_everything() -> None:
     assert torch.equal(index.draw(3, 7, 16), index.draw(3, 7, 16))
     assert not torch.equal(index.draw(3, 7, 16), index.draw(3, 8, 16))
     assert not torch.equal(index.draw(3, 7, 16), index.draw(4, 7, 16))
-    assert set(torch.cat([index.draw(0, step, 16) for step in range(50)]).tolist()) == set(index.starts.tolist())
+    assert set(torch.cat([index.draw(0, step, 16) for step in range(50)]).tolist()) == set(
+        index.starts.tolist()
+    )
 
 
 def test_gather_takes_consecutive_frames() -> None:

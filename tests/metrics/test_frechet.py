@@ -152,6 +152,7 @@ def test_too_little_footage_is_said_not_to_fit(footage, samples):
     assert 0 < minute.features == minute.windows // 10 and math.isfinite(minute.compared["same"])
     nothing = frechet_motion(footage(0.2, seed=1), {"same": same}, RATE_HZ, 5.0)
     assert nothing.verdict.startswith("not fit") and math.isnan(nothing.floor)
+    assert math.isnan(nothing.compared["same"]) and set(nothing.controls) == CONTROLS
 
 
 def test_a_control_that_does_not_differ_is_named(samples):

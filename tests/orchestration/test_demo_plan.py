@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from svgan_ray.config import DemoConfig, flatten
+from svgan_ray.config import DemoConfig
 from svgan_ray.errors import ConfigError
-from svgan_ray.orchestration.demo.plan import plan_of, remarks_on
+from svgan_ray.orchestration.demo.plan import plan_of
 from svgan_ray.video.landmarks import sidecar_path
 
 
@@ -30,15 +30,16 @@ def test_one_subject_is_learned_and_another_one_moved(tmp_path: Path) -> None:
     assert plan.train.inversion == plan.tune.inversion == plan.inversion_id
 
 
-def test_results_lie_in_one_folder(tmp_path: Path, own: Path) -> None:
-    for video in (None, str(own)):
-        folder = tmp_path / "demo"
-        plan = plan_of(DemoConfig(folder=str(folder), video=video))
-        configs = (plan.invert, plan.train, plan.tune, plan.evaluate, *plan.samples, *plan.transfers)
-        settings = [value for config in configs for value in flatten(config).values()]
-        paths = [value.removeprefix("sqlite:///") for value in settings if str(value).count("/") > 1]
-        assert len(paths) > 10
-        assert all(path.startswith(str(folder)) for path in paths)
+@pytest.mark.parametrize("with_own", [False, True])
+def test_results_lie_in_one_folder(tmp_path: Path, own: Path, with_own: bool) -> None:
+    folder = tmp_path / "demo"
+    plan = plan_of(DemoConfig(folder=str(folder), video=str(own) if with_own else None))
+    places = [plan.invert.store, plan.train.store, plan.train.model, plan.train.checkpoints]
+    places += [plan.tune.store, plan.tune.model, plan.tune.study_folder]
+    places += [plan.tune.search_storage.removeprefix("sqlite:///"), plan.evaluate.out]
+    places += [place for s in (*plan.samples, *plan.transfers) for place in (s.out, s.model, s.store)]
+    assert all(Path(place).is_relative_to(plan.folder) for place in places)
+    assert plan.folder.is_relative_to(folder)
     assert not folder.exists()  # planning makes nothing
 
 
@@ -57,12 +58,13 @@ def test_own_footage_takes_the_place_of_the_rendered(tmp_path: Path, own: Path) 
 
 def test_landmarks_beside_own_footage_are_used_and_remarked(tmp_path: Path, own: Path) -> None:
     config = DemoConfig(folder=str(tmp_path / "demo"), video=str(own))
-    assert "taken as aligned" in remarks_on(config)[-1]
+    assert "taken as aligned" in plan_of(config).remarks[-1]
     sidecar_path(own).touch()
-    assert plan_of(config).invert.faces == "sidecar"
-    assert "says where the face is" in remarks_on(config)[-1]
-    assert "cannot draw a photographed face" in remarks_on(config)[0]
-    assert remarks_on(DemoConfig()) == []
+    plan = plan_of(config)
+    assert plan.invert.faces == "sidecar"
+    assert "says where the face is" in plan.remarks[-1]
+    assert "cannot draw a photographed face" in plan.remarks[0]
+    assert plan_of(DemoConfig(folder=str(tmp_path))).remarks == ()
 
 
 def test_own_footage_that_changed_is_other_settings(tmp_path: Path, own: Path) -> None:

@@ -47,11 +47,11 @@ def test_what_does_not_fit_is_refused_with_what_to_do(tmp_path: Path) -> None:
         resolve_snapshot(store, Choice(), OURS)
     put_clip(store, "ann", motion(50, 1), OURS)
     put_clip(store, "bob", motion(50, 2), OURS)
-    with pytest.raises(DataError, match="shows 2 subjects.*ann, bob"):
+    with pytest.raises(DataError, match=r"shows 2 subjects.*ann, bob"):
         resolve_snapshot(store, Choice(), OURS)
     with pytest.raises(DataError, match="its subjects: ann, bob"):
         resolve_snapshot(store, Choice(subject="cat"), OURS)
-    with pytest.raises(DataError, match="another generator.*aaaaaaaaaaaa.*bbbbbbbbbbbb"):
+    with pytest.raises(DataError, match=r"another generator.*aaaaaaaaaaaa.*bbbbbbbbbbbb"):
         resolve_snapshot(store, Choice(subject="ann"), OTHERS)
     with pytest.raises(DataError, match="no inversion"):
         resolve_snapshot(store, Choice(inversion="else"), OURS)

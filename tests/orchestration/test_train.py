@@ -18,7 +18,6 @@ from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.loop import Outcome, train_worker
 from svgan_ray.orchestration.training.plan import dry_run, plan_training
-from svgan_ray.store import open_store
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.recipes import OptimiserOptions
 from tests.footage import make_weights
@@ -35,11 +34,6 @@ class Recorder:
         self.metrics.append((step, metrics))
 
     def log_image(self, image: npt.NDArray[np.uint8], key: str, step: int) -> None: ...
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(autouse=True)

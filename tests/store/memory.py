@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from svgan_ray.store.backend import Entry, ObjectNotFoundError
 
@@ -33,13 +33,14 @@ class MemoryBackend:
             return True
 
     def list(self, prefix: str) -> Iterator[Entry]:
-        """As on S3, page by page: what changes behind the cursor meanwhile is seen, what changes before it is not."""
+        """As on S3, page by page: a change is seen if it is behind the cursor."""
         cursor = ""
-        while page := sorted(key for key in list(self.objects) if key.startswith(prefix) and key > cursor)[
-            :2
-        ]:
+        while page := self._page(prefix, cursor):
             cursor = page[-1]
             yield from (entry for key in page if (entry := self.stat(key)))
+
+    def _page(self, prefix: str, cursor: str) -> Sequence[str]:
+        return sorted(key for key in list(self.objects) if key.startswith(prefix) and key > cursor)[:2]
 
     def stat(self, key: str) -> Entry | None:
         found = self.objects.get(key)

@@ -40,11 +40,23 @@ def chunk_tensors(first: int = 0, frames: int = 3, variant: int = 0) -> dict[str
 
 
 def commit_record(chunks: Sequence[ChunkRef], clip: str = CLIP, node: str = "node-a") -> CommitRecord:
-    frames = sum(chunk.frames for chunk in chunks)
     return CommitRecord(
-        INVERSION, clip, TRACKING, VIDEO, "anna", 0, frames, 25.0, NUM_WS, W_DIM, GENERATOR, ENCODER, tuple(chunks),
-        0.25, node,
-    )  # fmt: skip
+        inversion_id=INVERSION,
+        clip_id=clip,
+        tracking_id=TRACKING,
+        video_id=VIDEO,
+        subject="anna",
+        first_frame=0,
+        stop_frame=sum(chunk.frames for chunk in chunks),
+        frame_rate_hz=25.0,
+        num_ws=NUM_WS,
+        w_dim=W_DIM,
+        generator_sha256=GENERATOR,
+        encoder_sha256=ENCODER,
+        chunks=tuple(chunks),
+        mean_error=0.25,
+        node=node,
+    )
 
 
 def put_chunks(store: LatentStore, clip: str = CLIP, variant: int = 0) -> list[ChunkRef]:
@@ -59,9 +71,19 @@ def put_clip(store: LatentStore, clip: str = CLIP, subject: str = "anna") -> Com
 
 def track_record(clips: tuple[ClipRecord, ...] = (ClipRecord(CLIP, 0, 6),)) -> TrackRecord:
     return TrackRecord(
-        TRACKING, VIDEO, "/footage/anna.mp4", "anna", "decord", 8, 25.0, 640, 360, clips,
-        (SkippedRecord(6, 8, "no_face"),), {"centre_sigma_s": 0.04, "source": "sidecar"},
-    )  # fmt: skip
+        tracking_id=TRACKING,
+        video_id=VIDEO,
+        uri="/footage/anna.mp4",
+        subject="anna",
+        decoder="decord",
+        frame_count=8,
+        frame_rate_hz=25.0,
+        width=640,
+        height=360,
+        clips=clips,
+        skipped=(SkippedRecord(6, 8, "no_face"),),
+        parameters={"centre_sigma_s": 0.04, "source": "sidecar"},
+    )
 
 
 def track_tensors(shift: float = 0.0) -> dict[str, Tensor]:

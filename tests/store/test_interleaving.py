@@ -1,162 +1,44 @@
-"""Writers, snapshots and collectors stopped, resumed and killed between any two calls to the backend.
+"""Actors stopped, resumed and killed between any two calls to the backend.
 
-Every actor runs in a thread of its own that waits before each call until the state machine lets it go on, so that
-hypothesis chooses the order of all calls, shrinks a failing one, and can repeat it.
+Hypothesis chooses the orders of many actors; of two, all orders with two switches are run.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
-from types import SimpleNamespace
-from unittest.mock import patch
+from itertools import count
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from svgan_ray.errors import StoreError
-from svgan_ray.store import CommitRecord, LatentStore, UnequalWorkError, keys, select
-from svgan_ray.store.backend import Backend, Entry
+from svgan_ray.store import CommitRecord, LatentStore, UnequalWorkError, keys
 from svgan_ray.store.collection import GRACE_S, collect
 from svgan_ray.store.verification import verify
+from tests.store.actors import (
+    CHUNKS,
+    CLIPS,
+    DAY_S,
+    LONGEST_WRITER_S,
+    Actor,
+    Clock,
+    Work,
+    Writer,
+    simulated,
+    take_snapshot,
+)
 from tests.store.memory import MemoryBackend
-from tests.store.samples import INVERSION, chunk_tensors, commit_record
-
-DAY_S = 86_400.0
-LONGEST_WRITER_S = (
-    5 * DAY_S
-)  # the store's promise holds for writers that stall no longer than the grace less a day
-CLIPS = ("aa" * 16, "bb" * 16)
-CHUNKS = 2
+from tests.store.samples import INVERSION, chunk_tensors
 
 
-class Killed(BaseException):
-    """What a killed process sees instead of an answer."""
-
-
-class Actor:
-    """Work in a thread that stops before each call to the backend."""
-
-    def __init__(self, name: str, backend: Backend, work: Callable[[LatentStore], object]) -> None:
-        self.name = name
-        self.elapsed_s = 0.0
-        self.result: object = None
-        self.error: BaseException | None = None
-        self._state = threading.Condition()
-        self._waiting = self._may_go_on = self._killed = self._done = False
-        store = LatentStore(SteppedBackend(backend, self._gate), "memory")
-        self._thread = threading.Thread(target=self._run, args=(work, store), daemon=True)
-        self._thread.start()
-
-    def step(self) -> bool:
-        """Let one call happen; False when the work is done."""
-        with self._state:
-            self._settle()
-            if self._done:
-                return False
-            self._may_go_on = True
-            self._state.notify_all()
-            self._state.wait_for(lambda: not self._may_go_on)
-            self._settle()
-            return not self._done
-
-    def kill(self) -> None:
-        with self._state:
-            self._killed = True
-            self._state.notify_all()
-        self._thread.join()
-
-    def _settle(self) -> None:
-        self._state.wait_for(lambda: self._waiting or self._done)
-
-    def _gate(self) -> None:
-        with self._state:
-            self._waiting = True
-            self._state.notify_all()
-            self._state.wait_for(lambda: self._may_go_on or self._killed)
-            self._waiting = self._may_go_on = False
-            self._state.notify_all()
-            if self._killed:
-                raise Killed
-
-    def _run(self, work: Callable[[LatentStore], object], store: LatentStore) -> None:
-        try:
-            self.result = work(store)
-        except BaseException as error:
-            self.error = error
-        with self._state:
-            self._done = True
-            self._state.notify_all()
-
-
-@dataclass
-class SteppedBackend:
-    """A backend whose every call, and every page of a listing, passes a gate first."""
-
-    backend: Backend
-    gate: Callable[[], None]
-
-    def get(self, key: str, first_byte: int = 0, stop_byte: int | None = None) -> bytes:
-        self.gate()
-        return self.backend.get(key, first_byte, stop_byte)
-
-    def put(self, key: str, data: bytes) -> None:
-        self.gate()
-        self.backend.put(key, data)
-
-    def put_if_absent(self, key: str, data: bytes) -> bool:
-        self.gate()
-        return self.backend.put_if_absent(key, data)
-
-    def list(self, prefix: str) -> Iterator[Entry]:
-        self.gate()
-        for number, entry in enumerate(self.backend.list(prefix), start=1):
-            yield entry
-            if number % 2 == 0:
-                self.gate()
-
-    def stat(self, key: str) -> Entry | None:
-        self.gate()
-        return self.backend.stat(key)
-
-    def delete(self, key: str) -> None:
-        self.gate()
-        self.backend.delete(key)
-
-
-@dataclass
-class Clock:
-    now_s: float = 1_800_000_000.0
-
-    def time(self) -> float:
-        return self.now_s
-
-
-@dataclass
-class Writer:
-    """What an inversion does for one clip: use what stands, make the rest, commit."""
-
-    clip: str
-    variant: int
-    node: str
-    work: list[str] = field(default_factory=list)
-
-    def __call__(self, store: LatentStore) -> bool:
-        stored = store.stored_chunks(INVERSION, self.clip)
-        chunks = [
-            stored.get(n) or store.put_chunk(INVERSION, self.clip, n, chunk_tensors(3 * n, 3, self.variant))
-            for n in range(CHUNKS)
-        ]
-        self.work = [chunk.sha256 for chunk in chunks]
-        return store.commit(commit_record(chunks, self.clip, self.node))
-
-
-def take_snapshot(store: LatentStore) -> None:
-    store.put_snapshot(select(store, "all", INVERSION))
+def leave_old_chunks(store: LatentStore, clock: Clock, clip: str, variant: int = 0) -> None:
+    """What a writer leaves that was killed before its commit, so long ago that a collector may take it."""
+    for n in range(CHUNKS):
+        store.put_chunk(INVERSION, clip, n, chunk_tensors(3 * n, 3, variant))
+    clock.now_s += GRACE_S + DAY_S
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -171,20 +53,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.created: dict[str, str] = {}  # clip -> node of the writer that was told "created"
         self.committed: dict[str, CommitRecord] = {}
         self.count = 0
-        self.patches = [
-            patch(f"svgan_ray.store.{module}.time", SimpleNamespace(time=self.clock.time))
-            for module in ("objects", "latent_store", "collection")
-        ]
-        self.patches.append(patch("svgan_ray.store.objects._THREADS", 1))  # calls in one order
-        for each in self.patches:
-            each.start()
+        self.simulation = simulated(self.clock)
+        self.simulation.__enter__()
 
     def teardown(self) -> None:
-        if not hasattr(self, "patches"):
+        if not hasattr(self, "simulation"):
             return
         try:
             for actor in list(self.actors):
-                self.finish(actor)
+                actor.finish()
+                self.leave(actor)
             self.nothing_named_is_lost()
             self.check_readers()
             assert verify(self.store, deep=True).problems == []
@@ -192,8 +70,7 @@ class StoreMachine(RuleBasedStateMachine):
         finally:
             for actor in self.actors:
                 actor.kill()
-            for each in self.patches:
-                each.stop()
+            self.simulation.__exit__(None, None, None)
 
     @rule(clip=st.sampled_from(CLIPS), variant=st.sampled_from((0, 0, 1)))
     def start_writer(self, clip: str, variant: int) -> None:
@@ -206,12 +83,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(clip=st.sampled_from(CLIPS), variant=st.sampled_from((0, 1)))
     def find_leftovers(self, clip: str, variant: int) -> None:
-        """A writer was killed before its commit, so long ago that a collector may take its chunks."""
         if clip not in self.committed and not self.actors:
             self.variants[clip].add(variant)
-            for n in range(CHUNKS):
-                self.store.put_chunk(INVERSION, clip, n, chunk_tensors(3 * n, 3, variant))
-            self.clock.now_s += GRACE_S + DAY_S
+            leave_old_chunks(self.store, self.clock, clip, variant)
 
     @rule()
     def start_snapshot(self) -> None:
@@ -245,7 +119,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_named_is_lost(self) -> None:
-        """A commit never changes or goes, and what it names stands (looked up below the store, as it is quick)."""
+        """A commit never changes or goes, and what it names stands: seen below the store, which is quick."""
         for key, (data, _) in self.backend.objects.items() if hasattr(self, "backend") else ():
             if key.startswith("commits/"):
                 record = self.committed.get(keys.stem(key)) or CommitRecord.from_json(data, key)
@@ -267,11 +141,6 @@ class StoreMachine(RuleBasedStateMachine):
             snapshot = self.store.get_snapshot("all", generation)
             assert snapshot is not None
             assert len(list(self.store.snapshot_clips(snapshot))) == len(snapshot.clips)
-
-    def finish(self, actor: Actor) -> None:
-        while actor.step():
-            pass
-        self.leave(actor)
 
     def leave(self, actor: Actor) -> None:
         self.actors.remove(actor)
@@ -307,3 +176,56 @@ TestStore = StoreMachine.TestCase
 TestStore.settings = settings(
     max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+WRITER = Writer(CLIPS[0], 0, "node-1")
+EQUAL_WRITER = Writer(CLIPS[0], 0, "node-2")
+OTHER_WRITER = Writer(CLIPS[0], 1, "node-3")
+COLLECTOR = partial(collect, dry_run=False)
+ORDERS = {  # first, second, whether the first dies in the middle
+    "a collector while a writer commits": (COLLECTOR, WRITER, False),
+    "a killed collector": (COLLECTOR, WRITER, True),
+    "a writer while a collector works": (WRITER, COLLECTOR, False),
+    "a killed writer": (WRITER, OTHER_WRITER, True),
+    "equal writers": (WRITER, EQUAL_WRITER, False),
+    "unequal writers": (WRITER, OTHER_WRITER, False),
+    "two collectors": (COLLECTOR, COLLECTOR, False),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_all_orders_with_two_switches(order: str) -> None:
+    """The first makes i calls, the second j; then the first ends or dies, then the second ends."""
+    first, second, dies = ORDERS[order]
+    for i in count():
+        for j in count():
+            made_i, made_j = run_in_order(first, second, i, j, dies)
+            if not made_j:
+                break
+        if not made_i:
+            break
+    assert i > 5
+
+
+def run_in_order(first: Work, second: Work, i: int, j: int, dies: bool) -> tuple[bool, bool]:
+    """Whether the first had i calls to make, and the second j."""
+    clock = Clock()
+    backend = MemoryBackend(clock.time)
+    store = LatentStore(backend, "memory")
+    with simulated(clock):
+        if COLLECTOR in (first, second):
+            leave_old_chunks(store, clock, CLIPS[0])
+        one, other = Actor("first", backend, first), Actor("second", backend, second)
+        made_i = all(one.step() for _ in range(i))
+        made_j = all(other.step() for _ in range(j))
+        if dies:
+            one.kill()
+        else:
+            one.finish()
+        other.finish()
+        for record in store.commits(INVERSION):
+            assert store.read_clip(INVERSION, record.clip_id).frames == 3 * CHUNKS
+        assert sum(actor.result is True for actor in (one, other)) <= 1
+        Writer(CLIPS[0], 0, "node-9").settle(store)
+        assert store.committed_ids(INVERSION) == {CLIPS[0]}
+    return made_i, made_j

@@ -219,7 +219,7 @@ def test_a_snapshot_chooses(store: LatentStore) -> None:
         len(select(store, "all", INVERSION, Filters(min_duration_s=6 / 25, max_mean_error=0.25)).clips) == 3
     )
     for filters in (Filters(subject="zoe"), Filters(min_duration_s=1.0), Filters(max_mean_error=0.2)):
-        with pytest.raises(DataError, match="none of 3 clips.*anna, ben"):
+        with pytest.raises(DataError, match=r"none of 3 clips.*anna, ben"):
             select(store, "none", INVERSION, filters)
     assert Filters(max_mean_error=0.2).takes(replace(record, mean_error=None)) is False
 

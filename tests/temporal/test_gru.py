@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from svgan_ray.temporal.gru import GRULayer, recurrence
 
 
-def arguments(frames: int = 4, samples: int = 3, width: int = 5) -> tuple[Tensor, ...]:
+def arguments(frames: int = 3, samples: int = 2, width: int = 4) -> tuple[Tensor, ...]:
     random = torch.Generator().manual_seed(frames)
     shapes = (frames, samples, 3 * width), (samples, width), (3 * width, width), (3 * width,)
     return tuple(torch.randn(s, generator=random, dtype=torch.float64).requires_grad_() for s in shapes)
@@ -39,7 +39,7 @@ def test_equals_torch_gru() -> None:
 
 def test_derivatives_of_both_orders_are_exact() -> None:
     assert torch.autograd.gradcheck(through_layer, arguments())
-    assert torch.autograd.gradgradcheck(through_layer, arguments())
+    assert torch.autograd.gradgradcheck(through_layer, arguments(frames=3, samples=2, width=3))
 
 
 def test_hand_written_gradients_equal_the_plain_form() -> None:
@@ -55,7 +55,9 @@ def test_hand_written_gradients_equal_the_plain_form() -> None:
 def test_second_derivatives_on_a_gpu_equal_those_on_the_cpu() -> None:
     def second_derivative(device: str) -> Tensor:
         inputs, *others = (a.detach().to(device).requires_grad_() for a in arguments())
-        (first,) = torch.autograd.grad(through_layer(inputs, *others).square().sum(), inputs, create_graph=True)
+        (first,) = torch.autograd.grad(
+            through_layer(inputs, *others).square().sum(), inputs, create_graph=True
+        )
         (second,) = torch.autograd.grad(first.square().sum(), inputs)
         return second.cpu()
 

@@ -59,13 +59,17 @@ def test_gradient_penalty_gradient_reaches_the_critic() -> None:
         weight.data = value
         return gradient_penalty(critic, real, fake, mix).sum().detach()
 
-    torch.testing.assert_close(numeric_gradient(penalty, weight.data.clone()), by_autograd, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(
+        numeric_gradient(penalty, weight.data.clone()), by_autograd, rtol=1e-4, atol=1e-7
+    )
 
 
 def test_zero_centred_penalty() -> None:
     critic, real = small_critic(), windows(1)
     norms = [numeric_gradient(lambda x: critic(x[None])[0].detach(), x).square().sum() for x in real]
-    torch.testing.assert_close(zero_centred_penalty(critic, real), torch.stack(norms) / 2, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        zero_centred_penalty(critic, real), torch.stack(norms) / 2, rtol=1e-6, atol=1e-8
+    )
 
 
 def test_relativistic_loss_falls_as_the_winner_rises() -> None:
@@ -87,9 +91,11 @@ def change_of(generator: TemporalGenerator, noise: Tensor) -> Tensor:
 
 def test_angle_penalty_against_finite_differences() -> None:
     generator = small_generator()
-    noise = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64, requires_grad=True)
+    noise = torch.randn(
+        2, 5, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64, requires_grad=True
+    )
     mean, std = torch.full((4,), 0.1, dtype=torch.float64), torch.full((4,), 0.7, dtype=torch.float64)
-    penalty = gradient_angle_penalty(noise, change_of(generator, noise), mean, std)
+    penalty = gradient_angle_penalty(noise, change_of(generator, noise), mean, std).detach()
 
     def distance(one: Tensor) -> Tensor:
         return ((change_of(generator, one[None]) - mean) / std).norm().detach()
@@ -102,7 +108,9 @@ def test_angle_penalty_against_finite_differences() -> None:
 
 def test_angle_penalty_gradient_reaches_the_recurrence() -> None:
     generator = small_generator()
-    noise = torch.randn(2, 5, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64, requires_grad=True)
+    noise = torch.randn(
+        2, 5, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64, requires_grad=True
+    )
     zero, one = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
     weight = generator.layers[0].from_hidden.weight
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,9 +59,11 @@ def test_a_torn_last_line_costs_only_that_event(tmp_path_factory, events, torn_b
     path = spool.folder / "events.jsonl"
     os.truncate(path, path.stat().st_size - torn_bytes)
     spool.close()
-    (left,) = Spool.abandoned(folder, RUN.identity)
-    assert drain(left) == events
-    left.close()
+    left = list(Spool.abandoned(folder, RUN.identity))
+    assert [event for spool in left for event in drain(spool)] == events
+    for spool in left:
+        spool.close()
+    assert not list(folder.iterdir())
 
 
 def test_a_line_that_is_not_an_event_is_passed_over(tmp_path):
@@ -77,6 +80,39 @@ def test_an_event_longer_than_one_read_is_whole(tmp_path):
     long = {"kind": "tags", "values": {"name": "x" * 1_000_000}}
     spool.append(long)
     assert drain(spool) == [long]
+    spool.close()
+
+
+def test_a_power_cut_that_emptied_a_file_harms_no_other_spool(tmp_path):
+    spools = [Spool.create(tmp_path, RUN) for _ in range(3)]
+    for spool in spools:
+        spool.append({"kind": "start"})
+        spool.advance(0, [])
+        spool.close()
+    (spools[0].folder / "run.json").write_text("")
+    (spools[1].folder / "delivered").write_text("")
+    left = list(Spool.abandoned(tmp_path))
+    assert [spool.folder for spool in left] == [spool.folder for spool in spools[1:]]
+    for spool in left:
+        assert drain(spool) == [{"kind": "start"}]
+        spool.close()
+
+
+def test_a_write_cut_short_by_a_full_disk_costs_only_that_event(tmp_path, monkeypatch):
+    spool = Spool.create(tmp_path, RUN)
+
+    class Full:
+        """The disk takes five bytes of the first line."""
+
+        def write(self, data: bytes) -> int:
+            spool._events = whole
+            return whole.write(data[:5])
+
+    whole, spool._events = spool._events, Full()
+    with pytest.raises(OSError, match="space"):
+        spool.append({"kind": "start"})
+    spool.append({"kind": "tags", "values": {}})
+    assert drain(spool) == [{"kind": "tags", "values": {}}]
     spool.close()
 
 

@@ -58,6 +58,13 @@ def test_tags_of_any_name_come_back(tmp_path: Path) -> None:
     assert "svgan-ray" in SYNTHETIC_TAGS["comment"]
 
 
+@pytest.mark.parametrize("width", [96, 128])
+def test_equal_frames_give_equal_bytes(tmp_path: Path, width: int) -> None:
+    for number in range(6):
+        write_video(tmp_path / f"{number}.mp4", numbered_frames(40, width), 25, SYNTHETIC_TAGS)
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+
+
 def test_frames_may_come_in_pieces(tmp_path: Path) -> None:
     frames = numbered_frames(40)
     write_video(tmp_path / "whole.mp4", frames, 25)

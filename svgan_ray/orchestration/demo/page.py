@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from svgan_ray.report.page import (
     page,
     paragraph,
     picture,
+    png,
     section,
     side_by_side,
     table,
@@ -40,9 +42,8 @@ Frames = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Table:
-    """A heading, a row of titles and rows of text."""
+    """A row of titles and rows of text."""
 
-    heading: str
     header: Sequence[str]
     rows: Sequence[Sequence[str]]
 
@@ -55,7 +56,7 @@ class Shown:
     label: str
 
 
-def write_demo_page(plan: DemoPlan, tables: Iterable[Table], remarks: Sequence[str]) -> None:
+def write_demo_page(plan: DemoPlan, stages: Table) -> None:
     """Write the comparison videos, the film strip and the page into the demo's folder."""
     truth, others = _real_videos(plan)
     samples = [Shown(Path(s.out), f"generated, seed {s.seed}") for s in plan.samples]
@@ -67,14 +68,24 @@ def write_demo_page(plan: DemoPlan, tables: Iterable[Table], remarks: Sequence[s
             f"A model of how {plan.subject} moves, learned from latents of footage. "
             "What is marked as generated never happened."
         ),
-        bullets(remarks) if remarks else Html(""),
+        bullets(plan.remarks) if plan.remarks else Html(""),
         section(f"{plan.subject}: the footage", _players(plan, truth)),
         section(f"{plan.subject}: generated", _players(plan, samples)),
         section(f"The same motion on {plan.other}", _players(plan, [*others, *moved])),
         section("Side by side in time", picture(strip, f"columns are {STRIP_EVERY_S:g} s apart")),
-        *(section(t.heading, table(t.header, t.rows)) for t in tables),
+        section("How the motion compares with the footage", _evaluation(Path(plan.evaluate.out))),
+        section("Stages", table(stages.header, stages.rows)),
     ]
     write_page(plan.folder / PAGE, page(f"svgan-ray demo: {plan.subject}", *parts))
+
+
+def _evaluation(path: Path) -> Html:
+    """Table and figure of the evaluation's report."""
+    keys = ("measure", "of", "value", "unit", "windows", "verdict")
+    rows = json.loads(path.read_text("utf-8"))["rows"]
+    cells = [[f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in keys] for row in rows]
+    figure = png(path.with_suffix(".png").read_bytes(), "distances, spectra and courses over time")
+    return Html(table(keys, cells) + figure)
 
 
 def _players(plan: DemoPlan, videos: Sequence[Shown]) -> Html:

@@ -14,11 +14,13 @@ from svgan_ray.orchestration.inversion.demo_footage import demo_footage
 from svgan_ray.orchestration.inversion.planning import inversion_of
 from svgan_ray.video.landmarks import sidecar_path
 
-__all__ = ["SAMPLE_SECONDS", "DemoPlan", "plan_of", "remarks_on"]
+__all__ = ["SAMPLE_SECONDS", "DemoPlan", "plan_of"]
 
 SAMPLE_SECONDS = 10.0
 SAMPLES, TRANSFERS = 4, 2
 TRIAL_STEPS = 600
+EVALUATED_SAMPLES, EVALUATED_S = 150, 68.0
+"""Windows a minute into a sample, and enough of them."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class DemoPlan:
     evaluate: EvaluateConfig
     settings: dict[str, Any]
     """What one folder must have been made with throughout."""
+    remarks: tuple[str, ...]
+    """What to know before somebody's own footage is inverted with the demo's weights."""
+    rendered: DemoConfig | None
+    """Asks for the footage; None where it is somebody's own."""
 
 
 def plan_of(config: DemoConfig) -> DemoPlan:
@@ -68,34 +74,15 @@ def plan_of(config: DemoConfig) -> DemoPlan:
         evaluate=EvaluateConfig(
             model=train.model,
             store=train.store,
+            samples=EVALUATED_SAMPLES,
+            seconds=EVALUATED_S,
             out=str(folder / "evaluation.json"),
             experiment=config.experiment,
         ),
         settings=_own_settings(own) if own else {"subjects": config.subjects, "seconds": config.seconds},
+        remarks=_remarks_on(own) if own else (),
+        rendered=None if own else config,
     )
-
-
-def remarks_on(config: DemoConfig) -> list[str]:
-    """Said before somebody's own footage is inverted with the demo's weights, and on the page."""
-    own = _own_video(config)
-    if own is None:
-        return []
-    sidecar = sidecar_path(own)
-    faces = f"{sidecar.name} beside the video says where the face is."
-    if not sidecar.exists():
-        faces = (
-            f"There is no {sidecar.name} beside the video, so its frames are taken as aligned: the centre "
-            "square of each should be filled by the face as training portraits are, eyes level."
-        )
-    return [
-        "The demo's weights know drawn portraits of 128 pixels and nothing else. They cannot draw a "
-        "photographed face: what comes out is the drawn portrait that the encoder takes for the nearest.",
-        "What may carry over is motion (turning, nodding, mouth, eyelids), as far as an encoder that has "
-        "never seen a photograph can read it. The reconstruction beside the footage shows how far that is.",
-        "With footage of drawn portraits, such as the demo's own, everything works as in the demo.",
-        "For photographed faces, give the jobs a generator and an encoder trained on such (--weights).",
-        faces,
-    ]
 
 
 def _own_video(config: DemoConfig) -> Path | None:
@@ -110,6 +97,25 @@ def _own_video(config: DemoConfig) -> Path | None:
 def _own_settings(own: Path) -> dict[str, Any]:
     status = own.stat()
     return {"video": str(own), "size_bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+
+
+def _remarks_on(own: Path) -> tuple[str, ...]:
+    sidecar = sidecar_path(own)
+    faces = f"{sidecar.name} beside the video says where the face is."
+    if not sidecar.exists():
+        faces = (
+            f"There is no {sidecar.name} beside the video, so its frames are taken as aligned: the centre "
+            "square of each should be filled by the face as training portraits are, eyes level."
+        )
+    return (
+        "The demo's weights know drawn portraits of 128 pixels and nothing else. They cannot draw a "
+        "photographed face: what comes out is the drawn portrait that the encoder takes for the nearest.",
+        "What may carry over is motion (turning, nodding, mouth, eyelids), as far as an encoder that has "
+        "never seen a photograph can read it. The reconstruction beside the footage shows how far that is.",
+        "With footage of drawn portraits, such as the demo's own, everything works as in the demo.",
+        "For photographed faces, give the jobs a generator and an encoder trained on such (--weights).",
+        faces,
+    )
 
 
 def _rendered(config: DemoConfig, folder: Path) -> tuple[Path, ...]:
@@ -145,6 +151,7 @@ def _tune_config(train: TrainConfig, folder: Path) -> TuneConfig:
         subject=train.subject,
         inversion=train.inversion,
         model=f"{train.model}-tuned",
+        out=str(folder / "preset.json"),
         study_folder=str(folder / "study"),
         search_storage=f"sqlite:///{folder / 'study' / 'optuna.db'}",
         temporal=dataclasses.replace(train.temporal, steps=TRIAL_STEPS),

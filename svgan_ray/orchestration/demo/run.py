@@ -15,7 +15,8 @@ from svgan_ray.config import DemoConfig
 from svgan_ray.orchestration.cluster import connect
 from svgan_ray.orchestration.demo.memory import PeakMemory
 from svgan_ray.orchestration.demo.page import PAGE
-from svgan_ray.orchestration.demo.plan import plan_of, remarks_on
+from svgan_ray.orchestration.demo.page import Table as PageTable
+from svgan_ray.orchestration.demo.plan import plan_of
 from svgan_ray.orchestration.demo.stages import Finished, Stage, StateFile
 from svgan_ray.orchestration.demo.work import stages_of
 from svgan_ray.tracking.tracker import default_uri
@@ -66,11 +67,11 @@ def demo(config: DemoConfig) -> DemoReport:
     """Run what is not finished yet of the whole experiment."""
     plan = plan_of(config)
     console = Console(highlight=False)
-    for remark in remarks_on(config):
+    for remark in plan.remarks:
         console.print(remark)
-    state = StateFile(plan.folder, plan.settings)
     rows: list[Row] = []
-    run_stages(stages_of(plan, lambda: [row.cells() for row in rows]), state, rows, console)
+    stages = stages_of(plan, lambda: PageTable(HEADER, [row.cells() for row in rows]))
+    run_stages(stages, StateFile(plan.folder, plan.settings), rows, console)
     return DemoReport(plan.folder, config.experiment, tuple(rows))
 
 
@@ -79,7 +80,7 @@ def dry_run(config: DemoConfig) -> Table:
     plan = plan_of(config)
     state = StateFile(plan.folder, plan.settings)
     table = Table("stage", "plan", "", box=None)
-    for stage in stages_of(plan, list):
+    for stage in stages_of(plan, lambda: PageTable((), ())):
         table.add_row(stage.name, "finished" if state.finished(stage) else "to do", stage.about)
     return table
 

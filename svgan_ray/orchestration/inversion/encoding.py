@@ -26,6 +26,7 @@ __all__ = ["BlockEncoder", "crop_block", "in_batches"]
 
 _DECODED_FRAMES = 16
 """Full frames in memory at once: 100 MB at 1080p."""
+_SYNTHESIS_BATCH = 4
 
 
 def crop_block(block: Block, side: int) -> Crops:
@@ -102,7 +103,7 @@ class BlockEncoder:
         """Images [M, 3, S, S] against what their latents give: RMS of pixels of 0 to 1 [M], pictures."""
         if len(images) == 0:
             return torch.empty(0), images.cpu()
-        reconstruction = in_batches(self.generator.synthesis, w_plus, min(self.job.batch_frames, 4))
+        reconstruction = in_batches(self.generator.synthesis, w_plus, _SYNTHESIS_BATCH)
         side = min(images.shape[-1], reconstruction.shape[-1])
         reconstruction = resize_antialiased(reconstruction, side)
         difference = reconstruction - resize_antialiased(images, side)

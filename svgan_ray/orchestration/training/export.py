@@ -14,7 +14,7 @@ from svgan_ray.store import LatentStore, Snapshot
 from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import load_model, model_of, save_model
 
-__all__ = ["export_model", "restore_model"]
+__all__ = ["card_of", "export_model", "restore_model"]
 
 
 def export_model(
@@ -25,8 +25,8 @@ def export_model(
         folder = Path(temporary, "model")
         with checkpoint.as_directory() as files:
             state = load_checkpoint(files)
-        card = {**_card(snapshot), "store_name": name}
-        save_model(model_of(state, state.basis.mean, snapshot.generator_sha256, card), folder)
+        card = {**card_of(snapshot), "store_name": name}
+        save_model(model_of(state, state.basis.mean.clone(), snapshot.generator_sha256, card), folder)
         store.put_model(folder, name)
         _publish(folder, uri)
         for path in folder.iterdir():
@@ -48,7 +48,7 @@ def _publish(folder: Path, uri: str) -> None:
         save_model(load_model(folder), uri)
 
 
-def _card(snapshot: Snapshot) -> dict[str, Any]:
+def card_of(snapshot: Snapshot) -> dict[str, Any]:
     """What the model was trained on; nothing that differs from run to run, as the store compares."""
     return {
         "subject": snapshot.clips[0].subject,

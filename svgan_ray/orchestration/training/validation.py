@@ -13,7 +13,8 @@ import numpy.typing as npt
 import torch
 from ray.train import Checkpoint
 
-from svgan_ray.metrics.evaluation import MotionReport, generate_coefficients, score_motion
+from svgan_ray.errors import DataError
+from svgan_ray.metrics.evaluation import WINDOWS_S, MotionReport, generate_coefficients, score_motion
 from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
 from svgan_ray.orchestration.training.data import TrainingSet, training_set
 from svgan_ray.orchestration.training.journal import RunTracker
@@ -27,7 +28,16 @@ from svgan_ray.temporal.sampling import sample_latents
 from svgan_ray.video.pictures import film_strip
 from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 
-__all__ = ["OBJECTIVE", "WORST", "Validator", "figures_of", "frechet_of", "measure", "sample_rows"]
+__all__ = [
+    "OBJECTIVE",
+    "WORST",
+    "Validator",
+    "figures_of",
+    "frechet_of",
+    "measure",
+    "require_measurable",
+    "sample_rows",
+]
 
 OBJECTIVE = "frechet_motion"
 WORST = 1e6
@@ -54,9 +64,12 @@ class Validator:
             state = load_checkpoint(folder, device)
         data = training_set(open_store(self.job.store), self.job.snapshot, self.job.config)
         model = model_of(state, data.basis.mean, self.job.generator_sha256).to(device)
-        figures = figures_of(measure(model, data))
-        self.tracker.log_metrics(figures, state.step)
         self._show(model, data, state.step)
+        try:
+            figures = figures_of(measure(model, data))
+        except DataError:  # footage too short to be measured is long enough to be shown
+            return {}
+        self.tracker.log_metrics(figures, state.step)
         return {**figures, "score": -figures[OBJECTIVE]}
 
     def _show(self, model: MotionModel, data: TrainingSet, step: int) -> None:
@@ -67,6 +80,16 @@ class Validator:
             path = Path(folder, "samples.mp4")
             write_video(path, np.concatenate(rows, axis=2), model.frame_rate_hz, SYNTHETIC_TAGS)
             self.tracker.log_file(f"samples/step-{step:08d}.mp4", path.read_bytes())
+
+
+def require_measurable(data: TrainingSet, frame_rate_hz: float) -> None:
+    """Raise DataError unless some clip holds a window of the measure."""
+    longest = max(stop - first for first, stop in data.segments) / frame_rate_hz
+    if longest < WINDOWS_S[0]:
+        raise DataError(
+            f"motion is compared in windows of {WINDOWS_S[0]:g} s, the longest clip has {longest:.1f} s; "
+            "add longer footage"
+        )
 
 
 def measure(model: MotionModel, data: TrainingSet) -> MotionReport:

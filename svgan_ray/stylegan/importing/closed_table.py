@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from svgan_ray.errors import WeightsError
-from svgan_ray.stylegan.importing.pickles import Builders, Inert, shown
+from svgan_ray.stylegan.importing.pickles import Builder, Inert, shown
 from svgan_ray.stylegan.importing.tensors import DTYPES, StoredTensor, rebuild_tensor
 
 __all__ = ["STORAGES", "WEIGHTS", "PersistentModule"]
@@ -26,7 +26,7 @@ def _persistent_module(meta: Any) -> PersistentModule:
         raise WeightsError("persistent object: expected a description of a class")
     name, state = meta.get("class_name"), meta.get("state")
     if type(name) is not str or type(state) is not dict:
-        raise WeightsError(f"persistent object: expected class_name and state, got {shown(name)}, {shown(state)}")
+        raise WeightsError(f"persistent object: class_name {shown(name)} with state {shown(state)}; damaged")
     return PersistentModule(name, state)
 
 
@@ -57,7 +57,7 @@ def _inert(name: str) -> Callable[..., Inert]:
 
 
 # Names without a value: None.
-STORAGES: Builders = dict.fromkeys(DTYPES)
+STORAGES: dict[str, Builder | None] = dict.fromkeys(DTYPES)
 
 _INERT = (
     "argparse.Namespace",
@@ -70,7 +70,7 @@ _INERT = (
     "torch.device",
 )
 
-WEIGHTS: Builders = {
+WEIGHTS: dict[str, Builder | None] = {
     **STORAGES,
     **{name: _inert(name) for name in _INERT},
     "numpy.ndarray": None,

@@ -23,6 +23,15 @@ __all__ = ["Archive", "read_legacy", "read_pickle", "read_zip"]
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_VERSION = 1001
 MAX_DIRECTORY_BYTES = 2**22
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    ArithmeticError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+    struct.error,
+)
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of name and extra field
 
 
@@ -32,12 +41,10 @@ class Archive:
     def __init__(self, data: memoryview) -> None:
         self._data = data
         try:
-            with zipfile.ZipFile(_Directory(data)) as archive:  # type: ignore[arg-type]
+            with zipfile.ZipFile(_Directory(data)) as archive:
                 self._entries = {entry.filename: entry for entry in archive.infolist()}
-        except (zipfile.BadZipFile, ArithmeticError, LookupError, NotImplementedError, OSError, ValueError) as error:
+        except _ZIP_ERRORS as error:
             raise WeightsError(f"damaged or truncated zip archive ({shown(error)}); copy it again") from error
-        except struct.error as error:
-            raise WeightsError(f"damaged zip archive ({error}); copy it again") from error
         # Records that lie over each other would be read again and again.
         if sum(entry.compress_size for entry in self._entries.values()) > len(data):
             raise WeightsError("refused: the records of the zip archive take more than the file holds")
@@ -72,7 +79,7 @@ class Archive:
 
     def _raw(self, entry: zipfile.ZipInfo) -> memoryview:
         header = self._data[entry.header_offset : entry.header_offset + _LOCAL_HEADER.size]
-        if len(header) < _LOCAL_HEADER.size or header[:4] != b"PK\3\4":
+        if len(header) < _LOCAL_HEADER.size or bytes(header[:4]) != b"PK\3\4":
             raise WeightsError(f"record {shown(entry.filename)} has no header; the file is damaged")
         _, name_bytes, extra_bytes = _LOCAL_HEADER.unpack(header)
         start = entry.header_offset + _LOCAL_HEADER.size + name_bytes + extra_bytes
@@ -108,7 +115,7 @@ class _Directory:
 def read_zip(archive: Archive, budget: Budget) -> Any:
     """The object in a zip archive of `torch.save`."""
     prefix = _prefix(archive)
-    if f"{prefix}byteorder" in archive.names and archive.record(f"{prefix}byteorder") != b"little":
+    if f"{prefix}byteorder" in archive.names and bytes(archive.record(f"{prefix}byteorder")) != b"little":
         raise WeightsError("byteorder: expected little, got another; save it on a little-endian machine")
     storages: dict[str, Storage] = {}
 
@@ -152,7 +159,7 @@ def read_legacy(stream: Stream, data: memoryview, budget: Budget) -> Any:
 
 
 def _read_sequence(stream: Stream, data: memoryview, budget: Budget, builders: Any) -> Any:
-    """Magic number, version, facts of the machine, object, keys of the storages: pickles. Then the storages."""
+    """Pickles (magic number, version, the machine, the object, keys of the storages), then the storages."""
     storages: dict[str, Storage] = {}
 
     def resolve(identity: Any) -> Storage:

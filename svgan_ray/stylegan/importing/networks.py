@@ -20,9 +20,10 @@ from svgan_ray.stylegan.weights import require_same_layout
 __all__ = [
     "LICENCE",
     "Imported",
-    "average_w",
     "build",
+    "build_generator",
     "count",
+    "encoder_config",
     "encoder_stages",
     "fields",
     "generator_config",
@@ -35,6 +36,7 @@ LICENCE = (
     "which carry a converted copy: check the licence of this file"
 )
 AVERAGED_SAMPLES = 10_000
+MAX_RESOLUTION = 4096
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -50,13 +52,27 @@ class Imported:
 
 def build(kind: type[Module], config: Any, state: Mapping[str, StoredTensor | Tensor], where: str) -> Module:
     """A network with a file's weights, without gradients; WeightsError names the layers that do not fit."""
-    with torch.device("meta"):
-        module = kind(config)
+    try:
+        with torch.device("meta"):
+            module = kind(config)
+    except (RuntimeError, OverflowError) as error:
+        raise WeightsError(f"{where}: its shapes make no network ({shown(error)})") from error
     require_same_layout(module.state_dict(), state, where)
     _require_own_bytes([tensor for tensor in state.values() if isinstance(tensor, StoredTensor)], where)
     tensors = {key: t.read() if isinstance(t, StoredTensor) else t for key, t in state.items()}
     module.load_state_dict(tensors, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def build_generator(
+    config: GeneratorConfig, state: Mapping[str, StoredTensor | Tensor], where: str
+) -> tuple[Generator, tuple[str, ...]]:
+    """A generator with a file's weights, and notes; a file without the average of w has it found."""
+    if "mapping.w_avg" in state:
+        return build(Generator, config, state, where), ()
+    generator = build(Generator, config, {**state, "mapping.w_avg": torch.zeros(config.w_dim)}, where)
+    generator.mapping.w_avg.copy_(_average_w(generator))
+    return generator, (f"w_avg: not in the file, taken as the mean of {AVERAGED_SAMPLES:,} mapped z",)
 
 
 def _require_own_bytes(tensors: Sequence[StoredTensor], where: str) -> None:
@@ -77,6 +93,8 @@ def generator_config(
         channels[side] = shape(state, f"synthesis.b{side}.conv1.weight", 4)[0]
     w_dim, z_dim = shape(state, "mapping.fc0.weight", 2)
     resolution = max(channels)
+    if resolution > MAX_RESOLUTION:
+        raise WeightsError(f"synthesis: blocks up to {resolution} px, expected {MAX_RESOLUTION} at most")
     try:
         return GeneratorConfig(
             resolution,
@@ -110,6 +128,8 @@ def encoder_config(state: State, kind: EncoderKind) -> EncoderConfig:
     """The configuration that an encoder's tensors speak of."""
     w_dim, head_width = shape(state, "styles.0.linear.weight", 2)
     halvings = count(state, "styles.0.convs.", "weight")
+    if halvings > 8:
+        raise WeightsError(f"styles.0.convs: expected 8 convolutions at most, got {halvings}")
     try:
         return EncoderConfig(
             kind,
@@ -123,7 +143,7 @@ def encoder_config(state: State, kind: EncoderKind) -> EncoderConfig:
         raise WeightsError(f"encoder: {error}") from error
 
 
-def average_w(generator: Generator) -> Tensor:
+def _average_w(generator: Generator) -> Tensor:
     """The mean of mapped z, seeded: what a file without `latent_avg` leaves to be found."""
     random, batch = torch.Generator().manual_seed(0), AVERAGED_SAMPLES // 10
     total = torch.zeros(generator.config.w_dim, dtype=torch.float64)

@@ -9,23 +9,23 @@ from typing import Any
 import torch
 
 from svgan_ray.errors import WeightsError
-from svgan_ray.stylegan.generator import Generator, GeneratorConfig
+from svgan_ray.stylegan.generator import GeneratorConfig
 from svgan_ray.stylegan.importing.closed_table import PersistentModule
 from svgan_ray.stylegan.importing.networks import (
     LICENCE,
     Imported,
-    average_w,
-    build,
+    build_generator,
     fields,
     generator_config,
-    shape,
 )
 from svgan_ray.stylegan.importing.pickles import shown
 from svgan_ray.stylegan.importing.tensors import State, StoredTensor
 
 __all__ = ["convert"]
 
+# A generator for 1024 px has 70 modules with some ten entries each.
 MAX_DEPTH = 8
+MAX_ENTRIES = 1000
 
 
 def convert(root: Any) -> Imported:
@@ -33,15 +33,19 @@ def convert(root: Any) -> Imported:
     node = _moving_average(root)
     modules = dict(_walk(node, "", set()))
     if any(module.class_name == "SynthesisInput" for module in modules.values()):
-        raise WeightsError("a StyleGAN3 generator (T or R); only StyleGAN2 is supported")
+        raise WeightsError("a StyleGAN3 generator (T or R): only StyleGAN2 is supported")
+    if "synthesis.b4." not in modules:
+        raise WeightsError(f"G_ema is a {shown(node.class_name)}: only StyleGAN2's Generator is supported")
     state = {key: tensor for name, module in modules.items() for key, tensor in _tensors(module, name)}
     settings = fields(node.state.get("_init_kwargs", {}), "G_ema._init_kwargs")
     if settings.get("c_dim") or any(key.startswith("mapping.embed.") for key in state):
-        raise WeightsError("a class-conditional generator (c_dim above 0); only unconditional ones are supported")
+        raise WeightsError("a class-conditional generator (c_dim above 0): its mapping needs a label")
     _require_usual_filter(state)
     state = {key: tensor for key, tensor in state.items() if not key.endswith("resample_filter")}
-    config = _confirmed(generator_config(state, _lr_multiplier(modules), _clamp(modules, settings)), settings)
-    return _with_average(config, state)
+    config = generator_config(state, _lr_multiplier(modules), _clamp(modules, settings))
+    _require_confirmed(config, settings)
+    generator, notes = build_generator(_with_named_channels(config, settings), state, "G_ema")
+    return Imported("NVIDIA StyleGAN2 pickle", (generator,), (*notes, LICENCE))
 
 
 def _moving_average(root: Any) -> PersistentModule:
@@ -49,15 +53,16 @@ def _moving_average(root: Any) -> PersistentModule:
         raise WeightsError(
             "a TensorFlow pickle (three networks); convert it with stylegan2-ada-pytorch's legacy.py first"
         )
-    if not isinstance(root, dict) or not isinstance(root.get("G_ema"), PersistentModule):
+    node = root.get("G_ema") if isinstance(root, dict) else None
+    if not isinstance(node, PersistentModule):
         raise WeightsError("a pickle, but not one of NVIDIA's: expected a dict with the network 'G_ema'")
-    return root["G_ema"]
+    return node
 
 
 def _walk(node: PersistentModule, name: str, seen: set[int]) -> Iterator[tuple[str, PersistentModule]]:
     """The module and those inside it, by dotted name with a dot at the end."""
-    if id(node) in seen or name.count(".") > MAX_DEPTH:
-        raise WeightsError(f"G_ema.{shown(name)}: refused, modules contain each other")
+    if id(node) in seen or name.count(".") > MAX_DEPTH or len(seen) > MAX_ENTRIES:
+        raise WeightsError(f"G_ema.{shown(name)}: refused, modules contain each other or are too many")
     seen.add(id(node))
     yield name, node
     for key, child in _entries(node, "_modules", name):
@@ -66,18 +71,20 @@ def _walk(node: PersistentModule, name: str, seen: set[int]) -> Iterator[tuple[s
 
 
 def _tensors(node: PersistentModule, name: str) -> Iterator[tuple[str, StoredTensor]]:
-    passing = node.state.get("_non_persistent_buffers_set", ())
+    passing = node.state.get("_non_persistent_buffers_set", [])
+    if not isinstance(passing, list) or len(passing) > MAX_ENTRIES:
+        raise WeightsError(f"G_ema.{name}_non_persistent_buffers_set: expected a set, got {shown(passing)}")
     for key, value in (*_entries(node, "_parameters", name), *_entries(node, "_buffers", name)):
         if not isinstance(value, StoredTensor) or 0 in value.size:
             raise WeightsError(f"G_ema.{name}{shown(key)}: expected a tensor, got {shown(value)}")
-        if not isinstance(passing, list | tuple) or key not in passing:
+        if key not in passing:
             yield f"{name}{key}", value
 
 
 def _entries(node: PersistentModule, field: str, name: str) -> list[tuple[str, Any]]:
     """What a module registered under `field`; None stands for what it could have had and has not."""
     values = node.state.get(field, {})
-    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+    if not isinstance(values, dict) or len(values) > MAX_ENTRIES or {*map(type, values)} - {str}:
         raise WeightsError(f"G_ema.{shown(name)}{field}: expected a dict by name, got {shown(values)}")
     return [(key, value) for key, value in values.items() if value is not None]
 
@@ -92,35 +99,40 @@ def _require_usual_filter(state: State) -> None:
 
 
 def _clamp(modules: Mapping[str, PersistentModule], settings: Mapping[str, Any]) -> float | None:
-    """The bound of activations: what the layers say, since the default differs between the two repositories."""
-    given = {**settings, **fields(settings.get("synthesis_kwargs", {}), "synthesis_kwargs")}.get("conv_clamp")
-    layers = [module.state.get("conv_clamp", given) for name, module in modules.items() if _is_layer(name)]
-    clamps = [layer for i, layer in enumerate(layers) if layer not in layers[:i]]
-    if len(clamps) > 1:
+    """The bound of activations, as the layers say: the two repositories have different defaults for it."""
+    given = _synthesis_settings(settings).get("conv_clamp")
+    clamps = {
+        _number_or_none(module.state.get("conv_clamp", given), f"{name}conv_clamp")
+        for name, module in modules.items()
+        if name.startswith("synthesis.b") and name.endswith((".conv0.", ".conv1.", ".torgb."))
+    }
+    if len(clamps) != 1:
         raise WeightsError("conv_clamp: expected one value for all layers, got several")
-    clamp = clamps[0] if clamps else given
-    if clamp is None:
+    return clamps.pop()
+
+
+def _number_or_none(value: object, where: str) -> float | None:
+    if value is None:
         return None
-    if type(clamp) not in (int, float) or not 0 < clamp < 1e9:
-        raise WeightsError(f"conv_clamp: expected None or a number above 0, got {shown(clamp)}")
-    return float(clamp)
+    if type(value) not in (int, float) or not 0 < value < 1e9:  # type: ignore[operator]
+        raise WeightsError(f"{where}: expected a number above 0, got {shown(value)}")
+    return float(value)  # type: ignore[arg-type]
 
 
-def _is_layer(name: str) -> bool:
-    return name.startswith("synthesis.b") and name.endswith((".conv0.", ".conv1.", ".torgb."))
+def _synthesis_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the synthesis network: nested in one repository, beside the others in the other."""
+    return {**settings, **fields(settings.get("synthesis_kwargs", {}), "synthesis_kwargs")}
 
 
 def _lr_multiplier(modules: Mapping[str, PersistentModule]) -> float:
     """The learning rate multiplier of the mapping, which is the gain of its biases."""
-    gain = modules["mapping.fc0."].state.get("bias_gain", 0.01) if "mapping.fc0." in modules else 0.01
-    if type(gain) not in (int, float) or not 0 < gain < 1e3:
-        raise WeightsError(f"mapping.fc0.bias_gain: expected a number above 0, got {shown(gain)}")
-    return float(gain)
+    first = modules.get("mapping.fc0.")
+    gain = _number_or_none(first.state.get("bias_gain") if first else None, "mapping.fc0.bias_gain")
+    return 0.01 if gain is None else gain
 
 
-def _confirmed(config: GeneratorConfig, settings: Mapping[str, Any]) -> GeneratorConfig:
-    """The configuration found in the tensors, which the one that was pickled may not contradict."""
-    synthesis = {**settings, **fields(settings.get("synthesis_kwargs", {}), "synthesis_kwargs")}
+def _require_confirmed(config: GeneratorConfig, settings: Mapping[str, Any]) -> None:
+    """What was found in the tensors may not contradict the settings that were pickled beside them."""
     mapping = fields(settings.get("mapping_kwargs", {}), "mapping_kwargs")
     for field, given, found in (
         ("img_resolution", settings.get("img_resolution"), config.resolution),
@@ -131,23 +143,23 @@ def _confirmed(config: GeneratorConfig, settings: Mapping[str, Any]) -> Generato
     ):
         if given is not None and (type(given) is not int or given != found):
             raise WeightsError(f"{field}: the tensors say {found}, the settings {shown(given)}; damaged")
-    given = {name: synthesis[name] for name in ("channel_base", "channel_max") if synthesis.get(name) is not None}
-    if any(type(value) is not int or not 0 < value < 2**31 for value in given.values()):
-        raise WeightsError(f"{' and '.join(given)}: expected numbers above 0")
+
+
+def _with_named_channels(config: GeneratorConfig, settings: Mapping[str, Any]) -> GeneratorConfig:
+    """The same channels by the numbers that the settings give for them."""
+    given = {
+        name: value
+        for name, value in _synthesis_settings(settings).items()
+        if name in ("channel_base", "channel_max") and value is not None
+    }
+    for name, value in given.items():
+        if type(value) is not int or not 0 < value < 2**31:
+            raise WeightsError(f"{name}: expected a number above 0, got {shown(value)}")
     named = dataclasses.replace(config, **given)
     for side in config.block_resolutions:
         if named.channels(side) != config.channels(side):
             raise WeightsError(
                 f"{' and '.join(given)}: the tensors of b{side} have {config.channels(side)} channels, "
-                f"the settings say {named.channels(side)}; damaged"
+                f"the settings give {named.channels(side)}; damaged"
             )
     return named
-
-
-def _with_average(config: GeneratorConfig, state: State) -> Imported:
-    name, where = "NVIDIA StyleGAN2 pickle", "G_ema"
-    if "mapping.w_avg" in state:
-        return Imported(name, (build(Generator, config, state, where),), (LICENCE,))
-    generator = build(Generator, config, {**state, "mapping.w_avg": torch.zeros(config.w_dim)}, where)
-    generator.mapping.w_avg.copy_(average_w(generator))
-    return Imported(name, (generator,), ("w_avg is missing: the mean of 10,000 mapped z, seeded", LICENCE))

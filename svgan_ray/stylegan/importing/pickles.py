@@ -1,8 +1,8 @@
 """Pickles read as data: no global is imported, no object of the file is built, nothing in it is called.
 
-A small interpreter of the opcodes that protocols 2 to 5 write. A global is a name only: those in a closed table
-become plain values by functions of ours, any other is refused by name. A `Budget` bounds the work and the
-copies, so that a file cannot ask for more memory or time than its size and a fixed number of steps allow.
+A small interpreter of the opcodes that protocols 2 to 5 write. A global is a name only: those in a closed
+table become plain values by functions of ours, any other is refused by name. A `Budget` bounds the work and
+the copies: no file can ask for more memory or time than its size and a fixed number of steps allow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from svgan_ray.errors import WeightsError
 
-__all__ = ["Budget", "Builders", "Global", "Inert", "PickleReader", "Stream", "shown"]
+__all__ = ["Budget", "Builder", "Builders", "Global", "Inert", "PickleReader", "Stream", "shown"]
 
 # The largest files that people have take about 100,000.
 MAX_OPCODES = 2**19
@@ -24,7 +24,8 @@ SMALL_STRINGS_BYTES = 2**26
 COPIES = 4
 MAX_KEY_CHARACTERS = 256
 
-Builders = Mapping[str, Callable[..., Any] | None]
+Builder = Callable[..., Any]
+Builders = Mapping[str, Builder | None]
 
 
 class Stream(Protocol):
@@ -204,10 +205,14 @@ def _is_cheap_key(key: object) -> bool:
 
 
 _FOREIGN = (
-    ("dnnlib.tflib.", "a TensorFlow pickle of StyleGAN; convert it with stylegan2-ada-pytorch's legacy.py first"),
+    (
+        "dnnlib.tflib.",
+        "a TensorFlow pickle; convert it with stylegan2-ada-pytorch's legacy.py first",
+    ),
     ("torch_utils.persistence.", "only whole NVIDIA networks are read"),
     ("torch.storage._load_from_bytes", "a PyTorch storage nested in another PyTorch file"),
     ("torch.nn.", "a whole pickled module; save its state_dict() instead"),
+    ("training.", "a whole pickled module; save its state_dict() instead"),
     ("models.", "a whole pickled module; save its state_dict() instead"),
     ("model.", "a whole pickled module; save its state_dict() instead"),
 )
@@ -219,8 +224,11 @@ def _reason(name: str) -> str:
 
 
 _PUSHED = frozenset(
-    "BININT BININT1 BININT2 LONG1 LONG4 BINFLOAT SHORT_BINUNICODE BINUNICODE BINUNICODE8 "
-    "SHORT_BINBYTES BINBYTES BINBYTES8 BYTEARRAY8".split()
+    (
+        *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
+        *("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
+        *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+    )
 )
 _SKIPPED = frozenset(("FRAME", "STOP"))
 # Sets become lists: hashing what a file brings could take for ever.

@@ -29,6 +29,8 @@ DTYPES = {
     "torch.BoolStorage": torch.bool,
 }
 MAX_DIMENSIONS = 8
+# The largest networks here have 900.
+MAX_TENSORS = 4096
 
 
 @dataclass(slots=True)
@@ -111,7 +113,7 @@ def rebuild_tensor(
     needed = max(math.prod(size), offset + _extent(size, stride))
     if needed > storage.count:
         raise WeightsError(
-            f"refused tensor of size {list(size)}: needs {shown(needed)} elements, its storage has {storage.count}"
+            f"refused tensor {list(size)}: needs {shown(needed)} elements, its storage has {storage.count}"
         )
     return StoredTensor(storage, offset, size, stride)
 
@@ -120,6 +122,8 @@ def tensors_of(values: object, where: str) -> State:
     """A file's dict of tensors; WeightsError names what else is in it."""
     if not isinstance(values, Mapping):
         raise WeightsError(f"{where}: expected a dict of tensors, got {shown(values)}")
+    if len(values) > MAX_TENSORS:
+        raise WeightsError(f"{where}: expected {MAX_TENSORS} tensors at most, got {len(values)}")
     for key, value in values.items():
         if not isinstance(key, str) or not isinstance(value, StoredTensor):
             raise WeightsError(f"{where}[{shown(key)}]: expected a tensor, got {shown(value)}")

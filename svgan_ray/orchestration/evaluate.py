@@ -1,0 +1,180 @@
+"""How a model's motion compares with footage: a table, JSON beside it, a figure, a tracked run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from svgan_ray.config import EvaluateConfig, flatten
+from svgan_ray.errors import DataError
+from svgan_ray.latents.windows import valid_segments
+from svgan_ray.metrics.evaluation import MotionReport, evaluate_motion
+from svgan_ray.orchestration.cluster import durable
+from svgan_ray.orchestration.evaluate_figure import draw_figure
+from svgan_ray.orchestration.snapshots import Choice, named_snapshot, resolve_snapshot, snapshot_rows
+from svgan_ray.orchestration.training.data import resampled_clips
+from svgan_ray.orchestration.training.folders import model_folder
+from svgan_ray.store import LatentStore, Snapshot, open_store
+from svgan_ray.store.keys import content_id
+from svgan_ray.stylegan.weights import weights_hash
+from svgan_ray.temporal.model import MotionModel, load_model
+from svgan_ray.tracking import open_tracker
+
+__all__ = ["EvaluateReport", "EvaluationPlan", "evaluate", "plan_evaluation"]
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class EvaluationPlan:
+    """A model and the footage that it is held against."""
+
+    config: EvaluateConfig
+    store: LatentStore
+    model: MotionModel
+    model_sha256: str
+    real: Snapshot
+    held_out: Snapshot | None
+    out: Path
+
+    def __rich__(self) -> Table:
+        table = Table(box=None, show_header=False)
+        table.add_row("model", self.config.model)
+        snapshot_rows(self.real, table)
+        if self.held_out is not None:
+            table.add_row("", "held-out footage:")
+            snapshot_rows(self.held_out, table)
+        table.add_row("generated", f"{self.config.samples} samples of {self.config.seconds:g} s")
+        table.add_row("report", str(self.out))
+        return table
+
+
+@dataclass(frozen=True)
+class EvaluateReport:
+    """What was measured."""
+
+    plan: EvaluationPlan
+    motion: MotionReport
+
+    exit_code = 0
+
+    def __rich__(self) -> Table:
+        table = Table("measure", "of", "value", "unit", "windows", "verdict", box=None)
+        table.columns[2].justify = table.columns[4].justify = "right"
+        for row in self.motion.rows():
+            table.add_row(row.measure, row.of, f"{row.value:.3g}", row.unit, f"{row.windows:,}", row.verdict)
+        table.caption = f"{self.plan.out} and a figure beside it"
+        return table
+
+    def to_json(self) -> str:
+        """The table, the flat figures, and what they were made from; a value that is not a number is null."""
+        plan = self.plan
+        document = {
+            "schema": _SCHEMA,
+            "model": {"place": plan.config.model, "sha256": plan.model_sha256, "card": plan.model.card},
+            "real": {"snapshot": plan.real.name, "digest": plan.real.digest},
+            "held_out": plan.held_out and {"snapshot": plan.held_out.name, "digest": plan.held_out.digest},
+            "samples": plan.config.samples,
+            "seconds": plan.config.seconds,
+            "seed": plan.config.seed,
+            "figures": {name: _number(value) for name, value in self.motion.figures().items()},
+            "rows": [
+                {k: _number(v) for k, v in dataclasses.asdict(row).items()} for row in self.motion.rows()
+            ],
+        }
+        return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def evaluate(config: EvaluateConfig) -> EvaluateReport:
+    """Measure, write report and figure, log the run. Raises WeightsError, DataError, StoreError."""
+    plan = plan_evaluation(config)
+    with Console().status("generating and comparing motion"):
+        real, held_out = _clips(plan, plan.real), _clips(plan, plan.held_out)
+        motion = evaluate_motion(
+            plan.model, real, held_out, samples=config.samples, seconds=config.seconds, seed=config.seed
+        )
+        report = EvaluateReport(plan, motion)
+        plan.out.parent.mkdir(parents=True, exist_ok=True)
+        partial = plan.out.with_name(f".{plan.out.name}.partial")
+        partial.write_text(report.to_json())
+        os.replace(partial, plan.out)
+        draw_figure(motion, plan.model, real, plan.out.with_suffix(".png"))
+    _log(report)
+    return report
+
+
+def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
+    """Load the model, find the footage."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    with model_folder(durable(config.model, "--model")) as folder:
+        model, model_sha256 = load_model(folder).to(device), weights_hash(folder)
+    store = open_store(durable(config.store, "--store"))
+    held_out = None
+    if config.snapshot is not None:
+        held_out = named_snapshot(store, config.snapshot)
+        _require_same_generator(model, held_out)
+    out = Path(durable(config.out, "--out"))
+    return EvaluationPlan(
+        config, store, model, model_sha256, _real(store, model, config.subject), held_out, out
+    )
+
+
+def _real(store: LatentStore, model: MotionModel, subject: str | None) -> Snapshot:
+    """What the model learnt from, or all clips of the subject that is asked for."""
+    if subject is not None:
+        choice = Choice(subject, inversion=model.card.get("inversion_id"))
+        return resolve_snapshot(store, choice, model.generator_sha256, put=False)
+    snapshot = named_snapshot(store, str(model.card.get("snapshot", "unknown")))
+    if snapshot.digest != model.card.get("snapshot_digest"):
+        raise DataError(
+            f"{store.uri}: snapshot {model.card['snapshot']} is not the one that the model was trained on; "
+            "name the model's store, or a --subject"
+        )
+    return snapshot
+
+
+def _require_same_generator(model: MotionModel, snapshot: Snapshot) -> None:
+    if snapshot.generator_sha256 != model.generator_sha256:
+        raise DataError(
+            f"snapshot {snapshot.name}: its latents were made with generator "
+            f"{snapshot.generator_sha256[:12]}, the model's with {model.generator_sha256[:12]}"
+        )
+
+
+def _clips(plan: EvaluationPlan, snapshot: Snapshot | None) -> list[Tensor]:
+    """Valid spans of W+ [T, n, d] at the model's frame rate."""
+    if snapshot is None:
+        return []
+    clips = resampled_clips(plan.store, snapshot, plan.model.frame_rate_hz)
+    return [w_plus[first:stop] for w_plus, valid in clips for first, stop in valid_segments([valid])]
+
+
+def _number(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _log(report: EvaluateReport) -> None:
+    plan = report.plan
+    settings = {name: str(value) for name, value in flatten(plan.config).items()}
+    identity = f"evaluate-{content_id({**settings, 'model': plan.model_sha256, 'real': plan.real.digest})}"
+    run_name = f"evaluate {Path(plan.config.model).name}"
+    with open_tracker(plan.config.experiment, run_name, "evaluate", identity) as tracker:
+        tracker.log_params(settings)
+        tracker.set_tags({"model_sha256": plan.model_sha256, "model": plan.model.card.get("store_name", "")})
+        for snapshot, context in ((plan.real, "evaluation"), (plan.held_out, "held out")):
+            if snapshot is not None:
+                tracker.log_input(snapshot.name, snapshot.digest, plan.store.uri, context)
+        figures = report.motion.figures()
+        tracker.log_metrics({k: v for k, v in figures.items() if math.isfinite(v)}, 0)
+        for path in (plan.out, plan.out.with_suffix(".png")):
+            tracker.log_artifact(path)

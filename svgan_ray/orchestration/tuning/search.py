@@ -1,0 +1,90 @@
+"""The search: Optuna proposes, its database remembers; survives a kill between its own memory and Tune's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+from svgan_ray.errors import ConfigError
+from svgan_ray.orchestration.training.validation import OBJECTIVE
+from svgan_ray.orchestration.tuning.plan import SQLITE, StudyPlan
+from svgan_ray.temporal.recipes import TemporalConfig
+from svgan_ray.temporal.spaces import Trial, around, known_point
+
+__all__ = ["StudySearch", "close_open_trials", "open_study", "study_search"]
+
+_SETTINGS = "svgan_ray.settings"
+_STARTUP_TRIALS = 4
+
+
+class StudySearch(OptunaSearch):
+    """OptunaSearch that a restored experiment may tell twice what it told before it was killed."""
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial that the database knows to be finished may report again."""
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            super().on_trial_result(trial_id, result)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Trials that were proposed after Tune last saved its state are unknown to it: they never began."""
+        super().restore(checkpoint_path)
+        known = {trial.number for trial in self._ot_trials.values()}
+        study: Any = self._ot_study
+        close_open_trials(study, known)
+
+
+def study_search(plan: StudyPlan, storage: optuna.storages.BaseStorage) -> StudySearch:
+    """A seeded search that begins with the recipe itself."""
+    return StudySearch(
+        space=partial(_propose, base=plan.base),
+        metric=OBJECTIVE,
+        mode="min",
+        study_name=plan.config.study,
+        storage=storage,
+        sampler=optuna.samplers.TPESampler(
+            seed=plan.config.seed, n_startup_trials=_STARTUP_TRIALS, multivariate=True
+        ),
+        points_to_evaluate=[known_point(plan.base)],
+    )
+
+
+def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
+    """The study in its database. Raises ConfigError where it was begun with other settings, or elsewhere."""
+    storage = plan.search_storage
+    if storage.startswith(SQLITE):
+        Path(storage.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=storage, study_name=plan.config.study, direction="minimize", load_if_exists=True
+    )
+    settings = json.loads(json.dumps(plan.settings))
+    stored = study.user_attrs.get(_SETTINGS)
+    if stored is None and not is_begun:
+        study.set_user_attr(_SETTINGS, settings)
+    elif stored != settings or not is_begun:
+        changed = [name for name in settings if (stored or {}).get(name) != settings[name]] or [
+            "its folder is gone"
+        ]
+        raise ConfigError(
+            f"--study {plan.config.study}: {storage} holds a study of that name that was begun otherwise "
+            f"({', '.join(changed)}); name another --study, or take the settings that it was begun with"
+        )
+    return study
+
+
+def close_open_trials(study: optuna.Study, known: Collection[int] = ()) -> None:
+    """Mark trials as failed that nobody will finish: an open one would bend the search for ever."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.number not in known:
+            study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _propose(trial: Trial, base: TemporalConfig) -> dict[str, Any]:
+    return {"temporal": around(trial, base).to_dict()}

@@ -1,0 +1,43 @@
+"""Networks that only measure: ArcFace IR-SE50 (identity) and the I3D of FVD (motion)."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import torch
+
+from svgan_ray.errors import WeightsError
+from svgan_ray.stylegan.importing.containers import Archive
+from svgan_ray.stylegan.importing.networks import Imported, build, encoder_stages, shape
+from svgan_ray.stylegan.importing.tensors import tensors_of
+from svgan_ray.stylegan.metric_networks import ArcFace, ArcFaceConfig, I3d, I3dConfig
+
+__all__ = ["convert_arcface", "convert_i3d"]
+
+_CODE_BYTES = 2**22
+
+
+def convert_arcface(root: dict[str, Any]) -> Imported:
+    """A plain state_dict of ArcFace on IR-SE50."""
+    state = tensors_of(root, "state_dict")
+    embedding, flat = shape(state, "output_layer.3.weight", 2)
+    stages = encoder_stages(state)
+    map_side = round((flat / stages["widths"][-1]) ** 0.5)
+    config = ArcFaceConfig(side=16 * map_side, embedding=embedding, **stages)
+    return Imported("ArcFace IR-SE50 state_dict", (build(ArcFace, config, state, "state_dict"),))
+
+
+def convert_i3d(archive: Archive, data: memoryview) -> Imported:
+    """The I3D of FVD in TorchScript: taken as it is, and not run."""
+    sources = [name for name in archive.names if "/code/" in name and name.endswith(".py")]
+    code = "".join(archive.text(name, _CODE_BYTES // len(sources)) for name in sources)
+    if not all(argument in code for argument in ("rescale", "resize", "return_features")):
+        raise WeightsError(
+            "a TorchScript program, but not I3D: expected forward(videos, rescale, resize, return_features)"
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    module = I3d(I3dConfig(len(data), digest))
+    module.program.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+    note = f"TorchScript is a program: it was not run, and will be only while its SHA-256 is {digest}"
+    return Imported("I3D TorchScript", (module,), (note,))

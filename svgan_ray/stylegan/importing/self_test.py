@@ -1,0 +1,89 @@
+"""Imported networks tried out: finite weights, a picture, the picture encoded and shown again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from svgan_ray.errors import WeightsError
+from svgan_ray.stylegan.encoder import Encoder
+from svgan_ray.stylegan.generator import Generator, GeneratorConfig
+from svgan_ray.stylegan.metric_networks import ArcFace
+
+__all__ = ["self_test"]
+
+# Feature maps alive at once in a block, measured; and what the rest of the program takes.
+_FEATURE_MAPS = 5
+_OVERHEAD_BYTES = 2**28
+
+
+def self_test(networks: Sequence[nn.Module]) -> tuple[str, ...]:
+    """Run what can be run and say what came out; WeightsError if anything is not finite."""
+    for network in networks:
+        _require_finite(network.state_dict(), type(network).__name__)
+    results = [_test_generator(network) for network in networks if isinstance(network, Generator)]
+    picture = results[0][0] if results else None
+    notes = [note for _, note in results]
+    notes += [_test_arcface(network) for network in networks if isinstance(network, ArcFace)]
+    for encoder in networks:
+        if isinstance(encoder, Encoder) and picture is not None:
+            generator = next(network for network in networks if isinstance(network, Generator))
+            notes.append(_test_encoder(encoder, generator, picture))
+    return tuple(f"self-test: {note}" for note in notes)
+
+
+def _test_generator(generator: Generator) -> tuple[Tensor, str]:
+    _require_memory(generator.config)
+    z = torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
+    picture = generator.synthesis(generator.mapping(z))
+    _require_finite({"picture": picture}, "Generator")
+    spread, mean = torch.std_mean(picture)
+    return picture, f"a picture of {picture.shape[-1]} px, mean {mean:.2f}, standard deviation {spread:.2f}"
+
+
+def _test_encoder(encoder: Encoder, generator: Generator, picture: Tensor) -> str:
+    side = encoder.config.input_side
+    target = F.adaptive_avg_pool2d(picture, side).clamp(-1, 1)
+    w_plus = encoder.encode(target, generator.synthesis)
+    _require_finite({"w_plus": w_plus}, "Encoder")
+    shown_again = F.adaptive_avg_pool2d(generator.synthesis(w_plus), side).clamp(-1, 1)
+    error = (shown_again - target).square().mean().sqrt()
+    return f"the picture encoded and shown again differs by {error:.2f} (root mean square, of 2)"
+
+
+def _test_arcface(network: ArcFace) -> str:
+    faces = torch.rand(2, 3, 256, 256, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    embedding = network(faces)
+    _require_finite({"embedding": embedding}, "ArcFace")
+    return f"two pictures of noise have a cosine of {embedding[0] @ embedding[1]:.2f}"
+
+
+def _require_finite(tensors: dict[str, Tensor], name: str) -> None:
+    for key, tensor in tensors.items():
+        if not bool(tensor.isfinite().all()):
+            raise WeightsError(f"{name} {key}: holds values that are not finite; the file is damaged")
+
+
+def _require_memory(config: GeneratorConfig) -> None:
+    """Say so before a machine begins to swap or the process is killed."""
+    widest = max(config.channels(side) * side**2 for side in config.block_resolutions)
+    needed = _FEATURE_MAPS * widest * 4 + _OVERHEAD_BYTES
+    if (available := _available_bytes()) is not None and available < needed:
+        raise WeightsError(
+            f"a picture of {config.resolution} px takes {needed / 1e9:.1f} GB of memory, "
+            f"{available / 1e9:.1f} GB are available; close other programs or use a larger machine"
+        )
+
+
+def _available_bytes() -> int | None:
+    """Memory that programs can have without swapping; None where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
+        return values["MemAvailable"]
+    except (OSError, KeyError, ValueError):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None

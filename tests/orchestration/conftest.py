@@ -1,0 +1,55 @@
+"""A tracking database and a Ray cluster that tests share, as both take long to come up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from svgan_ray.tracking import open_tracker
+from tests.footage import make_weights
+from tests.s3_servers import make_bucket, moto_server
+
+
+@pytest.fixture(scope="session")
+def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Address of a database that exists."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    open_tracker("any", "any", "demo", "any", None, folder / "spool", uri).finish()
+    return uri
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random networks of 32 px; see tests/footage.py."""
+    return make_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def tracked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> Path:
+    """A working directory of the test's own; what it tracks goes to the shared database."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[dict[str, str]]:
+    """An S3 server with the bucket `motion`."""
+    with moto_server() as environment, pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        make_bucket(environment, "motion")
+        yield environment
+
+
+@pytest.fixture(scope="module")
+def ray_of_two_cpus(s3: dict[str, str]) -> Iterator[None]:
+    """A local cluster of this process, whose workers inherit the way to the S3 server."""
+    import ray
+
+    ray.init(num_cpus=2, object_store_memory=150_000_000, logging_level="WARNING")
+    yield
+    ray.shutdown()

@@ -1,0 +1,34 @@
+"""Where a job runs, and where its results may go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from svgan_ray.errors import ConfigError
+from svgan_ray.orchestration.cluster import connect, durable
+
+
+def test_relative_places_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert durable("store", "--store") == str(tmp_path / "store")
+    assert durable("/a/b", "--store") == "/a/b"
+    assert durable("s3://bucket/prefix", "--store") == "s3://bucket/prefix"
+
+
+def test_relative_places_are_refused_in_rays_copy_of_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "session_1" / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    with pytest.raises(ConfigError, match=r"--store store: this job runs in Ray's copy"):
+        durable("store", "--store")
+    assert durable("/shared/store", "--store") == "/shared/store"
+
+
+def test_an_address_for_submission_is_not_one_to_connect_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(ConfigError, match="where jobs are submitted"), connect():
+        pass

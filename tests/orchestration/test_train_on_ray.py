@@ -1,0 +1,194 @@
+"""Training with real workers: what it leaves behind, and that kills change nothing, on a disk and on S3."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import torch
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from ray.util.state import list_actors
+from safetensors.torch import load_file
+
+from svgan_ray.config import TrainConfig
+from svgan_ray.orchestration.train import train
+from svgan_ray.orchestration.training.plan import plan_training
+from svgan_ray.store import open_store
+from svgan_ray.temporal.model import load_model
+from tests.motion import make_store, tiny
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800), pytest.mark.usefixtures("ray_of_two_cpus")]
+
+STEPS, CHECKPOINT = 600, 50
+REPOSITORY = Path(__file__).parents[2]
+
+
+def config_for(weights: Path, **changes: Any) -> TrainConfig:
+    values = {
+        "weights": str(weights),
+        "temporal": tiny(STEPS),
+        "checkpoint_every_steps": CHECKPOINT,
+        "sample_every_steps": STEPS,
+        "sample_seconds": 1.0,
+    }
+    return TrainConfig(**{**values, **changes})
+
+
+def run_of(uri: str, training_id: str) -> tuple[MlflowClient, Run]:
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("svgan-ray")
+    (run,) = client.search_runs([experiment.experiment_id], f"tags.training = '{training_id}'")
+    return client, run
+
+
+def artifacts(client: MlflowClient, run: Run, folder: str) -> list[str]:
+    return sorted(Path(file.path).name for file in client.list_artifacts(run.info.run_id, folder))
+
+
+def wait_for_checkpoint(folder: Path, step: int) -> None:
+    deadline = time.monotonic() + 900
+    while not list(folder.glob(f"*/step-{step:08d}/checkpoint.json")):
+        assert time.monotonic() < deadline, "no checkpoint came"
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def straight(
+    tmp_path_factory: pytest.TempPathFactory, weights: Path, mlflow_uri: str, ray_of_two_cpus: None
+) -> Iterator[Path]:
+    """A folder in which a training ran undisturbed; the others are held against it."""
+    folder = tmp_path_factory.mktemp("straight")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+        make_store("store", weights, clips=2, frames=1500)
+        report = train(config_for(weights))
+        assert not report.was_finished and report.finished.steps == STEPS
+        yield folder
+
+
+def test_a_run_shows_curves_samples_and_the_model(straight: Path, weights: Path, mlflow_uri: str) -> None:
+    plan = plan_training(config_for(weights))
+    client, run = run_of(mlflow_uri, plan.job.id)
+
+    assert run.info.status == "FINISHED"
+    assert run.data.params["temporal.steps"] == str(STEPS)
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "train/critic")]
+    assert steps == [*range(1, STEPS, 20), STEPS]
+    assert "frechet_motion" in run.data.metrics and "diversity" in run.data.metrics
+    assert artifacts(client, run, "samples") == [f"step-{STEPS:08d}.mp4"]
+    assert artifacts(client, run, "model") == ["README.md", "model.json", "model.safetensors"]
+    assert any(name.startswith("samples+step+") for name in artifacts(client, run, "images"))
+    (data,) = run.inputs.dataset_inputs
+    assert plan.job.snapshot.digest.startswith(data.dataset.digest)
+
+
+def test_the_model_is_in_its_folder_and_in_the_store(straight: Path, weights: Path) -> None:
+    plan = plan_training(config_for(weights))
+
+    model = load_model("models/demo")
+
+    assert (model.card["subject"], model.card["steps"]) == ("subject-1", STEPS)
+    assert model.card["snapshot_digest"] == plan.job.snapshot.digest
+    assert open_store("store").model_names() == [plan.model_name(STEPS)]
+    kept = [path.name for path in Path(plan.folder).glob("step-*")]
+    assert f"step-{STEPS:08d}" in kept and len(kept) <= 4
+
+
+def test_the_same_training_again_is_finished_and_a_longer_one_goes_on(
+    straight: Path, weights: Path, tmp_path: Path
+) -> None:
+    again = train(config_for(weights, model=str(tmp_path / "again")))
+    assert again.was_finished and again.finished.figures
+    assert equal_models(tmp_path / "again", straight / "models/demo")
+
+    longer = train(config_for(weights, temporal=tiny(STEPS + 30), model=str(tmp_path / "longer")))
+
+    assert not longer.was_finished and longer.finished.steps == STEPS + 30
+    assert longer.finished.elapsed_s > again.finished.elapsed_s
+
+
+def equal_models(a: Path, b: Path) -> bool:
+    first, second = (load_file(folder / "model.safetensors") for folder in (a, b))
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def kill_worker_after_checkpoint(folder: Path, step: int, killed: list[int]) -> None:
+    wait_for_checkpoint(folder, step)
+    for actor in list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")]):
+        os.kill(actor.pid, signal.SIGKILL)
+        killed.append(actor.pid)
+
+
+def test_a_killed_worker_changes_no_bit(straight: Path, weights: Path, tmp_path: Path) -> None:
+    killed: list[int] = []
+    checkpoints = tmp_path / "checkpoints"
+    killer = threading.Thread(target=kill_worker_after_checkpoint, args=(checkpoints, 200, killed))
+    killer.start()
+
+    report = train(config_for(weights, checkpoints=str(checkpoints), model=str(tmp_path / "model")))
+    killer.join()
+
+    assert len(killed) == 1 and report.finished.steps == STEPS
+    assert equal_models(tmp_path / "model", straight / "models/demo")
+
+
+def test_a_killed_driver_changes_no_bit(
+    straight: Path, weights: Path, tmp_path: Path, mlflow_uri: str
+) -> None:
+    preset = tmp_path / "tiny.json"
+    preset.write_text(json.dumps({"recipe": "demo", "temporal": tiny(STEPS).to_dict()}))
+    flags = {
+        "store": straight / "store",
+        "weights": weights,
+        "checkpoints": tmp_path / "checkpoints",
+        "model": tmp_path / "model",
+        "preset": preset,
+        "checkpoint-every-steps": CHECKPOINT,
+        "sample-every-steps": STEPS,
+        "sample-seconds": 1.0,
+    }
+    command = [sys.executable, str(REPOSITORY / "jobs/train.py")]
+    command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    address = ray.get_runtime_context().gcs_address
+    environment = {**os.environ, "RAY_ADDRESS": address, "MLFLOW_TRACKING_URI": mlflow_uri}
+
+    first = subprocess.Popen(command, env=environment, cwd=tmp_path)
+    wait_for_checkpoint(tmp_path / "checkpoints", 200)
+    first.kill()
+    first.wait()
+    assert not (tmp_path / "model").exists()
+    second = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+
+    assert second.returncode == 0, second.stderr
+    assert f"{STEPS} in" in second.stdout and "nothing to do" not in second.stdout
+    assert equal_models(tmp_path / "model", straight / "models/demo")
+
+
+def test_two_workers_train_on_s3_alone(s3: dict[str, str], weights: Path, tracked_folder: Path) -> None:
+    make_store("s3://motion/store", weights, clips=1, frames=500)
+    config = config_for(
+        weights,
+        store="s3://motion/store",
+        checkpoints="s3://motion/runs",
+        model="s3://motion/models/demo",
+        temporal=tiny(60),
+        workers=2,
+    )
+
+    report = train(config)
+
+    assert report.finished.steps == 60
+    assert not Path("runs").exists() and not Path("models").exists()
+    assert train(config).was_finished

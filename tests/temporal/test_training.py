@@ -1,0 +1,197 @@
+"""Training: bit-exact resume, agreement of several workers, and that it learns."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from svgan_ray.errors import ConfigError, DivergenceError, WeightsError
+from svgan_ray.latents.basis import LatentBasis
+from svgan_ray.latents.windows import WindowIndex
+from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
+from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
+from svgan_ray.temporal.training import TrainingState, check_finite, new_state, represent, restore, train_step
+from svgan_ray.temporal.workers import GlobalBatchNorm, Workers
+
+from .conftest import MODERN, SMALL
+
+
+def weights(state: TrainingState) -> dict[str, Tensor]:
+    return {f"{owner}.{k}": v for owner, m in state.modules().items() for k, v in m.state_dict().items()}
+
+
+def test_resume_is_bit_equal_to_not_having_stopped(
+    config: TemporalConfig, basis: LatentBasis, features: Tensor, index: WindowIndex, tmp_path: Path
+) -> None:
+    state = new_state(config, basis)
+    for _ in range(5):
+        train_step(state, features, index)
+    save_checkpoint(state, tmp_path)
+    resumed = load_checkpoint(tmp_path, config=config)
+    for _ in range(4):
+        train_step(state, features, index)
+        train_step(resumed, features, index)
+    assert resumed.step == state.step == 9
+    ours, theirs = weights(state), weights(resumed)
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_every_network_and_the_average_move(
+    config: TemporalConfig, basis: LatentBasis, features: Tensor, index: WindowIndex
+) -> None:
+    state = new_state(config, basis)
+    before = {name: t.clone() for name, t in weights(state).items()}
+    losses: dict[str, Tensor] = {}
+    for _ in range(2):
+        losses |= train_step(state, features, index)
+    assert {"critic", "generator", "gradient_penalty"} <= losses.keys()
+    moved = {name for name, t in weights(state).items() if not torch.equal(t, before[name])}
+    trained = {name for name in before if name.startswith(("generator.", "critic.", "ema."))}
+    # The initial state is warmed away where there is a warm-up, and so has no gradient.
+    still = {
+        name for name in trained - moved if ".initial." not in name and not name.endswith("critic.scales")
+    }
+    assert still == set()
+    check_finite(losses, state.step)
+
+
+def test_running_out_of_the_finite_is_named() -> None:
+    with pytest.raises(DivergenceError, match="'critic' is nan at step 7"):
+        check_finite({"critic": torch.tensor(float("nan"))}, 7)
+
+
+def test_checkpoint_of_another_configuration(basis: LatentBasis, tmp_path: Path) -> None:
+    save_checkpoint(new_state(SMALL, basis), tmp_path)
+    longer = dataclasses.replace(SMALL, steps=SMALL.steps * 2)
+    assert load_checkpoint(tmp_path, config=longer).config == longer
+    with pytest.raises(ConfigError, match="batch_size: 6 there, 8 here"):
+        load_checkpoint(tmp_path, config=dataclasses.replace(SMALL, batch_size=8))
+
+
+def test_incomplete_checkpoint(basis: LatentBasis, tmp_path: Path) -> None:
+    save_checkpoint(new_state(SMALL, basis), tmp_path)
+    (tmp_path / "checkpoint.json").unlink()
+    with pytest.raises(WeightsError, match="no whole checkpoint"):
+        load_checkpoint(tmp_path)
+
+
+def test_represent_and_restore_are_inverse(
+    w_plus: Tensor, basis: LatentBasis, config: TemporalConfig
+) -> None:
+    w_plus = basis.reconstruct(basis.project(w_plus))
+    torch.testing.assert_close(
+        restore(config, basis, represent(config, basis, w_plus)), w_plus, rtol=0, atol=1e-5
+    )
+
+
+def test_recipes_survive_json() -> None:
+    for recipe in RECIPES.values():
+        config = recipe()
+        assert TemporalConfig.from_dict(config.to_dict()) == config
+    with pytest.raises(ConfigError, match=r"unknown field generator\.depth"):
+        TemporalConfig.from_dict({"generator": {"depth": 3}})
+
+
+class Meeting:
+    """An all-reduce among threads: everyone waits until all have brought their tensor, then takes the sum."""
+
+    def __init__(self, world: int) -> None:
+        self.barrier = threading.Barrier(world, timeout=60)
+        self.tensors: dict[int, Tensor] = {}
+
+    def of(self, rank: int) -> Callable[[Tensor], Tensor]:
+        def all_reduce(value: Tensor) -> Tensor:
+            self.tensors[rank] = value
+            self.barrier.wait()
+            total = torch.stack([self.tensors[r] for r in sorted(self.tensors)]).sum(0)
+            self.barrier.wait()
+            return total
+
+        return all_reduce
+
+
+def together(meeting: Meeting, work: Callable[[int], None]) -> None:
+    """Run `work` once per worker, each in a thread."""
+    failures = []
+
+    def run(rank: int) -> None:
+        try:
+            work(rank)
+        except BaseException as error:
+            failures.append(error)
+            meeting.barrier.abort()
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(meeting.barrier.parties)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_workers_agree_with_one_alone(
+    world: int, config: TemporalConfig, basis: LatentBasis, features: Tensor, index: WindowIndex
+) -> None:
+    basis, features = basis.to(dtype=torch.float64), features.double()
+    alone = new_state(config, basis, dtype=torch.float64)
+    expected = [train_step(alone, features, index) for _ in range(10)]
+    meeting = Meeting(world)
+    workers = [Workers(rank, world, meeting.of(rank)) for rank in range(world)]
+    states = [new_state(config, basis, workers=w, dtype=torch.float64) for w in workers]
+
+    def train(rank: int) -> None:
+        for losses in expected:
+            got = train_step(states[rank], features, index)
+            for name, loss in losses.items():
+                torch.testing.assert_close(got[name], loss, rtol=1e-9, atol=1e-9)
+
+    together(meeting, train)
+    for state in states:
+        for name, value in weights(alone).items():
+            torch.testing.assert_close(weights(state)[name], value, rtol=0, atol=1e-9)
+
+
+def test_global_batch_norm_equals_torch_and_has_second_derivatives() -> None:
+    ours, theirs = GlobalBatchNorm(4), nn.BatchNorm1d(4)
+    x = torch.randn(10, 4)
+    torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.mean, theirs.running_mean)
+    torch.testing.assert_close(ours.variance, theirs.running_var)
+    ours.eval(), theirs.eval()
+    torch.testing.assert_close(ours(x), theirs(x))
+    ours = ours.double().train()
+    assert torch.autograd.gradgradcheck(ours, x[:3].double().requires_grad_())
+
+
+def test_it_learns_the_spread_and_speed_of_the_footage(basis: LatentBasis, w_plus: Tensor) -> None:
+    config = dataclasses.replace(
+        MODERN,
+        batch_size=16,
+        generator=dataclasses.replace(MODERN.generator, width=24),
+        optimiser=dataclasses.replace(
+            MODERN.optimiser, generator_learning_rate=3e-3, critic_learning_rate=3e-3
+        ),
+        ema_decay=0.97,
+    )
+    features = represent(config, basis, w_plus)
+    index = WindowIndex([(0, 60), (60, 120)], config.window_frames)
+    state = new_state(config, basis)
+
+    def mismatch() -> float:
+        latents, _ = state.ema(torch.randn(64, 40, 5, generator=torch.Generator().manual_seed(0)))
+        latents = latents[:, 20:]
+        speed = (latents[:, 1:] - latents[:, :-1]).std((0, 1)) / features.diff(dim=0).std(0)
+        return float((latents.std((0, 1)) - 1).abs().mean() + (speed - 1).abs().mean())
+
+    untrained = mismatch()
+    for _ in range(150):
+        train_step(state, features, index)
+    assert mismatch() < 0.4 * untrained
