@@ -69,8 +69,7 @@ cluster-down:  ## stop that head and nothing else
 	@cluster/head.sh down
 
 mlflow-ui: setup  ## the tracking page on this machine's experiments
-	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --host 127.0.0.1 --port $(MLFLOW_PORT) \
-	    --backend-store-uri sqlite:///mlflow.db --default-artifact-root ./mlartifacts
+	$(BIN)/python -m svgan_ray.tracking.server --port $(MLFLOW_PORT)
 
 clean:  ## remove what the tools cached (results of jobs stay)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -113,11 +113,8 @@ class EncoderStage(Stage):
     """
 
     name, seed, batch, learning_rate = "encoder", 3, 16, 2e-3
-    alone, common, normalising = (
-        0.4,
-        0.7,
-        0.85,
-    )  # shares of the steps: end of part one, of part two, of batch statistics
+    alone, common = 0.5, 0.7  # shares of the steps at which part one and part two end
+    normalising = 0.85  # the share that ends the training of batch statistics
 
     def __init__(self, steps: int, device: torch.device, generator_file: Path) -> None:
         super().__init__(steps, device)

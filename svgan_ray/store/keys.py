@@ -68,7 +68,7 @@ TEMPORARY = ".temporary/"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTENT = (
-    re.compile(r"(?P<owner>tracks/[^/]+/[^/-]+)-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"),
+    re.compile(r"(?P<owner>tracks/[^/]+/[^/]+)-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"),
     re.compile(r"chunks/(?P<owner>[^/]+/[^/]+)/\d{5}-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"),
     re.compile(r"(?P<owner>models/.+?)/files/(?P<sha256>[0-9a-f]{64})(\.\d+)?/.+"),
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,9 +25,13 @@ TENSORS, RECORD = "checkpoint.safetensors", "checkpoint.json"
 
 
 def save_checkpoint(state: TrainingState, folder: str | Path) -> None:
-    """Write the whole state into `folder`, which is made; the record, written last, proves completeness."""
+    """Write the whole state into `folder`, which is made if need be.
+
+    The record is removed first and written last: a folder that has one is complete.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
     save_file({name: t.contiguous().cpu() for name, t in _tensors(state).items()}, folder / TENSORS)
     record = {"schema": SCHEMA, "step": state.step, "config": state.config.to_dict()}
     partial = folder / f"{RECORD}.partial"
@@ -46,12 +51,11 @@ def load_checkpoint(
     Raises ConfigError if more does, WeightsError if the folder holds no whole checkpoint.
     """
     folder = Path(folder)
-    record = _read_record(folder)
+    record, tensors = _read(folder)
     stored = TemporalConfig.from_dict(record["config"])
     if config is not None:
         _require_same(stored, config, folder)
         stored = config
-    tensors = load_file(folder / TENSORS)
     basis = LatentBasis.from_state(under(tensors, "basis")).to(device)
     dtype = next(t.dtype for name, t in tensors.items() if name.startswith("generator."))
     state = new_state(stored, basis, device, workers, dtype)
@@ -87,14 +91,17 @@ def under(tensors: dict[str, Tensor], owner: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
-        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
-    except (OSError, ValueError) as error:
-        raise WeightsError(f"{folder} holds no whole checkpoint ({RECORD}: {error})") from error
-    if record["schema"] != SCHEMA:
-        raise WeightsError(f"{folder / RECORD} has schema {record['schema']}, this version reads {SCHEMA}")
-    return record
+        record = json.loads((folder / RECORD).read_text())
+        tensors = load_file(folder / TENSORS)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise WeightsError(f"{folder} holds no whole checkpoint: {error}") from error
+    if record.get("schema") != SCHEMA:
+        raise WeightsError(
+            f"{folder / RECORD} has schema {record.get('schema')}, this version reads {SCHEMA}"
+        )
+    return record, tensors
 
 
 def _require_same(stored: TemporalConfig, wanted: TemporalConfig, folder: Path) -> None:

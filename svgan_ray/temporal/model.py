@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -87,10 +88,12 @@ def load_model(folder: str | Path) -> MotionModel:
     try:
         record = json.loads((folder / RECORD).read_text())
         tensors = load_file(folder / TENSORS)
-    except Exception as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise WeightsError(f"{folder} holds no motion model: {error}") from error
-    if record["schema"] != SCHEMA:
-        raise WeightsError(f"{folder / RECORD} has schema {record['schema']}, this version reads {SCHEMA}")
+    if record.get("schema") != SCHEMA:
+        raise WeightsError(
+            f"{folder / RECORD} has schema {record.get('schema')}, this version reads {SCHEMA}"
+        )
     config = TemporalConfig.from_dict(record["config"])
     basis = LatentBasis.from_state(under(tensors, "basis"))
     generator = build_generator(config, basis.num_ws, basis.w_dim)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,6 @@ from svgan_ray.errors import VideoError
 if TYPE_CHECKING:
     from av import VideoFrame
     from av.container import InputContainer
-    from av.packet import Packet
     from av.video.stream import VideoStream
 
 __all__ = ["PyavDecoder"]
@@ -59,9 +58,9 @@ class PyavDecoder:
     def _index(self) -> None:
         stream = self._stream
         with _as_video_error(self._path, "truncated"):
-            packets = _shown_packets(self._container, stream, self._path)
-        self.pts = _presentation_times(packets, self._path)
-        self._has_leading_frames = _has_leading_frames(packets)
+            stamps = _stamps_in_file_order(self._container, stream, self._path)
+        self.pts = _presentation_times(stamps, self._path)
+        self._has_leading_frames = _has_leading_frames(stamps)
         self.time_base = float(stream.time_base or 1)
         self.frame_rate_hz = _mean_rate_hz(self.pts, self.time_base) or float(stream.guessed_rate or 25)
         self._pixel_format = stream.codec_context.pix_fmt
@@ -173,36 +172,49 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def _shown_packets(container: InputContainer, stream: VideoStream, path: Path) -> list[Packet[VideoStream]]:
-    """Packets of all frames that are shown, in the order of decoding; an edit list may cut others away."""
+class _Stamp(NamedTuple):
+    """What is kept of a packet; packets themselves would keep the whole file in memory."""
+
+    pts: int
+    is_keyframe: bool
+
+
+def _stamps_in_file_order(container: InputContainer, stream: VideoStream, path: Path) -> list[_Stamp]:
+    """Stamps of all frames that are shown; an edit list may cut others away. Nothing is decoded."""
     if any(entry.pos + entry.size > container.size for entry in stream.index_entries):
         raise VideoError(f"{path}: the file ends before its last frame: copy it again", "truncated")
-    packets = [packet for packet in container.demux(stream) if packet.size]
-    if any(packet.is_corrupt for packet in packets):
-        raise VideoError(f"{path}: the file ends within a frame: copy it again", "truncated")
-    return [packet for packet in packets if not packet.is_discard]
+    stamps = []
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise VideoError(f"{path}: the file ends within a frame: copy it again", "truncated")
+        if packet.size == 0 or packet.is_discard:
+            continue
+        if packet.pts is None:
+            raise _timeless(path)
+        stamps.append(_Stamp(packet.pts, packet.is_keyframe))
+    return stamps
 
 
-def _presentation_times(packets: list[Packet[VideoStream]], path: Path) -> NDArray[np.int64]:
+def _presentation_times(stamps: list[_Stamp], path: Path) -> NDArray[np.int64]:
     """Times [T] in order of presentation."""
-    if not packets:
+    if not stamps:
         raise VideoError(f"{path}: has no frame", "no_frames")
-    known = np.unique([packet.pts for packet in packets if packet.pts is not None])
-    if len(known) != len(packets):
-        raise VideoError(
-            f"{path}: {len(packets) - len(known)} frames have no presentation time of their own: "
-            "re-encode it (ffmpeg -i in out.mp4)",
-            "no_timestamps",
-        )
-    return known
+    times = np.unique([stamp.pts for stamp in stamps])
+    if len(times) != len(stamps):
+        raise _timeless(path)
+    return times
 
 
-def _has_leading_frames(packets: list[Packet[VideoStream]]) -> bool:
+def _timeless(path: Path) -> VideoError:
+    message = f"{path}: frames lack a presentation time of their own: re-encode it (ffmpeg -i in out.mp4)"
+    return VideoError(message, "no_timestamps")
+
+
+def _has_leading_frames(stamps: list[_Stamp]) -> bool:
     """Whether some frame is shown before the keyframe that it follows in the file (an open GOP)."""
-    pts = np.array([packet.pts for packet in packets])
-    keyframes = np.array([packet.is_keyframe for packet in packets])
-    latest = np.maximum.accumulate(np.where(keyframes, np.arange(len(pts)), 0))
-    return bool((pts < pts[latest]).any())
+    pts, is_keyframe = np.array(stamps).T
+    keyframe = np.maximum.accumulate(np.where(is_keyframe, np.arange(len(pts)), 0))
+    return bool((pts < pts[keyframe]).any())
 
 
 def _mean_rate_hz(pts: NDArray[np.int64], time_base: float) -> float | None:

@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.store.backend import Backend
 from svgan_ray.store.folder import FolderBackend
 from tests.s3_servers import make_bucket, moto_server, rgw_is_missing, rgw_server
 from tests.store.memory import MemoryBackend
+
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 
 S3_PLACES = ["moto", pytest.param("rgw", marks=pytest.mark.cluster)]
 

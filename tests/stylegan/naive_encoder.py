@@ -36,12 +36,21 @@ class NaiveEncoder:
             w[:, i] += self.head(i, coarse if i in COARSE else middle if i in MIDDLE else fine)
         return w + self.state["w_avg"]
 
-    def restyle(self, images: Array, synthesis: Callable[[Array], Array], iterations: int = 5) -> Array:
+    def restyle(
+        self,
+        images: Array,
+        synthesis: Callable[[Array], Array],
+        iterations: int = 5,
+        shares_first_style: bool = False,
+    ) -> Array:
         w = np.stack([self.state["w_avg"]] * len(images))
         for _ in range(iterations):
             picture = average_pool(synthesis(w), images.shape[-1])
             top = self.stages(np.concatenate([images, picture], axis=1))[3]
-            w = w + np.stack([self.head(i, top) for i in range(self.num_ws)], axis=1)
+            for i in range(self.num_ws):
+                w[:, i] += self.head(i, top)
+                if shares_first_style and i > 0:
+                    w[:, i] += self.head(0, top)
         return w
 
     def pyramid(self, images: Array) -> tuple[Array, Array, Array]:

@@ -43,18 +43,21 @@ def test_psp_and_e4e_equal_their_twins(num_ws: int, input_side: int) -> None:
     assert not torch.allclose(psp.encode(images), e4e.encode(images), atol=1e-2)
 
 
+@pytest.mark.parametrize("kind", ["restyle", "restyle_e4e"])
 @pytest.mark.parametrize("input_side", [32, 64])
-def test_restyle_equals_twin_over_five_iterations(input_side: int) -> None:
+def test_restyle_equals_twin_over_five_iterations(input_side: int, kind: EncoderKind) -> None:
     torch.manual_seed(0)
     generator = Generator(GeneratorConfig(64, 8, 20, 1, channel_base=1024, channel_max=24))
     randomised(generator, 0)
     generator.requires_grad_(False)
-    encoder = _encoder("restyle", generator.config.num_ws, input_side)
+    encoder = _encoder(kind, generator.config.num_ws, input_side)
     images = torch.rand(2, 3, input_side, input_side) * 2 - 1
     twin = NaiveEncoder(encoder.state_dict(), UNITS)
     synthesis, naive_images = NaiveGenerator(generator.state_dict()).synthesis, images.double().numpy()
-    _assert_equal(encoder.encode(images, generator.synthesis), twin.restyle(naive_images, synthesis))
-    first, last = (twin.restyle(naive_images, synthesis, iterations) for iterations in (1, 5))
+    first, last = (
+        twin.restyle(naive_images, synthesis, iterations, kind == "restyle_e4e") for iterations in (1, 5)
+    )
+    _assert_equal(encoder.encode(images, generator.synthesis), last)
     assert np.abs(first - last).max() > 0.1  # the later iterations matter
 
 
@@ -104,7 +107,8 @@ def test_trains_to_read_a_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "keys", "parameters"), [("psp", 621, 267.14), ("e4e", 621, 267.14), ("restyle", 565, 205.59)]
+    ("kind", "keys", "parameters"),
+    [("psp", 621, 267.14), ("e4e", 621, 267.14), ("restyle", 565, 205.59), ("restyle_e4e", 565, 205.59)],
 )
 def test_size_of_the_published_networks(kind: EncoderKind, keys: int, parameters: float) -> None:
     with torch.device("meta"):
@@ -115,7 +119,8 @@ def test_size_of_the_published_networks(kind: EncoderKind, keys: int, parameters
     assert tuple(state["body.3.shortcut_layer.0.weight"].shape) == (128, 64, 1, 1)
     assert tuple(state["body.23.res_layer.5.fc1.weight"].shape) == (32, 512, 1, 1)
     assert "body.0.shortcut_layer.0.weight" not in state
-    last_convs = {0: 6, 3: 6 if kind == "restyle" else 8, 7: 6 if kind == "restyle" else 10}
+    iterates = kind.startswith("restyle")
+    last_convs = {0: 6, 3: 6 if iterates else 8, 7: 6 if iterates else 10}
     for style, last in last_convs.items():
         assert f"styles.{style}.convs.{last}.weight" in state
         assert f"styles.{style}.convs.{last + 2}.weight" not in state

@@ -157,6 +157,15 @@ def test_saving_again_replaces_and_leaves_nothing_behind(folder: Path) -> None:
     assert [path.name for path in folder.parent.iterdir()] == ["generator"]
 
 
+def test_network_is_found_by_its_kind_in_a_folder_of_several(tmp_path: Path) -> None:
+    save_weights(Generator(GENERATOR), tmp_path / "generator", {})
+    save_weights(Encoder(ENCODER), tmp_path / "encoder", {})
+    assert load_generator(tmp_path).config == GENERATOR
+    assert load_encoder(tmp_path).config == ENCODER
+    with pytest.raises(WeightsError, match="no weights folder"):
+        load_generator(tmp_path / "encoder" / "nothing")
+
+
 def test_a_failed_save_shows_nothing_and_keeps_the_old(folder: Path) -> None:
     before = weights_hash(folder)
     broken = Generator(GENERATOR)
@@ -246,7 +255,11 @@ def test_wrong_config_field_is_named(folder: Path, field: str, value: object, me
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("kind", "w-space", "config field 'kind': expected Literal['psp', 'e4e', 'restyle'], got 'w-space'"),
+        (
+            "kind",
+            "w-space",
+            "config field 'kind': expected Literal['psp', 'e4e', 'restyle', 'restyle_e4e'], got 'w-space'",
+        ),
         (
             "widths",
             [16, 16, 16],

@@ -77,6 +77,10 @@ def test_checkpoint_of_another_configuration(basis: LatentBasis, tmp_path: Path)
 
 def test_incomplete_checkpoint(basis: LatentBasis, tmp_path: Path) -> None:
     save_checkpoint(new_state(SMALL, basis), tmp_path)
+    tensors = tmp_path / "checkpoint.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-9])
+    with pytest.raises(WeightsError, match="no whole checkpoint"):
+        load_checkpoint(tmp_path)
     (tmp_path / "checkpoint.json").unlink()
     with pytest.raises(WeightsError, match="no whole checkpoint"):
         load_checkpoint(tmp_path)

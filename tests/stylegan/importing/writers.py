@@ -143,7 +143,9 @@ def nvidia_pickle(
     """`settings` come over the true ones, `extra` tensors over the generator's; `without` drops keys."""
     config = generator.config
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
-    filters = {f"synthesis.b{side}.resample_filter": taps.outer(taps) for side in config.block_resolutions[1:]}
+    filters = {
+        f"synthesis.b{side}.resample_filter": taps.outer(taps) for side in config.block_resolutions[1:]
+    }
     state = {**generator.state_dict(), **filters, **(extra or {})}
     state = {key: tensor for key, tensor in state.items() if without is None or without not in key}
     synthesis = {
