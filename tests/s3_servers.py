@@ -1,15 +1,18 @@
-"""S3 servers for tests: each context manager starts one on loopback and yields the environment a client needs."""
+"""S3 servers for tests, on loopback: each context manager yields the environment that a client needs."""
 
 from __future__ import annotations
 
+import http.client
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 START_RGW = Path(__file__).parents[1] / "cluster" / "start_s3.sh"
@@ -86,3 +89,111 @@ def _free_port() -> int:
                 with suppress(OSError):
                     second.bind(("127.0.0.1", port + 300))
                     return port
+
+
+class FaultProxy(ThreadingHTTPServer):
+    """An HTTP proxy on loopback that passes requests on, less those that a test wants broken."""
+
+    daemon_threads = True
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Passing)
+        self.upstream = upstream
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.broken = 0
+        self._faults: list[tuple[str, str]] = []
+        self._lock = threading.Lock()
+
+    def break_next(self, fault: str, times: int = 1, method: str = "") -> None:
+        """Break requests (of one method): slow_down (503), reset, cut_body, lose_answer (done, but untold)."""
+        with self._lock:
+            self._faults += [(fault, method)] * times
+
+    def refuse(self, status: int, code: str, times: int = 1) -> None:
+        """Answer the next requests with an S3 error."""
+        self.break_next(f"{status} {code}", times)
+
+    def clear(self) -> None:
+        """Pass everything on from here."""
+        with self._lock:
+            self._faults.clear()
+
+    def take_fault(self, method: str) -> str:
+        """The fault for a request that came in, empty for none."""
+        with self._lock:
+            if not self._faults or self._faults[0][1] not in ("", method):
+                return ""
+            self.broken += 1
+            return self._faults.pop(0)[0]
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients hang up on broken answers: no news."""
+
+
+class _Passing(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: FaultProxy
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.server.take_fault(self.command)
+        if fault == "reset":
+            return self._hang_up()
+        if fault and fault not in ("cut_body", "lose_answer"):
+            status, _, code = fault.replace("slow_down", "503 SlowDown").partition(" ")
+            text = f"<Error><Code>{code}</Code><Message>by the test</Message></Error>".encode()
+            return self._answer(int(status), {"Content-Type": "application/xml"}, text, len(text))
+        status_code, headers, answer = self._upstream(body)
+        if fault == "lose_answer":
+            return self._hang_up()
+        self._answer(
+            status_code, headers, answer[: len(answer) // 2] if fault == "cut_body" else answer, len(answer)
+        )
+        if fault == "cut_body":
+            self._hang_up()
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass_on  # noqa: N815
+
+    def _upstream(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(self.server.upstream.removeprefix("http://"), timeout=60)
+        try:
+            connection.request(self.command, self.path, body, dict(self.headers.items()))
+            response = connection.getresponse()
+            answer = response.read()
+            return response.status, dict(response.getheaders()), answer
+        finally:
+            connection.close()
+
+    def _answer(self, status: int, headers: dict[str, str], answer: bytes, size_bytes: int) -> None:
+        self.send_response(status)
+        size_bytes = int(headers.get("Content-Length", size_bytes)) if self.command == "HEAD" else size_bytes
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
+                self.send_header(name, value)
+        self.send_header("Content-Length", str(size_bytes))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer)
+
+    def _hang_up(self) -> None:
+        self.wfile.flush()
+        with suppress(OSError):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
+    def log_message(self, format: str, *values: object) -> None:
+        """Tests are quiet."""
+
+
+@contextmanager
+def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
+    """A FaultProxy before the server at this URL, running."""
+    proxy = FaultProxy(upstream)
+    thread = threading.Thread(target=proxy.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield proxy
+    finally:
+        proxy.shutdown()
+        thread.join()
+        proxy.server_close()

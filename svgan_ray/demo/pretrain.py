@@ -234,7 +234,7 @@ def train(stage: Stage, work: Path) -> None:
             group["lr"] = learning_rate_at(stage, step)
         optimiser.zero_grad(set_to_none=True)
         loss = stage.loss(step, factors, draws)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(stage.parameters(), 5.0)
         optimiser.step()
         losses.append(loss.item())
@@ -290,7 +290,7 @@ def wait_until_done(file: Path) -> None:
         time.sleep(5)
 
 
-STEPS = {"generator": 7_000, "reader": 4_000, "encoder": 4_000}
+STEPS = {"generator": 7_000, "reader": 3_000, "encoder": 4_000}
 
 
 def make_stage(name: str, steps: int, work: Path, device: torch.device) -> Stage:

@@ -18,7 +18,7 @@ from typing import Any
 
 import ray
 import ray.data
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 from ray.util.annotations import RayDeprecationWarning
 
 from svgan_ray.config import InvertConfig, flatten
@@ -94,6 +94,7 @@ def configure_data() -> None:
     context.max_consecutive_actor_init_deaths = 3
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
     context.target_max_block_size = 1  # a row a block: each is scheduled, and lost, by itself
+    context.enable_fallback_to_arrow_object_ext_type = True  # rows hold dataclasses, not columns of numbers
     context.enable_progress_bars = False
     context.print_on_execution_start = False
 
@@ -131,9 +132,10 @@ def _result(job: Inversion, ready: ray.ObjectRef[list[Item]], work: Source | Blo
     try:
         return ray.get(ready)
     except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
         if isinstance(work, Source):
-            return [source_failure(job, work, None, error)]
-        return [clip_failure(job, work.clip, "encode", error)]
+            return [source_failure(job, work, None, cause)]
+        return [clip_failure(job, work.clip, "encode", cause)]
 
 
 def _track_row(row: Row, job: Inversion, closed: frozenset[str]) -> Iterator[Row]:

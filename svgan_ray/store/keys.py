@@ -69,7 +69,9 @@ TEMPORARY = ".temporary/"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTENT = (
     re.compile(r"(?P<owner>tracks/[^/]+/[^/]+)-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"),
-    re.compile(r"chunks/(?P<owner>[^/]+/[^/]+)/\d{5}-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"),
+    re.compile(
+        r"chunks/(?P<owner>[^/]+/[^/]+)/(?P<number>\d{5})-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"
+    ),
     re.compile(r"(?P<owner>models/.+?)/files/(?P<sha256>[0-9a-f]{64})(\.\d+)?/.+"),
 )
 _MANIFEST = re.compile(r"models/(?P<name>(?!.*/files/[0-9a-f]{64}(\.\d+)?/).+)/manifest\.json")
@@ -131,9 +133,10 @@ def chunk(inversion_id: str, clip_id: str, number: int, sha256: str) -> str:
     return f"{chunks(inversion_id, clip_id)}{number:05d}-{sha256}.safetensors"
 
 
-def chunk_number(key: str) -> int:
-    """A chunk's place in its clip."""
-    return int(key.rpartition("/")[2][:5])
+def chunk_number(key: str) -> int | None:
+    """A chunk's place in its clip; None for keys of other objects."""
+    match = _CONTENT[1].fullmatch(key)
+    return int(match["number"]) if match else None
 
 
 def commits(inversion_id: str) -> str:

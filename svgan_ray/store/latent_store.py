@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +20,10 @@ from svgan_ray.errors import (
 )
 from svgan_ray.latents.clips import ClipLatents
 from svgan_ray.store import codec, keys
-from svgan_ray.store.backend import Backend, ObjectNotFoundError
+from svgan_ray.store.backend import Backend, Entry, ObjectNotFoundError
 from svgan_ray.store.folder import FolderBackend
 from svgan_ray.store.models import ModelStore
-from svgan_ray.store.objects import FRESH_S, in_threads
+from svgan_ray.store.objects import in_threads, is_fresh
 from svgan_ray.store.records import (
     ChunkRef,
     CommitRecord,
@@ -137,17 +137,16 @@ class LatentStore(ModelStore):
         return self._tensors(ref)
 
     def stored_chunks(self, inversion_id: str, clip_id: str) -> dict[int, ChunkRef]:
-        """Sound chunks of a clip by number, each read and verified: what a killed writer left."""
+        """Sound chunks of a clip by number, each read and verified: what a killed writer left.
+
+        Old ones are copied: a collector, which may be taking them, leaves the copies alone for days.
+        """
         found: dict[int, ChunkRef] = {}
         for entry in self.backend.list(keys.chunks(inversion_id, clip_id)):
-            number, sha256 = keys.chunk_number(entry.key), keys.content_sha256(entry.key)
-            if number in found or sha256 is None:
-                continue
-            try:
-                tensors = self._tensors(ObjectRef(entry.key, sha256, entry.size_bytes))
-            except (CorruptObjectError, ObjectNotFoundError):
-                continue
-            found[number] = ChunkRef(entry.key, sha256, entry.size_bytes, len(tensors["w_plus"]))
+            number = keys.chunk_number(entry.key)
+            if number is not None and number not in found:
+                with suppress(CorruptObjectError, ObjectNotFoundError):
+                    found[number] = self._stored_chunk(entry)
         return found
 
     # Commits
@@ -276,22 +275,22 @@ class LatentStore(ModelStore):
 
     # Inside
 
+    def _stored_chunk(self, entry: Entry) -> ChunkRef:
+        ref = ObjectRef(entry.key, keys.content_sha256(entry.key) or "", entry.size_bytes)
+        data = self.content(ref)
+        frames = len(codec.decode_tensors(data, entry.key)["w_plus"])
+        return _chunk_ref(ref if is_fresh(entry) else self.put_content(entry.key, data), frames)
+
     def _fresh_chunks(self, record: CommitRecord) -> tuple[ChunkRef, ...]:
-        """The chunks to be committed, old ones replaced by fresh copies as a collector may be taking them."""
-        listed = {
-            entry.key: entry for entry in self.backend.list(keys.chunks(record.inversion_id, record.clip_id))
-        }
+        """The chunks to be committed, old ones replaced by copies as in `stored_chunks`."""
+        prefix = keys.chunks(record.inversion_id, record.clip_id)
+        listed = {entry.key: entry for entry in self.backend.list(prefix)}
         chunks = []
         for chunk in record.chunks:
             entry = listed.get(chunk.key)
             if entry is None or entry.size_bytes != chunk.size_bytes:
-                raise StoreError(
-                    f"clip {record.clip_id}: chunk {chunk.key} is missing; run the same command again"
-                )
-            old = time.time() - entry.modified_s > FRESH_S
-            chunks.append(
-                _chunk_ref(self.put_content(chunk.key, self.content(chunk)), chunk.frames) if old else chunk
-            )
+                raise StoreError(f"clip {record.clip_id}: {chunk.key} is missing; run the same command again")
+            chunks.append(chunk if is_fresh(entry) else self._stored_chunk(entry))
         return tuple(chunks)
 
     def _largest_difference(self, a: CommitRecord, b: CommitRecord) -> float:

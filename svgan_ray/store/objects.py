@@ -18,10 +18,10 @@ from torch import Tensor
 
 from svgan_ray.errors import CorruptObjectError, StoreError
 from svgan_ray.store import codec, keys
-from svgan_ray.store.backend import Backend, ObjectNotFoundError
+from svgan_ray.store.backend import Backend, Entry, ObjectNotFoundError
 from svgan_ray.store.records import LockRecord, ObjectRef, Record
 
-__all__ = ["FRESH_S", "ObjectStore", "Usage", "in_threads"]
+__all__ = ["FRESH_S", "ObjectStore", "Usage", "in_threads", "is_fresh"]
 
 FRESH_S = 86_400.0
 """No record is written that names older content, far below the collector's grace."""
@@ -71,7 +71,7 @@ class ObjectStore:
         sha256 = codec.sha256_of(data)
         for number in count():
             ref = ObjectRef(keys.copy(key, number), sha256, len(data))
-            if self.backend.put_if_absent(ref.key, data) or self._is_fresh(ref):
+            if self.backend.put_if_absent(ref.key, data) or self._is_usable(ref):
                 return ref
         raise AssertionError("unreachable")
 
@@ -85,12 +85,13 @@ class ObjectStore:
             )
         return data
 
-    def _is_fresh(self, ref: ObjectRef) -> bool:
+    def _is_usable(self, ref: ObjectRef) -> bool:
         entry = self.backend.stat(ref.key)
-        if entry is None or time.time() - entry.modified_s > FRESH_S:
+        if entry is None or not is_fresh(entry):
             return False
         try:
-            return bool(self.content(ref))
+            self.content(ref)
+            return True
         except (CorruptObjectError, ObjectNotFoundError):
             return False
 
@@ -143,6 +144,11 @@ class ObjectStore:
 
     def _parts(self, prefix: str) -> list[str]:
         return sorted({entry.key.split("/")[1] for entry in self.backend.list(prefix)})
+
+
+def is_fresh(entry: Entry) -> bool:
+    """Whether a record may be written that names this content."""
+    return time.time() - entry.modified_s <= FRESH_S
 
 
 def in_threads(action: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:

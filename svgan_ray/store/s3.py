@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from functools import cache
 from typing import Any, TypeVar
@@ -127,7 +128,9 @@ class S3Backend:
     def _pages(self, prefix: str) -> Iterator[Any]:
         paginator = _client().get_paginator("list_objects_v2")
         size = {"PageSize": _PAGE_OBJECTS}
-        return iter(paginator.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix, PaginationConfig=size))
+        return iter(
+            paginator.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix, PaginationConfig=size)
+        )
 
     def _target(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + key}
@@ -136,7 +139,7 @@ class S3Backend:
         """Read a whole body; botocore repeats failed requests, but not bodies that are cut off half-way."""
         for attempt in range(_BODY_ATTEMPTS):
             try:
-                with _client().get_object(**request)["Body"] as body:
+                with closing(_client().get_object(**request)["Body"]) as body:
                     data: bytes = body.read()
                     return data
             except ClientError as error:

@@ -78,7 +78,7 @@ def test_a_longer_video_begins_as_the_shorter_one(trained: Path, weights: Path) 
 
 
 def test_another_subject_moves_and_strength_nought_holds_it_still(trained: Path, weights: Path) -> None:
-    sample(config_for(weights, subject="subject-2", out="moving.mp4"))
+    sample(config_for(weights, subject="subject-2", strength=20.0, out="moving.mp4"))
     sample(config_for(weights, subject="subject-2", strength=0.0, out="still.mp4"))
     sample(config_for(weights, subject="subject-2", layers=(), out="masked.mp4"))
 

@@ -40,6 +40,12 @@ class Actor:
         self._thread = threading.Thread(target=self._run, args=(work, store), daemon=True)
         self._thread.start()
 
+    def __enter__(self) -> Actor:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()  # a thread left waiting would keep the interpreter from ending
+
     def step(self) -> bool:
         """Let one call happen; False when the work is done."""
         with self._state:

@@ -112,12 +112,12 @@ def test_a_second_look_saves_what_came_back(old_store: LatentStore, clock: Clock
     """A lock was broken in error: one collector has listed what another takes and a writer makes anew."""
     chunks = put_chunks(old_store)
     clock.now_s += GRACE_S + DAY_S
-    slow = Actor("slow", old_store.backend, partial(collect, dry_run=False))
-    for _ in range(5):  # the lock, the listings, and a first look at the owner
-        assert slow.step()
-    assert len(collect(old_store, dry_run=False, break_lock=True).keys) == 2
-    assert put_clip(old_store).chunks == tuple(chunks)
-    slow.finish()
+    with Actor("slow", old_store.backend, partial(collect, dry_run=False)) as slow:
+        for _ in range(8):  # the lock, the listings, and a first look at the owner
+            assert slow.step()
+        assert len(collect(old_store, dry_run=False, break_lock=True).keys) == 2
+        assert put_clip(old_store).chunks == tuple(chunks)
+        slow.finish()
     assert old_store.read_clip(INVERSION, CLIP).frames == 6
 
 

@@ -215,14 +215,14 @@ def run_in_order(first: Work, second: Work, i: int, j: int, dies: bool) -> tuple
     with simulated(clock):
         if COLLECTOR in (first, second):
             leave_old_chunks(store, clock, CLIPS[0])
-        one, other = Actor("first", backend, first), Actor("second", backend, second)
-        made_i = all(one.step() for _ in range(i))
-        made_j = all(other.step() for _ in range(j))
-        if dies:
-            one.kill()
-        else:
-            one.finish()
-        other.finish()
+        with Actor("first", backend, first) as one, Actor("second", backend, second) as other:
+            made_i = all(one.step() for _ in range(i))
+            made_j = all(other.step() for _ in range(j))
+            if dies:
+                one.kill()
+            else:
+                one.finish()
+            other.finish()
         for record in store.commits(INVERSION):
             assert store.read_clip(INVERSION, record.clip_id).frames == 3 * CHUNKS
         assert sum(actor.result is True for actor in (one, other)) <= 1

@@ -30,7 +30,6 @@ from tests.store.samples import (
     track_tensors,
 )
 
-
 MARKER_BYTES = len(StoreMarker().to_json())
 
 

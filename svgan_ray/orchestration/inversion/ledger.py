@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from svgan_ray.errors import StoreError
+from svgan_ray.orchestration.inversion.failures import unread_id
 from svgan_ray.orchestration.inversion.items import Chunk, Clip, Failure, Inversion, Item, Source, Tracked
 from svgan_ray.store import CommitRecord, FailureRecord, LatentStore, UnequalWorkError
 
@@ -39,7 +40,8 @@ class Ledger:
         """Book one item. Raises StoreError where the store cannot serve anybody."""
         if isinstance(item, Tracked):
             self.tracked[item.source.uri] = item
-            self._forget_failure(self.job.tracking_id, item.video_id)
+            for item_id in (item.video_id, unread_id(item.source)):
+                self._forget_failure(self.job.tracking_id, item_id)
         elif isinstance(item, Failure):
             self._fail(item)
         elif isinstance(item, Chunk):

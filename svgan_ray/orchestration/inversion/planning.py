@@ -106,15 +106,19 @@ def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, sourc
     failures = store.failures(job.tracking_id) | store.failures(job.inversion_id)
     plan = Plan(earlier_failures=failures)
     for source in sources:
-        video_id = video_ids.get(source.id, unread_id(source))
+        video_id = video_ids.get(source.id, "")
         track = tracks.get(video_id)
-        wanted = [c.clip_id for c in track.clips if c.clip_id not in committed] if track else [video_id]
-        if not wanted:
+        if track:
+            outcomes = [failures.get(c.clip_id) for c in track.clips if c.clip_id not in committed]
+        else:  # a process that died may have done so before or after it knew the bytes
+            outcomes = [failures.get(video_id) or failures.get(unread_id(source))]
+        failed = [failure for failure in outcomes if failure]
+        if not outcomes:
             plan.done.append(source)
-        elif all(item in failures for item in wanted) and not config.retry_failures:
-            plan.failed[source.uri] = failures[wanted[0]]
-        else:
+        elif len(failed) < len(outcomes) or config.retry_failures:
             plan.todo.append(source)
+        else:
+            plan.failed[source.uri] = failed[0]
         if track and config.subject not in (None, track.subject):
             plan.relabelled.append(source)
     return plan

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from ray.exceptions import WorkerCrashedError
 
 from svgan_ray.config import InvertConfig
 from svgan_ray.errors import ConfigError, StoreAccessError, StoreError, VideoError, WeightsError
@@ -293,3 +294,18 @@ def test_source_ids_follow_the_file(tmp_path: Path) -> None:
     source = Source("/a/b.mp4", 3, "1")
     assert source.name == "b"
     assert len({source.id, Source("/a/b.mp4", 4, "1").id, Source("/a/b.mp4", 3, "2").id}) == 3
+
+
+def test_a_source_that_died_before_its_bytes_were_known_is_not_tried_for_ever(
+    footage: Path, weights: Path, store: LatentStore
+) -> None:
+    config = config_for(footage / "ben.mp4", weights, store)
+    plan, job = plan_for(config, store)
+    [source] = plan.todo
+    died = source_failure(job, source, None, WorkerCrashedError())
+    assert died.record.reason == "worker_died"
+    Ledger(store, job, {}).take(died)
+    store.put_source(source.uri, source.size_bytes, source.version, "0" * 64)  # it had come that far
+    assert plan_for(config, store)[0].failed.keys() == {source.uri}
+    report = run(dataclasses.replace(config, retry_failures=True), store)
+    assert report.clips_committed == 1 and not store.failures(job.tracking_id)
