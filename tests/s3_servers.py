@@ -105,7 +105,7 @@ class FaultProxy(ThreadingHTTPServer):
         self._lock = threading.Lock()
 
     def break_next(self, fault: str, times: int = 1, method: str = "") -> None:
-        """Break requests (of one method): slow_down (503), reset, cut_body, lose_answer (done, but untold)."""
+        """Break requests (of one method): slow_down (503), reset, cut_body, lose_answer (done, not told)."""
         with self._lock:
             self._faults += [(fault, method)] * times
 

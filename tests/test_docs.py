@@ -55,12 +55,14 @@ def check_python(words: list[str]) -> None:
 
 def check_program(program: str, flags: list[str]) -> None:
     assert (ROOT / program).is_file(), program
-    if program.startswith("jobs/"):
-        parse(SECTIONS[Path(program).stem], flags)
+    job = Path(program).stem
+    if program.startswith("jobs/") and job in SECTIONS:
+        parse(SECTIONS[job], flags)
         return
     source = (ROOT / program).read_text("utf-8")
     for flag in (word for word in flags if word.startswith("--")):
-        assert f'"{flag}"' in source, f"{program} {flag}"
+        declared = (f'"{flag}"', f"    {flag.removeprefix('--').replace('-', '_')}: ")  # argparse or tyro
+        assert any(form in source for form in declared), f"{program} {flag}"
 
 
 def check_ray(words: list[str]) -> None:

@@ -95,7 +95,7 @@ def test_video_links_are_urls() -> None:
 def test_a_chart_places_its_points_on_its_axes() -> None:
     chart = line_chart([Line("real", [0, 5, 10], [0, 1, 2])], "time [s]", "c1", width=520, height=260)
     [points] = [a["points"] for a in Document(chart).attributes("polyline")]
-    assert points == "56.0,224.0 282.0,118.0 508.0,12.0"
+    assert points == "72.0,224.0 290.0,118.0 508.0,12.0"
     assert {"time [s]", "c1", "10", "2"} <= set(Document(chart).text)
 
 
@@ -119,7 +119,7 @@ def test_every_curve_stays_inside_its_frame(values: list[float]) -> None:
     [points] = [a["points"] for a in Document(chart).attributes("polyline")]
     places = [tuple(map(float, p.split(","))) for p in str(points).split()]
     assert len(places) == len(values)
-    assert all(56 <= x <= 388 and 12 <= y <= 164 for x, y in places)
+    assert all(72 <= x <= 388 and 12 <= y <= 164 for x, y in places)
 
 
 def test_lines_of_unequal_lengths_are_refused() -> None:

@@ -23,7 +23,7 @@ from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.evaluate_figure import draw_figure
 from svgan_ray.orchestration.snapshots import Choice, named_snapshot, resolve_snapshot, snapshot_rows
 from svgan_ray.orchestration.training.data import resampled_clips
-from svgan_ray.orchestration.training.folders import model_folder
+from svgan_ray.orchestration.training.folders import local_file, model_folder
 from svgan_ray.store import LatentStore, Snapshot, open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.weights import weights_hash
@@ -123,7 +123,7 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
     if config.snapshot is not None:
         held_out = named_snapshot(store, config.snapshot)
         _require_same_generator(model, held_out)
-    out = Path(durable(config.out, "--out"))
+    out = local_file(config.out, "--out")
     return EvaluationPlan(
         config, store, model, model_sha256, _real(store, model, config.subject), held_out, out
     )

@@ -192,7 +192,8 @@ def _node() -> str:
 
 def _encoder_resources(config: InvertConfig) -> dict[str, Any]:
     has_gpu = ray.cluster_resources().get("GPU", 0) > 0
-    return {"num_gpus": config.gpus_per_actor} if has_gpu else {"num_cpus": ENCODE_CPUS}
+    # Ray Data gives an actor with a GPU a whole core otherwise, and the other stages none on a small machine.
+    return {"num_cpus": ENCODE_CPUS} | ({"num_gpus": config.gpus_per_actor} if has_gpu else {})
 
 
 def _actor_pool(config: InvertConfig) -> ray.data.ActorPoolStrategy:

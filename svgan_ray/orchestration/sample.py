@@ -18,7 +18,7 @@ from svgan_ray.config import SampleConfig, flatten
 from svgan_ray.errors import ConfigError, WeightsError
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.sample_subjects import subject_latents
-from svgan_ray.orchestration.training.folders import model_folder
+from svgan_ray.orchestration.training.folders import local_file, model_folder
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_generator, weights_folders, weights_hash
@@ -74,7 +74,11 @@ def sample(config: SampleConfig) -> SampleReport:
     began_s = time.monotonic()
     plan = plan_sample(config)
     generator = load_generator(weights_folders(config.weights)[0], plan.model.w_ref.device)
-    strip = _write_video(plan, generator, _latents(plan, generator))
+    chunks = _latents(plan, generator)
+    try:
+        strip = _write_video(plan, generator, chunks)
+    except OSError as error:
+        raise ConfigError(f"--out {plan.out}: cannot be written: {error.strerror}") from error
     report = SampleReport(plan, time.monotonic() - began_s)
     _log(report, strip)
     return report
@@ -95,7 +99,7 @@ def plan_sample(config: SampleConfig) -> SamplePlan:
     if config.layers is not None and not set(config.layers) <= set(range(num_ws)):
         raise ConfigError(f"--layers {config.layers}: expected numbers from 0 to {num_ws - 1}")
     frames = max(1, round(config.seconds * model.frame_rate_hz))
-    return SamplePlan(config, model, model_sha256, Path(durable(config.out, "--out")), frames)
+    return SamplePlan(config, model, model_sha256, local_file(config.out, "--out"), frames)
 
 
 def _latents(plan: SamplePlan, generator: Generator) -> Iterator[Tensor]:

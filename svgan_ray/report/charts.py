@@ -11,7 +11,7 @@ from svgan_ray.report.page import Html
 
 __all__ = ["Line", "line_chart"]
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 12, 12, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 12, 12, 36
 _SERIES = 4  # colours that the page's style defines
 
 

@@ -99,9 +99,8 @@ class _Collector:
         young = len(unnamed) - len(old)
         if owner in self.held and not named:
             return CollectionReport()
-        return _report(
-            old if self.dry_run else [entry for entry in old if self._deleted(owner, entry.key)], young
-        )
+        taken = old if self.dry_run else [entry for entry in old if self._deleted(owner, entry.key)]
+        return _report(taken, young)
 
     def _named(self, owner: str) -> set[str]:
         """Keys that an owner names."""

@@ -163,9 +163,7 @@ class LatentStore(ModelStore):
         standing = self.stand(keys.commit(record.inversion_id, record.clip_id), record)
         if standing is record:
             return True
-        difference = (
-            0.0 if standing.work_sha256 == record.work_sha256 else self._largest_difference(standing, record)
-        )
+        difference = self._largest_difference(standing, record)
         if difference == 0:
             return False
         raise UnequalWorkError(
@@ -214,13 +212,15 @@ class LatentStore(ModelStore):
 
     def put_basis(self, basis_id: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Store a basis unless one stands; returns the one that stands, which is to be used."""
-        self.backend.put_if_absent(keys.basis(basis_id), codec.seal_tensors(tensors))
-        return codec.unseal_tensors(self.backend.get(keys.basis(basis_id)), keys.basis(basis_id))
+        key = keys.basis(basis_id)
+        self.backend.put_if_absent(key, codec.seal_tensors(tensors))
+        return codec.unseal_tensors(self.backend.get(key), key)
 
     def get_basis(self, basis_id: str) -> dict[str, Tensor] | None:
         """The tensors of a basis."""
+        key = keys.basis(basis_id)
         try:
-            return codec.unseal_tensors(self.backend.get(keys.basis(basis_id)), keys.basis(basis_id))
+            return codec.unseal_tensors(self.backend.get(key), key)
         except ObjectNotFoundError:
             return None
 
@@ -232,10 +232,9 @@ class LatentStore(ModelStore):
             head = self.head_snapshot(snapshot.name)
             if head is not None and head.digest == snapshot.digest:
                 return head
-            numbered = replace(snapshot, generation=head.generation + 1 if head else 1)
-            if self.backend.put_if_absent(
-                keys.snapshot(snapshot.name, numbered.generation), numbered.to_json()
-            ):
+            generation = head.generation + 1 if head else 1
+            numbered = replace(snapshot, generation=generation)
+            if self.backend.put_if_absent(keys.snapshot(snapshot.name, generation), numbered.to_json()):
                 return numbered
 
     def head_snapshot(self, name: str) -> Snapshot | None:
@@ -294,6 +293,8 @@ class LatentStore(ModelStore):
         return tuple(chunks)
 
     def _largest_difference(self, a: CommitRecord, b: CommitRecord) -> float:
+        if a.work_sha256 == b.work_sha256:
+            return 0.0
         first, second = self._joined(a)["w_plus"].float(), self._joined(b)["w_plus"].float()
         return float((first - second).abs().max()) if first.shape == second.shape else float("inf")
 

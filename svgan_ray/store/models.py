@@ -33,7 +33,7 @@ class ModelStore(ObjectStore):
     def get_model(self, name: str, folder: Path) -> None:
         """Write a model's files to a new folder, which appears whole.
 
-        Raises ObjectNotFoundError, CorruptObjectError, StoreError where the folder exists.
+        Raises ObjectNotFoundError, CorruptObjectError, ConfigError, StoreError where the folder exists.
         """
         manifest = self.record(ModelManifest, keys.model_manifest(name))
         if manifest is None:
@@ -43,6 +43,7 @@ class ModelStore(ObjectStore):
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
         try:
             for file in manifest.files:
+                keys.model_file(name, file.sha256, file.path)  # refuses paths that lead out of the folder
                 path = temporary / file.path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(self.content(file))

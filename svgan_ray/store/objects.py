@@ -63,12 +63,12 @@ class ObjectStore:
         return {section: Usage(objects[section], size_bytes[section]) for section in keys.SECTIONS}
 
     def put_content(self, key: str, data: bytes) -> ObjectRef:
-        """Store content under a key that names it, or under that key's next copy.
+        """Store content under the key that names it, or under the next copy's.
 
-        A copy is made where what stands under the key is damaged, or so old that a collector may be taking
-        it.
+        A copy is made where what stands there is damaged, or so old that a collector may be taking it.
         """
-        sha256 = codec.sha256_of(data)
+        sha256 = keys.content_sha256(key)
+        assert sha256 is not None
         for number in count():
             ref = ObjectRef(keys.copy(key, number), sha256, len(data))
             if self.backend.put_if_absent(ref.key, data) or self._is_usable(ref):
@@ -140,7 +140,8 @@ class ObjectStore:
         try:
             yield
         finally:
-            self.backend.delete(keys.LOCK)
+            if self.record(LockRecord, keys.LOCK) == lock:  # else it was broken, and is another's
+                self.backend.delete(keys.LOCK)
 
     def _parts(self, prefix: str) -> list[str]:
         return sorted({entry.key.split("/")[1] for entry in self.backend.list(prefix)})

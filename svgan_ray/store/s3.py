@@ -127,10 +127,8 @@ class S3Backend:
 
     def _pages(self, prefix: str) -> Iterator[Any]:
         paginator = _client().get_paginator("list_objects_v2")
-        size = {"PageSize": _PAGE_OBJECTS}
-        return iter(
-            paginator.paginate(Bucket=self.bucket, Prefix=self.prefix + prefix, PaginationConfig=size)
-        )
+        where = {"Bucket": self.bucket, "Prefix": self.prefix + prefix}
+        return iter(paginator.paginate(**where, PaginationConfig={"PageSize": _PAGE_OBJECTS}))
 
     def _target(self, key: str) -> dict[str, str]:
         return {"Bucket": self.bucket, "Key": self.prefix + key}

@@ -10,13 +10,7 @@ from svgan_ray.store import codec, keys
 from svgan_ray.store.backend import Entry, ObjectNotFoundError
 from svgan_ray.store.latent_store import LatentStore
 from svgan_ray.store.objects import in_threads
-from svgan_ray.store.records import (
-    CommitRecord,
-    ObjectRef,
-    Record,
-    Snapshot,
-    record_type,
-)
+from svgan_ray.store.records import CommitRecord, ObjectRef, Record, Snapshot, record_type
 
 __all__ = ["Problem", "VerificationReport", "repair", "verify"]
 
@@ -90,9 +84,8 @@ def _reference_problems(
 ) -> list[Problem]:
     problems = []
     for ref in refs:
-        entry = entries.get(ref.key) or store.backend.stat(
-            ref.key
-        )  # it may have come after the listing passed
+        # What is not in the listing may have come after the listing passed.
+        entry = entries.get(ref.key) or store.backend.stat(ref.key)
         if entry is None:
             problems.append(Problem(ref.key, f"missing, but named by {key}", _made_again(key)))
         elif entry.size_bytes != ref.size_bytes:
@@ -109,9 +102,8 @@ def _snapshot_problems(
         commit_key = keys.commit(snapshot.inversion_id, clip.clip_id)
         commit = records.get(commit_key) or _read(store, commit_key)
         if not isinstance(commit, CommitRecord) or commit.work_sha256 != clip.work_sha256:
-            problems.append(
-                Problem(key, f"names clip {clip.clip_id}, which is not committed with these latents")
-            )
+            fault = f"names clip {clip.clip_id}, which is not committed with these latents"
+            problems.append(Problem(key, fault))
     return problems
 
 

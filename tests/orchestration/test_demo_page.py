@@ -41,7 +41,8 @@ def plan_for(tmp_path: Path, video: Path | None) -> DemoPlan:
         "windows": 150,
         "verdict": "",
     }
-    Path(plan.evaluate.out).write_text(json.dumps({"rows": [row]}))
+    unmeasured = {**row, "measure": "frechet motion", "value": None}
+    Path(plan.evaluate.out).write_text(json.dumps({"rows": [row, unmeasured]}))
     save_png(Path(plan.evaluate.out).with_suffix(".png"), np.zeros((8, 8, 3), np.uint8))
     train = dataclasses.replace(plan.train, weights=weights)
     return dataclasses.replace(plan, invert=invert, train=train, inversion_id=invert_here(invert))
@@ -66,7 +67,8 @@ def test_the_page_of_rendered_subjects(tmp_path: Path) -> None:
     ]
     assert all(v.is_file() for v in videos)
     document = (plan.folder / "index.html").read_text()
-    assert "diversity" in document and "0.98" in document
+    assert "<td>diversity</td><td>generated</td><td>0.98</td>" in document
+    assert "frechet motion" not in document  # without a value
     assert "<td>footage</td><td>0:01</td>" in document
     with Image.open(plan.folder / "film_strip.png") as strip:
         side = ENCODER.input_side

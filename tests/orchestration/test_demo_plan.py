@@ -1,4 +1,4 @@
-"""The demo asks the jobs for what it promises, inside one folder, and says what somebody's own footage can expect."""
+"""The demo asks the jobs for what it promises, in one folder, and says what own footage can expect."""
 
 from __future__ import annotations
 

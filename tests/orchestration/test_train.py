@@ -172,7 +172,7 @@ def test_validation_shows_samples_beside_real_footage_and_measures_where_it_can(
     data = training_set(plan.store, plan.job.snapshot, plan.job.config)
     save_checkpoint(new_state(plan.job.config, data.basis), "checkpoint")
 
-    figures = Validator(plan.job, recorder)(Checkpoint("checkpoint"))  # type: ignore[arg-type]
+    figures = Validator(plan.job, recorder)(Checkpoint.from_directory("checkpoint"))  # type: ignore[arg-type]
 
     assert recorder.images["samples 0"].shape[0] == 4 * 32 + 3 * 2
     Path("samples.mp4").write_bytes(recorder.files["samples/step-00000000.mp4"])

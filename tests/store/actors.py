@@ -166,7 +166,7 @@ def take_snapshot(store: LatentStore) -> None:
 def simulated(clock: Clock) -> Iterator[None]:
     """The store's modules see this clock, and threaded reads come in one order."""
     with ExitStack() as stack:
-        for module in ("objects", "latent_store", "collection"):
+        for module in ("objects", "collection"):
             stack.enter_context(patch(f"svgan_ray.store.{module}.time", SimpleNamespace(time=clock.time)))
         stack.enter_context(patch("svgan_ray.store.objects._THREADS", 1))
         yield

@@ -182,7 +182,7 @@ WRITER = Writer(CLIPS[0], 0, "node-1")
 EQUAL_WRITER = Writer(CLIPS[0], 0, "node-2")
 OTHER_WRITER = Writer(CLIPS[0], 1, "node-3")
 COLLECTOR = partial(collect, dry_run=False)
-ORDERS = {  # first, second, whether the first dies in the middle
+ORDERS: dict[str, tuple[Work, Work, bool]] = {  # first, second, whether the first dies in the middle
     "a collector while a writer commits": (COLLECTOR, WRITER, False),
     "a killed collector": (COLLECTOR, WRITER, True),
     "a writer while a collector works": (WRITER, COLLECTOR, False),

@@ -28,7 +28,7 @@ from svgan_ray.store import (
     open_store,
     select,
 )
-from svgan_ray.store.records import StoreMarker
+from svgan_ray.store.records import ModelFile, ModelManifest, StoreMarker
 from tests.store.conftest import S3_PLACES
 from tests.store.samples import (
     CLIP,
@@ -272,6 +272,14 @@ def test_a_damaged_model_leaves_nothing_behind(store: LatentStore, tmp_path: Pat
     assert [path.name for path in tmp_path.iterdir() if "copy" in path.name] == []
     with pytest.raises(StoreError, match="holds no files"):
         store.put_model(tmp_path / "nothing", "empty")
+
+
+def test_a_model_whose_files_would_leave_the_folder_is_refused(store: LatentStore, tmp_path: Path) -> None:
+    evil = ModelManifest("evil", (ModelFile("models/evil/files/x", "0" * 64, 1, "../outside"),))
+    store.backend.put(keys.model_manifest("evil"), evil.to_json())
+    with pytest.raises(ConfigError, match="cannot be a name"):
+        store.get_model("evil", tmp_path / "evil")
+    assert list(tmp_path.glob("*outside*")) == []
 
 
 def test_a_store_can_be_sent_to_another_process(store: LatentStore) -> None:

@@ -60,7 +60,7 @@ def write_demo_page(plan: DemoPlan, stages: Table) -> None:
     """Write the comparison videos, the film strip and the page into the demo's folder."""
     truth, others = _real_videos(plan)
     samples = [Shown(Path(s.out), f"generated, seed {s.seed}") for s in plan.samples]
-    moved = [Shown(Path(s.out), f"{plan.other}, motion of seed {s.seed}") for s in plan.transfers]
+    moved = [Shown(Path(s.out), f"{plan.other}, seed {s.seed}") for s in plan.transfers]
     strip = _film_strip([*truth, *samples, *others, *moved])
     save_png(plan.folder / STRIP, strip)
     parts = [
@@ -69,7 +69,7 @@ def write_demo_page(plan: DemoPlan, stages: Table) -> None:
             "What is marked as generated never happened."
         ),
         bullets(plan.remarks) if plan.remarks else Html(""),
-        section(f"{plan.subject}: the footage", _players(plan, truth)),
+        section(f"{plan.subject}: footage, aligned, and what its latents show", _players(plan, truth)),
         section(f"{plan.subject}: generated", _players(plan, samples)),
         section(f"The same motion on {plan.other}", _players(plan, [*others, *moved])),
         section("Side by side in time", picture(strip, f"columns are {STRIP_EVERY_S:g} s apart")),
@@ -82,10 +82,14 @@ def write_demo_page(plan: DemoPlan, stages: Table) -> None:
 def _evaluation(path: Path) -> Html:
     """Table and figure of the evaluation's report."""
     keys = ("measure", "of", "value", "unit", "windows", "verdict")
-    rows = json.loads(path.read_text("utf-8"))["rows"]
+    rows = [row for row in json.loads(path.read_text("utf-8"))["rows"] if row["value"] is not None]
     cells = [[f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in keys] for row in rows]
+    hint = (
+        "A floor is the distance from one half of the footage to the other. Where the verdict begins "
+        "with `not fit`, the footage is too short for the value to be read."
+    )
     figure = png(path.with_suffix(".png").read_bytes(), "distances, spectra and courses over time")
-    return Html(table(keys, cells) + figure)
+    return Html(paragraph(hint) + table(keys, cells) + figure)
 
 
 def _players(plan: DemoPlan, videos: Sequence[Shown]) -> Html:
@@ -100,8 +104,8 @@ def _real_videos(plan: DemoPlan) -> tuple[list[Shown], list[Shown]]:
     clip = longest_clip(store, plan.inversion_id, plan.subject)
     frames = round(SAMPLE_SECONDS * clip.frame_rate_hz)
     w_plus = store.read_clip(plan.inversion_id, clip.clip_id).w_plus[:frames]
-    footage = Shown(place / f"{plan.subject}-footage.mp4", "footage, aligned")
-    again = Shown(place / f"{plan.subject}-reconstruction.mp4", "its latents, rendered")
+    footage = Shown(place / f"{plan.subject}-footage.mp4", "footage")
+    again = Shown(place / f"{plan.subject}-reconstruction.mp4", "its latents")
     _write(footage.path, clip, aligned_footage(store, clip, frames, side), side)
     _write(again.path, clip, render(generator, [w_plus]), side, is_synthetic=True)
     return [footage, again], _other_footage(plan, store, side)
@@ -111,7 +115,7 @@ def _other_footage(plan: DemoPlan, store: LatentStore, side: int) -> list[Shown]
     if len(plan.videos) == 1:
         return []
     clip = longest_clip(store, plan.inversion_id, plan.other)
-    shown = Shown(plan.folder / "samples" / f"{plan.other}-footage.mp4", f"footage of {plan.other}, aligned")
+    shown = Shown(plan.folder / "samples" / f"{plan.other}-footage.mp4", f"{plan.other}, footage")
     frames = round(SAMPLE_SECONDS * clip.frame_rate_hz)
     _write(shown.path, clip, aligned_footage(store, clip, frames, side), side)
     return [shown]

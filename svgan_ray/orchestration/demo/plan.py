@@ -12,6 +12,7 @@ from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.inversion.demo_footage import demo_footage
 from svgan_ray.orchestration.inversion.planning import inversion_of
+from svgan_ray.store.keys import content_id
 from svgan_ray.video.landmarks import sidecar_path
 
 __all__ = ["SAMPLE_SECONDS", "DemoPlan", "plan_of"]
@@ -146,15 +147,18 @@ def _train_config(config: DemoConfig, folder: Path, subject: str, inversion_id: 
 
 
 def _tune_config(train: TrainConfig, folder: Path) -> TuneConfig:
+    temporal = dataclasses.replace(train.temporal, steps=TRIAL_STEPS)
+    # A study holds to what it began with: other latents or options are another study.
     return TuneConfig(
         store=train.store,
         subject=train.subject,
         inversion=train.inversion,
         model=f"{train.model}-tuned",
         out=str(folder / "preset.json"),
+        study=f"demo-{content_id({'inversion': train.inversion, **temporal.to_dict()})[:8]}",
         study_folder=str(folder / "study"),
-        search_storage=f"sqlite:///{folder / 'study' / 'optuna.db'}",
-        temporal=dataclasses.replace(train.temporal, steps=TRIAL_STEPS),
+        search_storage=f"sqlite:///{folder / 'optuna.db'}",
+        temporal=temporal,
         experiment=train.experiment,
     )
 

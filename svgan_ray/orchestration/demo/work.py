@@ -75,9 +75,12 @@ def _steps(plan: DemoPlan, stage_table: Callable[[], Table]) -> Iterator[Step]:
     settings, videos = [flatten(s) for s in wanted], [Path(s.out) for s in wanted]
     yield Step("sample", about, settings, videos, lambda: _sample(plan), needs_ray=False)
     about = "how the motion compares with the footage"
-    yield Step("evaluate", about, flatten(plan.evaluate), [Path(plan.evaluate.out)], lambda: _evaluate(plan))
+    report = [Path(plan.evaluate.out)]
+    yield Step("evaluate", about, flatten(plan.evaluate), report, lambda: _evaluate(plan), needs_ray=False)
     page = [folder / PAGE, folder / STRIP]
-    yield Step("page", "what came of it, to look at", "", page, lambda: _page(plan, stage_table), False)
+    yield Step(
+        "page", "what came of it, to look at", "", page, lambda: _page(plan, stage_table), needs_ray=False
+    )
 
 
 def _footage(plan: DemoPlan) -> str:
@@ -106,13 +109,13 @@ def _invert(plan: DemoPlan) -> str:
 
 def _train(plan: DemoPlan) -> str:
     finished = train(plan.train).finished
-    distance = finished.figures.get(OBJECTIVE, math.nan)
-    return f"{finished.steps:,} steps, {distance:.1f} times the floor"
+    distance = finished.figures.get(OBJECTIVE)
+    return f"{finished.steps:,} steps, {_shown(distance)}"
 
 
 def _tune(plan: DemoPlan) -> str:
     report = tune_study(plan.tune)
-    return f"{len(report.trials)} trials, the best {report.best.objective:.1f} times the floor"
+    return f"{len(report.trials)} trials, the best: {_shown(report.best.objective)}"
 
 
 def _sample(plan: DemoPlan) -> str:
@@ -125,7 +128,11 @@ def _evaluate(plan: DemoPlan) -> str:
     motion = evaluate(plan.evaluate).motion
     distance, verdicts = frechet_of(motion), {part.verdict for part in motion.frechet}
     fit = "" if verdicts == {"fit"} else ", measure not fit for this footage"
-    return f"{distance:.1f} times the floor{fit}, diversity {motion.diversity:.2f}"
+    return f"{_shown(distance)}{fit}, diversity {motion.diversity:.2f}"
+
+
+def _shown(distance: float | None) -> str:
+    return "motion not measured" if distance is None else f"frechet motion {distance:.1f} times the floor"
 
 
 def _page(plan: DemoPlan, stage_table: Callable[[], Table]) -> str:

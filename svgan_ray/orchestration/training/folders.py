@@ -10,14 +10,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from svgan_ray.errors import WeightsError
+from svgan_ray.errors import ConfigError, WeightsError
+from svgan_ray.orchestration.cluster import durable
 from svgan_ray.store.backend import Backend, ObjectNotFoundError
 from svgan_ray.store.folder import FolderBackend
 
-__all__ = ["filesystem", "model_folder", "publish_model", "read_record", "write_record"]
+__all__ = ["filesystem", "local_file", "model_folder", "publish_model", "read_record", "write_record"]
 
 _RECORD = "model.json"
 _S3_ATTEMPTS = 8
+
+
+def local_file(path: str, flag: str) -> Path:
+    """Where a file of the job's own is to be written. Raises ConfigError for what is no local path."""
+    if "://" in path:
+        raise ConfigError(f"{flag} {path}: expected a local file")
+    return Path(durable(path, flag))
 
 
 def filesystem(uri: str) -> tuple[Any, str]:

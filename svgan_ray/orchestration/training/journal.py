@@ -40,6 +40,7 @@ class Journal:
     def __init__(self, spool_dir: str, uri: str) -> None:
         self._spool_dir, self._uri = Path(spool_dir), uri
         self._trackers: dict[str, SpooledTracker] = {}
+        self._told: dict[str, dict[str, int]] = {}  # last step by metric
         self._latest: dict[str, tuple[int, dict[str, float]]] = {}
 
     def params(self, run: RunKey, values: dict[str, object]) -> None:
@@ -52,8 +53,12 @@ class Journal:
         self._tracker(run).log_input(name, digest, source, "training")
 
     def metrics(self, run: RunKey, values: dict[str, float], step: int) -> None:
-        self._tracker(run).log_metrics(values, step)
-        if step >= self._latest.get(run.identity, (0, {}))[0]:
+        """A step that was told before is trained again after a kill, to the same values: it is told once."""
+        told = self._told.setdefault(run.identity, {})
+        new = {name: value for name, value in values.items() if step > told.get(name, -1)}
+        if new:
+            told.update(dict.fromkeys(new, step))
+            self._tracker(run).log_metrics(new, step)
             self._latest[run.identity] = (step, values)
 
     def image(self, run: RunKey, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
@@ -68,7 +73,7 @@ class Journal:
             self._tracker(run).log_artifact(copy, "" if parent == "." else parent)
 
     def latest(self, run: RunKey) -> tuple[int, dict[str, float]]:
-        """The furthest step told so far and its metrics."""
+        """The last step told so far and its metrics."""
         return self._latest.get(run.identity, (0, {}))
 
     def finish(self, run: RunKey, status: Status) -> None:
@@ -123,7 +128,7 @@ class RunTracker:
         self.journal.tags.remote(self.run, dict(tags))
 
     def latest(self) -> tuple[int, dict[str, float]]:
-        """The furthest step that was told, and its metrics."""
+        """The last step that was told, and its metrics."""
         return cast("tuple[int, dict[str, float]]", ray.get(self.journal.latest.remote(self.run)))
 
     def finish(self, status: Status) -> None:

@@ -14,6 +14,7 @@ from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot, snapshot_rows
 from svgan_ray.orchestration.training.estimate import step_time_s
+from svgan_ray.orchestration.training.folders import local_file
 from svgan_ray.orchestration.training.journal import RunKey
 from svgan_ray.store import LatentStore, Snapshot, open_store
 from svgan_ray.store.keys import content_id
@@ -108,7 +109,7 @@ def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
         durable(config.study_folder, "--study-folder"),
         _database(config.search_storage),
         durable(config.model, "--model"),
-        durable(config.out, "--out"),
+        str(local_file(config.out, "--out")),
     )
 
 

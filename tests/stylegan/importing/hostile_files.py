@@ -102,7 +102,7 @@ def overlapping() -> bytes:
 def shared_storages() -> bytes:
     """A good file but that its layers lie over each other."""
     file = rosinality_file(random_generator(TINY))
-    numbers = torch.randn(4000)
+    numbers = torch.randn(1000)
     for key, t in file["g_ema"].items():
         file["g_ema"][key] = numbers[: t.numel()].view(t.shape)
     return zipped(file)
@@ -137,7 +137,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "exec-2": (lambda: pickle.dumps(Call(exec, f"open('{HOLE}', 'w')"), 2), "'__builtin__.exec'"),
     "getattr": (lambda: pickle.dumps(Call(getattr, "x", "upper")), "'builtins.getattr'"),
     "import": (lambda: pickle.dumps(Call(__import__, "os")), "'builtins.__import__'"),
-    "open": (lambda: pickle.dumps(Call(open, HOLE, "w")), "'_io.open'"),
+    "open": (lambda: pickle.dumps(Call(open, HOLE, "w")), "'io.open'"),
     "partial": (lambda: pickle.dumps(Call(functools.partial, print)), "'functools.partial'"),
     "torch.load": (lambda: called("torch.load", text("x") + b"\x85"), "'torch.load'"),
     "torch.hub": (lambda: called("torch.hub.load", text("x") + b"\x85"), "'torch.hub.load'"),

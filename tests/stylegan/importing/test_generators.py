@@ -183,7 +183,7 @@ def _class_name(node: Any) -> None:
         ({"settings": {"w_dim": "20"}}, "w_dim: the tensors say 20, the settings '20'"),
         (
             {"settings": {"synthesis_kwargs": {"channel_base": 256}}},
-            "channel_base: the tensors of b32 have 16",
+            "channel_base: the tensors of b16 have 24",
         ),
         ({"settings": {"mapping_kwargs": {"num_layers": 8}}}, "num_layers: the tensors say 3"),
         (
