@@ -35,7 +35,8 @@ def connect() -> Iterator[None]:
             "or unset it to run on this machine alone"
         )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(address=address, logging_level=logging.WARNING)
+    # What workers print lies in Ray's log folder; what goes wrong in them comes back as errors and records.
+    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     try:
         yield
     finally:

@@ -51,10 +51,12 @@ def tune_study(config: TuneConfig) -> TuneReport:
     data.index(plan.base.window_frames)
     require_measurable(data, plan.base.frame_rate_hz)
     storage, path = filesystem(f"{plan.folder}/{config.study}")
-    study = open_study(plan, is_begun=Tuner.can_restore(path, storage))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = open_study(plan, is_begun=Tuner.can_restore(path, storage))
     # Tune saves its state every 10 s or more; what a kill loses of it is trained or proposed again.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", _SAVE_EVERY_S)
+    os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its banner ignores `verbose`
     with connect():
         return _tune(plan, study, storage, path)
 

@@ -24,8 +24,8 @@ class Trial(Protocol):
 LEARNING_RATES = (5e-5, 2e-3)
 PENALTIES = {"wasserstein": (1.0, 100.0), "relativistic": (0.02, 20.0)}
 LAYERS = (1, 4)
-WIDTHS = (32, 64, 128)
-LAGS = ("none", "1", "1 2 4")
+WIDTHS = (32, 64, 128, 256)
+LAGS = ("none", "1", "1 4", "1 2 4")
 BATCH_SIZES = (16, 32, 64)
 EMA_DECAYS = (0.99, 0.995, 0.999)
 

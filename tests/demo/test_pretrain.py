@@ -48,14 +48,19 @@ def test_a_resumed_run_equals_one_that_was_not_stopped(name: str, tmp_path: Path
 def test_the_encoder_learns_towards_the_latents_then_through_the_generator(tmp_path: Path) -> None:
     pretrain.train(pretrain.make_stage("generator", 2, tmp_path, torch.device("cpu")), tmp_path)
     stage = pretrain.make_stage("encoder", 10, tmp_path, torch.device("cpu"))
+    assert isinstance(stage, pretrain.EncoderStage)
     draws = torch.Generator().manual_seed(0)
     factors = draw_factors(2, draws)
-    for step in (0, 9):
+    trained = {}
+    for step in (0, 6, 9):
         loss = stage.loss(step, factors, draws)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         assert torch.isfinite(loss)
-        assert all(p.grad is not None for p in stage.parameters())
+        assert stage.generator_loaded == (step > 0)
+        trained[step] = {name for name, p in stage.network.named_parameters() if p.grad is not None}
         stage.network.zero_grad()
+    assert trained[0] == trained[6] < trained[9]  # the differences of the styles come last
+    assert trained[9] == {name for name, _ in stage.network.named_parameters()}
 
 
 def test_filmed_portraits_differ_a_little_from_exact_ones() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -249,6 +250,27 @@ def test_equal_tensors_give_equal_bytes_in_every_process() -> None:
     chunk, _ = codec.encode_chunk(dict(reversed(chunk_tensors().items())), "x")
     sealed = codec.seal_tensors(chunk_tensors())
     assert elsewhere.stdout.split() == [codec.sha256_of(chunk), codec.sha256_of(sealed)]
+
+
+TENSORS = st.dictionaries(
+    st.text(min_size=1, max_size=5).filter(lambda name: name != "__metadata__"),
+    st.builds(
+        lambda shape, dtype: torch.ones(shape).cumsum(0).to(dtype) if shape else torch.tensor(3).to(dtype),
+        st.lists(st.integers(0, 3), max_size=3),
+        st.sampled_from([torch.float64, torch.float32, torch.float16, torch.bool]),
+    ),
+    max_size=4,
+)
+
+
+@given(TENSORS)
+def test_the_bytes_are_those_that_safetensors_itself_writes(tensors: dict[str, torch.Tensor]) -> None:
+    data = codec.encode_tensors(tensors)
+    assert data == safetensors.torch.save(tensors)
+    again = codec.decode_tensors(data, "key", codec.sha256_of(data))
+    assert again.keys() == tensors.keys()
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(again[name], tensor, rtol=0, atol=0)
 
 
 def test_the_bytes_of_a_chunk_stay_as_they_are() -> None:

@@ -116,7 +116,10 @@ def test_each_refusal_says_what_to_do(
 # Bad days
 
 
-@pytest.mark.parametrize("fault", ["slow_down", "reset", "lose_answer"])
+SLOWED = pytest.param("slow_down", marks=pytest.mark.cluster)  # the client then holds back for seconds
+
+
+@pytest.mark.parametrize("fault", [SLOWED, "reset", "lose_answer"])
 @BOTH
 def test_calls_are_repeated(proxy: FaultProxy, backend: S3Backend, fault: str) -> None:
     proxy.break_next(fault, times=2)

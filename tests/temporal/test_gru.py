@@ -51,7 +51,7 @@ def test_hand_written_gradients_equal_the_plain_form() -> None:
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_second_derivatives_on_a_gpu_equal_those_on_the_cpu() -> None:
     def second_derivative(device: str) -> Tensor:
         inputs, *others = (a.detach().to(device).requires_grad_() for a in arguments())

@@ -22,7 +22,7 @@ from svgan_ray.orchestration.inversion.demo_footage import demo_footage
 from svgan_ray.orchestration.invert import invert
 from svgan_ray.orchestration.sample import sample
 from svgan_ray.orchestration.train import train
-from svgan_ray.orchestration.training.validation import OBJECTIVE, frechet_of
+from svgan_ray.orchestration.training.validation import OBJECTIVE, WORST, frechet_of
 from svgan_ray.orchestration.tune import tune_study
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
@@ -132,7 +132,9 @@ def _evaluate(plan: DemoPlan) -> str:
 
 
 def _shown(distance: float | None) -> str:
-    return "motion not measured" if distance is None else f"frechet motion {distance:.1f} times the floor"
+    if distance is None or distance >= WORST:
+        return "motion not measured"
+    return f"frechet motion {distance:.1f} times the floor"
 
 
 def _page(plan: DemoPlan, stage_table: Callable[[], Table]) -> str:
