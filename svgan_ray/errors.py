@@ -39,7 +39,7 @@ __all__ = [
 
 
 class SvganRayError(Exception):
-    """Base of all errors raised on purpose; its message says what, where, what was expected and what to do."""
+    """Base of all errors raised on purpose; it says what, where, what was expected and what to do."""
 
 
 class ConfigError(SvganRayError):
@@ -53,7 +53,8 @@ class InputError(SvganRayError):
 class VideoError(InputError):
     """A video cannot be read.
 
-    `reason` is a short stable code (`empty`, `not_a_video`, `no_video_stream`, `truncated`, `decode`, ...) that failure records keep.
+    `reason` is a short stable code (`empty`, `not_a_video`, `no_video_stream`, `truncated`, `decode`, ...) that
+    failure records keep.
     """
 
     def __init__(self, message: str, reason: str) -> None:

@@ -20,7 +20,8 @@ def test_real_and_generated_motion_on_one_page(tmp_path: Path) -> None:
     store = str(tmp_path / "store")
     invert_here(InvertConfig(videos=(str(video),), store=store, weights=weights))
     draw_model(store, weights, "anna", tmp_path / "model")
-    flags = ["--model", "model", "--store", store, "--weights", weights, "--seconds", "8", "--out", "a/page.html"]
+    flags = ["--model", "model", "--store", store, "--weights", weights]
+    flags += ["--seconds", "8", "--out", "a/page.html"]
     program = ROOT / "analysis" / "real_and_generated.py"
     done = subprocess.run(
         [sys.executable, str(program), *flags], cwd=tmp_path, capture_output=True, text=True, timeout=120

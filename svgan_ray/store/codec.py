@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor
 
 from svgan_ray.errors import CorruptObjectError, DataError
@@ -82,15 +84,8 @@ def encode_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | 
     return b"".join([len(text).to_bytes(8, "little"), text, *(flat[name].numpy().data for name in names)])
 
 
-def decode_tensors(data: bytes, key: str, sha256: str | None = None) -> dict[str, Tensor]:
-    """Tensors of safetensors bytes that have this sha256. Raises CorruptObjectError, naming the key."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
-    if sha256 is not None and sha256_of(data) != sha256:
-        raise CorruptObjectError(
-            f"{key}: its {len(data):,} bytes differ from their sha256; `store verify` lists a repair"
-        )
+def decode_tensors(data: bytes, key: str) -> dict[str, Tensor]:
+    """Tensors of safetensors bytes. Raises CorruptObjectError, naming the key."""
     try:
         return load(data)
     except (SafetensorError, ValueError) as error:
@@ -111,4 +106,6 @@ def unseal_tensors(data: bytes, key: str) -> dict[str, Tensor]:
         unsealed = data.replace(seal.encode(), _UNSEALED.encode(), 1)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CorruptObjectError(f"{key}: is no sealed safetensors file ({error}); it was damaged") from error
-    return decode_tensors(unsealed, key, seal)
+    if sha256_of(unsealed) != seal:
+        raise CorruptObjectError(f"{key}: its content differs from its own sha256; it was damaged")
+    return decode_tensors(data, key)

@@ -26,6 +26,7 @@ __all__ = ["FRESH_S", "ObjectStore", "Usage", "in_threads", "is_fresh"]
 FRESH_S = 86_400.0
 """No record is written that names older content, far below the collector's grace."""
 
+_REPAIR = "`jobs/store.py verify --deep` lists a repair"
 _THREADS = 16
 _BATCH = 512  # read-ahead of threaded reads
 
@@ -77,11 +78,13 @@ class ObjectStore:
 
     def content(self, ref: ObjectRef) -> bytes:
         """An object's bytes. Raises ObjectNotFoundError, CorruptObjectError."""
-        data = self.backend.get(ref.key)
+        try:
+            data = self.backend.get(ref.key)
+        except ObjectNotFoundError as error:
+            raise ObjectNotFoundError(f"{error}, though a record names it; {_REPAIR}") from None
         if codec.sha256_of(data) != ref.sha256:
             raise CorruptObjectError(
-                f"{self.uri}: {ref.key}: its {len(data):,} bytes differ from their sha256; "
-                "`jobs/store.py verify --deep` lists a repair"
+                f"{self.uri}: {ref.key}: its {len(data):,} bytes differ from their sha256; {_REPAIR}"
             )
         return data
 

@@ -204,7 +204,6 @@ def _new_client(pid: int, settings: tuple[tuple[str, str], ...]) -> Any:
         connect_timeout=10,
         read_timeout=60,
         tcp_keepalive=True,
-        response_checksum_validation="when_required",  # the store checks what it reads by sha256
     )
     try:
         return boto3.session.Session().client("s3", config=config)

@@ -267,7 +267,7 @@ TENSORS = st.dictionaries(
 def test_the_bytes_are_those_that_safetensors_itself_writes(tensors: dict[str, torch.Tensor]) -> None:
     data = codec.encode_tensors(tensors)
     assert data == safetensors.torch.save(tensors)
-    again = codec.decode_tensors(data, "key", codec.sha256_of(data))
+    again = codec.decode_tensors(data, "key")
     assert again.keys() == tensors.keys()
     for name, tensor in tensors.items():
         torch.testing.assert_close(again[name], tensor, rtol=0, atol=0)

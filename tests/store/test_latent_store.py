@@ -138,6 +138,13 @@ def test_damaged_chunks_are_never_handed_out(store: LatentStore) -> None:
         store.read_chunk(record.chunks[0])
 
 
+def test_a_chunk_deleted_by_hand_names_the_way_out(store: LatentStore) -> None:
+    record = put_clip(store)
+    store.backend.delete(record.chunks[1].key)
+    with pytest.raises(ObjectNotFoundError, match=f"{record.chunks[1].sha256}.*lists a repair"):
+        store.read_clip(INVERSION, CLIP)
+
+
 def test_half_precision_stays_so_in_the_store_alone(store: LatentStore) -> None:
     tensors = chunk_tensors()
     half = store.put_chunk(INVERSION, CLIP, 0, {**tensors, "w_plus": tensors["w_plus"].half()})

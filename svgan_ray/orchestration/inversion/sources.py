@@ -8,6 +8,7 @@ import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def _download(source: Source) -> Path:
         if not target.exists():
             _make_room(folder, source.size_bytes)
             _fetch(source, target)
-        os.utime(target.parent)
+        os.utime(target.parent, ns=(time.time_ns(), time.time_ns()))  # finer than the kernel stamps files
     return target
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -60,8 +59,7 @@ def test_import_encode_and_show_at_1024(files: dict[str, Path], tmp_path: Path) 
 @pytest.mark.cluster
 @pytest.mark.timeout(1200)
 def test_memory_of_an_import_follows_the_file(files: dict[str, Path], tmp_path: Path) -> None:
-    """At most three times the file and a gigabyte, as docs/weights.md says."""
-    assert resource.RUSAGE_SELF == 0
+    """At most twice the file and a gigabyte, as docs/weights.md says."""
     program = (
         "import resource, sys; from svgan_ray.stylegan import import_weights\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
@@ -72,4 +70,4 @@ def test_memory_of_an_import_follows_the_file(files: dict[str, Path], tmp_path: 
         command = [sys.executable, "-c", program, str(path), str(tmp_path / kind)]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1000)
         assert done.returncode == 0, done.stderr
-        assert int(done.stdout) * 1024 < 3 * path.stat().st_size + 2**30
+        assert int(done.stdout) * 1024 < 2 * path.stat().st_size + 2**30
