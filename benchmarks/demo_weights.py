@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from svgan_ray.video.pictures import contact_sheet, save_png
 from torch import Tensor
 
 from svgan_ray.demo.behaviour import behave, subject
@@ -27,6 +26,7 @@ from svgan_ray.demo.factors import FACTORS, INDEX, MOVING, NUM_FACTORS, SCORED
 from svgan_ray.demo.renderer import region_masks, render
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_encoder, load_generator, weights_folders
+from svgan_ray.video.pictures import contact_sheet, save_png
 
 FIRST_UNSEEN_SUBJECT = 10_000
 BATCH = 16

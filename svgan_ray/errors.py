@@ -53,8 +53,8 @@ class InputError(SvganRayError):
 class VideoError(InputError):
     """A video cannot be read.
 
-    `reason` is a short stable code (`empty`, `not_a_video`, `no_video_stream`, `truncated`, `decode`, ...) that
-    failure records keep.
+    `reason` is a short stable code (`empty`, `not_a_video`, `no_video_stream`, `truncated`, `decode`, ...)
+    that failure records keep.
     """
 
     def __init__(self, message: str, reason: str) -> None:
