@@ -38,7 +38,7 @@ from svgan_ray.orchestration.training.journal import RunTracker, start_journal
 from svgan_ray.orchestration.training.loop import Outcome, train_worker
 from svgan_ray.orchestration.training.plan import FINISHED, Finished, TrainingPlan, plan_training
 from svgan_ray.orchestration.training.progress import training_progress
-from svgan_ray.orchestration.training.validation import Validator
+from svgan_ray.orchestration.training.validation import OBJECTIVE, Validator
 
 __all__ = ["TrainReport", "train"]
 
@@ -67,8 +67,9 @@ class TrainReport:
             )
         snapshot_rows(self.plan.job.snapshot, table)
         table.add_row("steps", f"{self.finished.steps:,} in {self.finished.elapsed_s / 60:.1f} minutes")
-        for name, value in self.finished.figures.items():
-            table.add_row(name, f"{value:.3f}")
+        for name in (OBJECTIVE, "diversity", "jitter"):
+            if name in self.finished.figures:
+                table.add_row(name, f"{self.finished.figures[name]:.3g}")
         table.add_row("model", self.plan.model)
         table.add_row("next", f"jobs/sample.py --model {self.plan.model}")
         return table

@@ -7,6 +7,7 @@ was killed and resumed has the same bits as one that was not.
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ import ray.train
 import ray.train.torch
 import torch
 from ray.train import Checkpoint, CheckpointUploadMode
+from ray.train.v2._internal.execution import context as report_context
 from torch import Tensor
 
 from svgan_ray.errors import DivergenceError
@@ -74,6 +76,7 @@ class Clock:
 
 def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
     """Train from the last registered checkpoint on; every worker of the group runs this."""
+    logging.getLogger(report_context.__file__).setLevel(logging.WARNING)  # else a line for each report
     device, workers = ray.train.torch.get_device(), _worker_group()
     data = training_set(open_store(job.store), job.snapshot, job.config)
     features, index = data.features.to(device), data.index(job.config.window_frames)

@@ -102,16 +102,14 @@ def measure(model: MotionModel, data: TrainingSet) -> MotionReport:
 
 
 def frechet_of(report: MotionReport) -> float:
-    """The one scalar that trainings are compared by: the mean over window lengths and places in a sample.
+    """The one scalar that trainings are compared by: the mean over places in a sample and window lengths.
 
-    It is in multiples of the real-to-real floor, and finite whatever the model does.
+    It is in multiples of the real-to-real floor, and finite whatever the model does. Window lengths for which
+    the footage is too short are left out, unless it is for all.
     """
-    values = [
-        value
-        for motion in report.frechet
-        for of, value in motion.compared.items()
-        if of.startswith("generated")
-    ]
+    measured = [motion for motion in report.frechet if math.isfinite(motion.floor)]
+    fit = [motion for motion in measured if motion.verdict == "fit"] or measured
+    values = [v for motion in fit for of, v in motion.compared.items() if of.startswith("generated")]
     mean = sum(values) / len(values) if values else WORST
     return mean if math.isfinite(mean) and mean < WORST else WORST
 
