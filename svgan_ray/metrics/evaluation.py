@@ -15,6 +15,7 @@ from svgan_ray.metrics.features import blocks_of, cut_windows, evaluation_basis
 from svgan_ray.metrics.figures import LEAST_GENERATED, Memorisation, diversity, fast_power_share, memorisation
 from svgan_ray.metrics.frechet import FrechetMotion, frechet_motion
 from svgan_ray.temporal.model import MotionModel
+from svgan_ray.temporal.sampling import generate
 
 __all__ = ["MotionReport", "Row", "evaluate_motion", "generate_coefficients", "score_motion"]
 
@@ -23,7 +24,6 @@ POSITIONS_S = (0.0, 10.0, 60.0)
 
 # How far behind a position windows may begin where there are fewer samples than windows wanted.
 REACH_S = 8.0
-CHUNK_FRAMES = 64
 
 
 @dataclass(frozen=True)
@@ -106,15 +106,7 @@ def generate_coefficients(
 ) -> Tensor:
     """Evaluation coefficients [samples, frames, 16] of generated motion, chunk by chunk."""
     project = _projection(model, basis)
-    generator = torch.Generator().manual_seed(seed)
-    state: Tensor | None = None
-    chunks = []
-    for first in range(0, frames, CHUNK_FRAMES):
-        shape = (samples, min(CHUNK_FRAMES, frames - first), model.config.generator.noise_dim)
-        noise = torch.randn(shape, generator=generator).to(model.w_ref.device)
-        features, state = model.generator(noise, state)
-        chunks.append(project(features).cpu())
-    return torch.cat(chunks, 1)
+    return torch.cat([project(part).cpu() for part in generate(model, samples, frames, seed)], 1)
 
 
 def score_motion(

@@ -74,7 +74,7 @@ class Validator:
 
     def _show(self, model: MotionModel, data: TrainingSet, step: int) -> None:
         rows = sample_rows(model, data, self.job.generator_folder, self.job.sample_seconds)
-        labels = ["real", *(f"seed {SEED}.{sample}" for sample in range(SHOWN_SAMPLES))]
+        labels = ["real", *(f"sample {sample}" for sample in range(SHOWN_SAMPLES))]
         self.tracker.log_image(film_strip(rows, COLUMNS, labels), "samples", step)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "samples.mp4")

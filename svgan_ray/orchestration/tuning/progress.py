@@ -29,7 +29,8 @@ class TrialBook(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._close(trial, "FINISHED")
-        ended = [one for one in trials if one.status in (Trial.TERMINATED, Trial.ERROR)]
+        over = (Trial.TERMINATED, Trial.ERROR)  # the trial itself may not have that status yet
+        ended = [one for one in trials if one.trial_id == trial.trial_id or one.status in over]
         objectives = [one.last_result[OBJECTIVE] for one in ended if OBJECTIVE in one.last_result]
         values = {"trials": float(len(ended)), f"best_{OBJECTIVE}": min(objectives)} if objectives else {}
         self._tracker().log_metrics(values, len(ended))
