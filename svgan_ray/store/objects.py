@@ -26,7 +26,7 @@ __all__ = ["FRESH_S", "ObjectStore", "Usage", "in_threads", "is_fresh"]
 FRESH_S = 86_400.0
 """No record is written that names older content, far below the collector's grace."""
 
-_REPAIR = "`jobs/store.py verify --deep` lists a repair"
+_REPAIR = "`svgan_ray.store.verification.verify(store, deep=True)` lists a repair"
 _THREADS = 16
 _BATCH = 512  # read-ahead of threaded reads
 
@@ -138,7 +138,7 @@ class ObjectStore:
         elif (holder := self.stand(keys.LOCK, lock)) != lock:
             raise StoreError(
                 f"{self.uri}: {holder.node} has been collecting garbage or repairing since {holder.since}; "
-                "wait, or if that was killed, break its lock (--break-lock)"
+                "wait, or if that was killed, break its lock (break_lock=True)"
             )
         try:
             yield

@@ -42,13 +42,16 @@ class Progress:
         done = ledger.encoded_frames + ledger.reused_frames
         frames_per_s = ledger.encoded_frames / (now_s - self._began_s)
         text = f"{frames_per_s:.1f} frames/s, {len(ledger.commits)} clips done, {len(ledger.failures)} failed"
-        self._bar.update(self._task, completed=done, total=ledger.open_frames or None, description=text)
+        self._bar.update(
+            self._task, completed=done, total=max(ledger.open_frames, done) or None, description=text
+        )
         if now_s - self._told_s < LINE_EVERY_S:
             return
         self._told_s = now_s
         self._tracker.log_metrics({"frames_done": done, "frames_per_s": frames_per_s}, step=done)
         if self._bar.disable:
-            self._console.print(f"frames {done:,} of {ledger.open_frames:,}: {text}")
+            known = f" of {ledger.open_frames:,}" if ledger.open_frames >= done else ""
+            self._console.print(f"frames {done:,}{known}: {text}")
 
     def __enter__(self) -> Self:
         self._bar.start()
