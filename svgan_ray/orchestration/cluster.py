@@ -37,6 +37,7 @@ def connect() -> Iterator[None]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # What workers print lies in Ray's log folder; what goes wrong in them comes back as errors and records.
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield
     finally:
