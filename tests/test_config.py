@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svgan_ray.config import (
-    SECTIONS,
-    Experiment,
-    InvertConfig,
-    TrainConfig,
-    TuneConfig,
-    flatten,
-    load_experiment,
-)
+from svgan_ray.config import InvertConfig, TrainConfig, TuneConfig, flatten
 from svgan_ray.errors import ConfigError
+from svgan_ray.experiment import SECTIONS, Experiment, load_experiment
 from svgan_ray.temporal.recipes import RECIPES, demo, paper
 
 ROOT = Path(__file__).parents[1]

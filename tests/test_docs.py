@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from svgan_ray.config import SECTIONS
+from svgan_ray.experiment import SECTIONS
 from svgan_ray.orchestration.command_line import parse
 
 ROOT = Path(__file__).parents[1]

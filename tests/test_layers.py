@@ -12,7 +12,18 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "svgan_ray"
-PURE = ("video", "stylegan", "latents", "temporal", "metrics", "demo", "report", "config", "errors")
+PURE = (
+    "video",
+    "stylegan",
+    "latents",
+    "temporal",
+    "metrics",
+    "demo",
+    "report",
+    "config",
+    "experiment",
+    "errors",
+)
 LAYERS = {name: 0 for name in PURE} | {"store": 1, "tracking": 1, "orchestration": 2}
 
 # Who may import what: at all, and when the module is imported (what is heavy waits until it is used).

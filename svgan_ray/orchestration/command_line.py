@@ -14,8 +14,9 @@ from ray.exceptions import RayTaskError
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from svgan_ray.config import Experiment, flatten, load_experiment
+from svgan_ray.config import flatten
 from svgan_ray.errors import SvganRayError
+from svgan_ray.experiment import Experiment, load_experiment
 
 __all__ = ["Report", "run_job"]
 

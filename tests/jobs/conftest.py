@@ -40,7 +40,7 @@ class Head:
         )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
     folder = tmp_path_factory.mktemp("checkout")
     for name in ("Makefile", "pyproject.toml", ".venv", "jobs", "cluster"):
@@ -56,7 +56,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "SVGAN_RAY_HEAD_DIR": str(scratch / "ray"),
         "SVGAN_RAY_HEAD_PORT": str(free_port()),
         "SVGAN_RAY_DASHBOARD_PORT": str(dashboard_port),
-        "SVGAN_RAY_HEAD_FLAGS": "--num-cpus=2 --object-store-memory=200000000",
+        "SVGAN_RAY_HEAD_FLAGS": "--num-cpus=2 --object-store-memory=200000000 "
+        f"--dashboard-agent-listen-port={free_port()}",
         "RAY_AUTH_MODE": "token",
         "RAY_API_SERVER_ADDRESS": address,
     }

@@ -126,7 +126,9 @@ def equal_models(a: Path, b: Path) -> bool:
 
 def kill_worker_after_checkpoint(folder: Path, step: int, killed: list[int]) -> None:
     wait_for_checkpoint(folder, step)
-    for actor in list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")]):
+    this_cluster = ray.get_runtime_context().gcs_address  # another head may be running on this machine
+    alive = [("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")]
+    for actor in list_actors(address=this_cluster, filters=alive):
         os.kill(actor.pid, signal.SIGKILL)
         killed.append(actor.pid)
 

@@ -13,8 +13,9 @@ import pytest
 from optuna.trial import TrialState
 from ray import tune
 
-from svgan_ray.config import Experiment, TrainConfig, TuneConfig
+from svgan_ray.config import TrainConfig, TuneConfig
 from svgan_ray.errors import ConfigError
+from svgan_ray.experiment import Experiment
 from svgan_ray.orchestration.training.validation import OBJECTIVE, WORST
 from svgan_ray.orchestration.tuning import trial as trial_module
 from svgan_ray.orchestration.tuning.plan import StudyPlan, dry_run, plan_study

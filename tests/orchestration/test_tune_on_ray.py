@@ -19,7 +19,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import TrialState
 
-from svgan_ray.config import Experiment, TrainConfig, TuneConfig
+from svgan_ray.config import TrainConfig, TuneConfig
+from svgan_ray.experiment import Experiment
 from svgan_ray.orchestration.training.validation import OBJECTIVE
 from svgan_ray.orchestration.tune import tune_study
 from svgan_ray.orchestration.tuning.plan import plan_study
