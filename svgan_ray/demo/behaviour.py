@@ -26,7 +26,7 @@ class Temperament:
     head_reach: float = 0.55  # standard deviation of the head's turn
     head_band_hz: float = 0.5  # upper end of its band
     syllable_rate_hz: float = 4.0
-    mouth_reach: float = 1.6  # mean height of a syllable above the closed mouth
+    mouth_reach: float = 2.0  # mean height of a syllable above the closed mouth
     talking_share: float = 0.65  # share of the time spent talking
     burst_s: float = 2.4  # mean length of a burst of speech
     blink_rate_hz: float = 0.35
@@ -77,11 +77,10 @@ def behave(person: Subject, frames: int, frame_rate_hz: float = 25.0, seed: int 
     moves["smile"] = t.smile + 0.6 * clock.band_noise(0.2)
     moves["brow_raise"] = 0.5 * clock.band_noise(0.4) + 0.5 * talking * clock.band_noise(1.0)
     blink = clock.blinks(t.blink_rate_hz)
-    moves["gaze_x"], moves["gaze_y"] = (
-        r * clock.steps(t.gaze_rate_hz) for r in (t.gaze_reach, 0.6 * t.gaze_reach)
-    )
+    for name in ("gaze_x", "gaze_y"):
+        moves[name] = t.gaze_reach * clock.steps(t.gaze_rate_hz)
     for side in ("left", "right"):
-        lid = OPEN_LID + 0.12 * clock.band_noise(0.5) + 0.25 * moves["gaze_y"].neg()
+        lid = OPEN_LID + 0.12 * clock.band_noise(0.5) + 0.35 * moves["gaze_y"].neg()
         moves[f"eyelid_{side}"] = lid + blink * (CLOSED_LID - lid)
     for name, course in moves.items():
         factors[:, INDEX[name]] = course

@@ -155,7 +155,7 @@ def paint_eye(canvas: Canvas, portrait: Portrait, side: str) -> None:
     white = soft(aperture)
     canvas.paint(white, tint((0.93, 0.92, 0.90), centre_x))
     gaze_x = dx - portrait.bounded("gaze_x", 0.0, 0.13)
-    gaze_y = dy + 0.012 - portrait.bounded("gaze_y", 0.0, 0.06)
+    gaze_y = dy + 0.012 - portrait.bounded("gaze_y", 0.0, 0.1)
     radius = 0.1 * size
     canvas.paint(white * soft(ellipse(gaze_x, gaze_y, radius, radius)), eye_colour(portrait))
     canvas.paint(

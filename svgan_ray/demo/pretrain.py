@@ -31,7 +31,7 @@ from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import save_weights
 
 SIDE = GENERATOR.resolution
-EYE_WEIGHT, MOUTH_WEIGHT = 10.0, 5.0
+EYE_WEIGHT, MOUTH_WEIGHT = 20.0, 8.0
 SAVE_EVERY_STEPS = 250
 
 
@@ -113,8 +113,8 @@ class EncoderStage(Stage):
     """
 
     name, seed, batch, learning_rate = "encoder", 3, 16, 2e-3
-    alone, common = 0.5, 0.7  # shares of the steps at which part one and part two end
-    normalising = 0.85  # the share that ends the training of batch statistics
+    alone, common = 0.25, 0.35  # shares of the steps at which part one and part two end
+    normalising = 0.9  # the share that ends the training of batch statistics
 
     def __init__(self, steps: int, device: torch.device, generator_file: Path) -> None:
         super().__init__(steps, device)
@@ -209,7 +209,7 @@ def as_filmed(factors: Tensor, draws: torch.Generator) -> Tensor:
     quads = quads + shift * (quads[:, 2:3] - quads[:, 0:1]).norm(dim=2, keepdim=True) / 2
     chunks = zip(torch.split(factors, 8), torch.split(quads, 8), strict=True)
     images = torch.cat([render_quad(f, q, SIDE) for f, q in chunks])
-    softness = 0.6 * torch.rand(count, 1, 1, 1, generator=draws).to(device)
+    softness = torch.rand(count, 1, 1, 1, generator=draws).to(device)
     images = torch.lerp(images, F.avg_pool2d(images, 3, 1, 1, count_include_pad=False), softness)
     grain = 0.04 * torch.rand(count, 1, 1, 1, generator=draws).to(device)
     return images + grain * torch.randn(images.shape, generator=draws).to(device)
@@ -290,7 +290,7 @@ def wait_until_done(file: Path) -> None:
         time.sleep(5)
 
 
-STEPS = {"generator": 7_000, "reader": 3_000, "encoder": 4_000}
+STEPS = {"generator": 10_000, "reader": 9_500, "encoder": 9_000}
 
 
 def make_stage(name: str, steps: int, work: Path, device: torch.device) -> Stage:
