@@ -213,13 +213,12 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: NoiseMode) -> Tensor:
         """x [N, I, H, H], w [N, w_dim] -> [N, O, R, R] with R = 2H if upsampling, else H."""
         style = self.affine(w)  # [N, I]
+        # The activation's gain is positive and commutes with leaky ReLU; applied before, it costs no pass.
         x = self._convolve_one(x, style) if len(x) == 1 else self._convolve(x, style)
         if noise != "none":
             pattern = self.noise_const if noise == "const" else x.new_empty(len(x), 1, *x.shape[2:]).normal_()
             x.add_(pattern * (self.noise_strength * _ACTIVATION_GAIN))
         return _clamp(F.leaky_relu(x, _NEGATIVE_SLOPE, inplace=True), self.clamp)
-
-    # The activation's gain is positive, so it commutes with the leaky ReLU; applied before, it costs no pass.
 
     def _convolve(self, x: Tensor, style: Tensor) -> Tensor:
         """Several samples: scaling input and output of one shared convolution equals a kernel per sample."""
