@@ -33,6 +33,8 @@ class InvertConfig:
     """Frames that the encoder takes at once; part of the identity of the result."""
     error_every_frames: int = 25
     """Measure the reconstruction error of every n-th frame; part of the identity of the result."""
+    refine_steps: int = 0
+    """Steps of optimisation after the encoder, 0 for none; part of the identity of the result."""
     actors: int | None = None
     """Encoders at work at once; by default as many as the cluster holds."""
     gpus_per_actor: float = 0.25
@@ -47,6 +49,7 @@ class InvertConfig:
     def __post_init__(self) -> None:
         _require(self.videos, "videos", "at least one file, folder, glob or s3:// prefix", self.videos)
         _require_positive(self, "batch_frames", "error_every_frames", "gpus_per_actor")
+        _require(self.refine_steps >= 0, "refine_steps", "0 or more", self.refine_steps)
         _require(self.actors is None or self.actors >= 1, "actors", "1 or more", self.actors)
         _require_share(self, "max_failure_fraction")
 

@@ -20,9 +20,10 @@ __all__ = ["Generator", "GeneratorConfig", "NoiseMode"]
 
 NoiseMode = Literal["const", "none", "random"]
 
-_FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 _NEGATIVE_SLOPE = 0.2
 _ACTIVATION_GAIN = math.sqrt(2)
+# On a CPU, feature maps that leave the cache and the allocator's reach cost more than their convolution.
+_CACHED_BYTES = 2**24
 
 
 @dataclass(frozen=True)
@@ -117,19 +118,37 @@ class Synthesis(nn.Module):
         `resolution` stops early, at the picture of that block (R = resolution).
         """
         self._check(w_plus, noise, resolution)
-        features: Tensor | None = None
-        image: Tensor | None = None
-        styles = w_plus.unbind(dim=1)
-        for index, side in enumerate(self.config.block_resolutions):
+        sides = [
+            side for side in self.config.block_resolutions if side <= (resolution or self.config.resolution)
+        ]
+        return self._blocks(sides, None, None, w_plus, noise)
+
+    def _blocks(
+        self,
+        sides: list[int],
+        features: Tensor | None,
+        image: Tensor | None,
+        w_plus: Tensor,
+        noise: NoiseMode,
+    ) -> Tensor:
+        """Run the blocks of these sides, from the features and the image of the one before."""
+        for position, side in enumerate(sides):
+            if features is not None and image is not None and self._too_large(features, side):
+                samples = zip(features.split(1), image.split(1), w_plus.split(1), strict=True)
+                return torch.cat([self._blocks(sides[position:], *sample, noise) for sample in samples])
             # A block's last style (its ToRGB's) is the first of the next; the first block has a layer less.
-            first = max(2 * index - 1, 0)
-            features, image = self.get_submodule(f"b{side}")(
-                features, image, styles[first : 2 * index + 2], noise
-            )
-            if side == resolution:
-                break
+            index = self.config.block_resolutions.index(side)
+            styles = w_plus[:, max(2 * index - 1, 0) : 2 * index + 2].unbind(dim=1)
+            features, image = self.get_submodule(f"b{side}")(features, image, styles, noise)
         assert image is not None
         return image
+
+    def _too_large(self, features: Tensor, side: int) -> bool:
+        """Whether a block should take one sample at a time."""
+        if features.device.type != "cpu" or len(features) == 1:
+            return False
+        values = len(features) * self.config.channels(side) * side**2
+        return values * features.element_size() > _CACHED_BYTES
 
     def _check(self, w_plus: Tensor, noise: str, resolution: int | None) -> None:
         expected = (self.config.num_ws, self.config.w_dim)
@@ -164,6 +183,8 @@ class SynthesisBlock(nn.Module):
         """Features [N, C, R/2, R/2], image [N, 3, R/2, R/2], styles each [N, w_dim] -> both at side R."""
         if features is None:
             features = self.const.expand(len(styles[0]), -1, -1, -1)
+            # Everything after keeps this layout: convolutions run faster in it, and FIRs far faster.
+            features = features.contiguous(memory_format=torch.channels_last)
         else:
             features = self.conv0(features, styles[0], noise)
         features = self.conv1(features, styles[-2], noise)
@@ -192,21 +213,30 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: NoiseMode) -> Tensor:
         """x [N, I, H, H], w [N, w_dim] -> [N, O, R, R] with R = 2H if upsampling, else H."""
         style = self.affine(w)  # [N, I]
-        # Scaling input and output of one shared convolution equals convolving with a kernel per sample. The
-        # activation's gain is positive, so it commutes with the leaky ReLU; applied before, it costs no pass.
-        demodulation = (style.square() @ self.weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt()  # [N, O]
-        x = x * style[:, :, None, None]
-        x = _upsampling_conv(x, self.weight) if self.upsample else F.conv2d(x, self.weight, padding=1)
-        x = torch.addcmul(self._offset(noise, x), x, demodulation[:, :, None, None] * _ACTIVATION_GAIN)
+        # The activation's gain is positive and commutes with leaky ReLU; applied before, it costs no pass.
+        x = self._convolve_one(x, style) if len(x) == 1 else self._convolve(x, style)
+        if noise != "none":
+            pattern = self.noise_const if noise == "const" else x.new_empty(len(x), 1, *x.shape[2:]).normal_()
+            x.add_(pattern * (self.noise_strength * _ACTIVATION_GAIN))
         return _clamp(F.leaky_relu(x, _NEGATIVE_SLOPE, inplace=True), self.clamp)
 
-    def _offset(self, noise: NoiseMode, x: Tensor) -> Tensor:
-        """Noise plus bias, [1 or N, O, R or 1, R or 1], times the activation's gain."""
-        bias = self.bias[None, :, None, None] * _ACTIVATION_GAIN
-        if noise == "none":
-            return bias
-        pattern = self.noise_const if noise == "const" else x.new_empty(len(x), 1, *x.shape[2:]).normal_()
-        return bias + pattern * (self.noise_strength * _ACTIVATION_GAIN)
+    def _convolve(self, x: Tensor, style: Tensor) -> Tensor:
+        """Several samples: scaling input and output of one shared convolution equals a kernel per sample."""
+        demodulation = (style.square() @ self.weight.square().sum(dim=(2, 3)).T + 1e-8).rsqrt()  # [N, O]
+        x = self._resampled(x * style[:, :, None, None], self.weight)
+        x = x * (demodulation * _ACTIVATION_GAIN)[:, :, None, None]
+        return x.add_(self.bias[:, None, None] * _ACTIVATION_GAIN)
+
+    def _convolve_one(self, x: Tensor, style: Tensor) -> Tensor:
+        """One sample: its own kernel is smaller than its feature maps."""
+        kernel = self.weight * style[:, :, None, None]  # [O, I, 3, 3]
+        demodulation = (kernel.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).rsqrt()  # [O, 1, 1, 1]
+        return self._resampled(x, kernel * (demodulation * _ACTIVATION_GAIN), self.bias * _ACTIVATION_GAIN)
+
+    def _resampled(self, x: Tensor, kernel: Tensor, bias: Tensor | None = None) -> Tensor:
+        if self.upsample:
+            return _upsampling_conv(x, kernel, bias)
+        return F.conv2d(x, kernel, bias, padding=1)
 
 
 class ToRGB(nn.Module):
@@ -223,8 +253,9 @@ class ToRGB(nn.Module):
         """x [N, C, R, R], w [N, w_dim] -> [N, 3, R, R]."""
         style = self.affine(w) / math.sqrt(self.weight.shape[1])  # [N, C]
         weight = self.weight[None, :, :, 0, 0] * style[:, None, :]  # [N, 3, C]
-        rgb = torch.baddbmm(self.bias[None, :, None], weight, x.flatten(2))  # [N, 3, R * R]
-        return _clamp(rgb.view(len(x), -1, *x.shape[2:]), self.clamp)
+        pixels = x.permute(0, 2, 3, 1).flatten(1, 2)  # [N, R * R, C], a view: channels are last in memory
+        rgb = torch.baddbmm(self.bias, pixels, weight.mT)  # [N, R * R, 3]
+        return _clamp(rgb.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2), self.clamp)
 
 
 class FullyConnected(nn.Module):
@@ -245,20 +276,23 @@ class FullyConnected(nn.Module):
 
 
 def _clamp(x: Tensor, limit: float | None) -> Tensor:
-    return x if limit is None else x.clamp(-limit, limit)
+    if limit is None:
+        return x
+    return x.clamp(-limit, limit) if x.requires_grad else x.clamp_(-limit, limit)
 
 
 def _fir(like: Tensor) -> Tensor:
     """[4, 4] binomial low-pass with the gain 4 that makes up for inserted zeros."""
-    taps = torch.tensor(_FIR_TAPS, dtype=like.dtype, device=like.device)
-    return torch.outer(taps, taps) * (4 / taps.sum() ** 2)
+    # Made on the device: a copy from the host would hold up a GPU and break its graphs.
+    taps = 4 - 2 * (torch.arange(4, dtype=like.dtype, device=like.device) - 1.5).abs()  # 1, 3, 3, 1
+    return torch.outer(taps, taps) / 16
 
 
-def _upsampling_conv(x: Tensor, weight: Tensor) -> Tensor:
+def _upsampling_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Transposed convolution, then the FIR: x [N, I, H, H], weight [O, I, 3, 3] -> [N, O, 2H, 2H]."""
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)  # [N, O, 2H + 1, 2H + 1]
     channels = x.shape[1]
-    return F.conv2d(x, _fir(x).expand(channels, 1, 4, 4), padding=1, groups=channels)
+    return F.conv2d(x, _fir(x).expand(channels, 1, 4, 4), bias, padding=1, groups=channels)
 
 
 def _upsample_image(image: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import svgan_ray.stylegan.generator as generator_module
 from svgan_ray.errors import ConfigError, DataError
 from svgan_ray.stylegan.generator import Generator, GeneratorConfig
 
@@ -38,7 +39,8 @@ def _assert_equal(actual: Tensor, expected: Array) -> None:
 
 @pytest.mark.parametrize("clamp", [None, 0.8])
 @pytest.mark.parametrize(
-    ("resolution", "channel_base"), [(8, 256), (32, 1024), (64, 1024), (128, 2048), (256, 2048)]
+    ("resolution", "channel_base"),
+    [(8, 256), (32, 1024), (64, 1024), (128, 2048), (256, 2048), (512, 1024), (1024, 2048)],
 )
 def test_synthesis_equals_twin(resolution: int, channel_base: int, clamp: float | None) -> None:
     config = GeneratorConfig(
@@ -51,6 +53,24 @@ def test_synthesis_equals_twin(resolution: int, channel_base: int, clamp: float 
     if clamp is not None:  # which must have had something to do
         unclamped = NaiveGenerator(generator.state_dict()).synthesis(w_plus.double().numpy())
         assert np.abs(expected - unclamped).max() > 0.01
+
+
+@pytest.mark.parametrize("clamp", [None, 0.8])
+@pytest.mark.parametrize(("samples", "cached_bytes"), [(1, 2**24), (3, 2**24), (3, 2**14), (3, 0)])
+def test_batches_of_any_size_equal_twin(
+    samples: int, cached_bytes: int, clamp: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared weights, a kernel for one sample, and the change from one to the other at every block."""
+    monkeypatch.setattr(generator_module, "_CACHED_BYTES", cached_bytes)
+    generator = _generator(dataclasses.replace(SMALL, conv_clamp=clamp))
+    w_plus = torch.randn(samples, SMALL.num_ws, SMALL.w_dim)
+    expected = _twin(generator).synthesis(w_plus.double().numpy())
+    _assert_equal(generator.synthesis(w_plus), expected)
+    with_gradients = w_plus.clone().requires_grad_()
+    _assert_equal(generator.synthesis(with_gradients).detach(), expected)
+    generator.synthesis(with_gradients).square().sum().backward()
+    assert with_gradients.grad is not None
+    assert with_gradients.grad.abs().amax(dim=(1, 2)).min() > 0
 
 
 @pytest.mark.parametrize("layers", [1, 2, 8])

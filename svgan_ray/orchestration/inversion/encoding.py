@@ -17,6 +17,7 @@ from torch import Tensor
 from svgan_ray.orchestration.inversion.items import Block, Chunk, Crops, Inversion
 from svgan_ray.orchestration.inversion.sources import local_copy
 from svgan_ray.store import LatentStore
+from svgan_ray.stylegan.refinement import refine
 from svgan_ray.stylegan.resize import resize_antialiased
 from svgan_ray.stylegan.weights import load_encoder, load_generator, weights_folders
 from svgan_ray.video.cropping import crop_quads
@@ -30,13 +31,15 @@ _SYNTHESIS_BATCH = 4
 
 
 def crop_block(block: Block, side: int) -> Crops:
-    """Decode a block and cut out its quads. Raises VideoError."""
-    crops = np.empty((len(block.quad), side, side, 3), np.uint8)
+    """Decode a block and cut out its quads and its neighbours'. Raises VideoError."""
+    quad = np.concatenate([block.quad_before, block.quad, block.quad_after])
+    first_frame = block.first_frame - len(block.quad_before)
+    crops = np.empty((len(quad), side, side, 3), np.uint8)
     with open_video(local_copy(block.clip.source)) as video:
         for start in range(0, len(crops), _DECODED_FRAMES):
             part = slice(start, min(start + _DECODED_FRAMES, len(crops)))
-            frames = video.read(block.first_frame + part.start, block.first_frame + part.stop)
-            crops[part] = crop_quads(frames, block.quad[part], side)
+            frames = video.read(first_frame + part.start, first_frame + part.stop)
+            crops[part] = crop_quads(frames, quad[part], side)
     return Crops(block, crops)
 
 
@@ -66,9 +69,13 @@ class BlockEncoder:
 
     @torch.inference_mode()
     def __call__(self, crops: Crops) -> Chunk:
-        """Encode a block and put its chunk into the store."""
+        """Encode a block, refine it if asked to, and put its chunk into the store."""
         block, images = crops.block, self._images(crops.frames)
-        w_plus = in_batches(self._encode, images, self.job.batch_frames)  # [T, num_ws, w_dim]
+        w_plus = in_batches(self._encode, images, self.job.batch_frames)  # [B + T + A, num_ws, w_dim]
+        if self.job.refinement is not None:
+            w_plus = refine(images, w_plus, self.generator.synthesis, self.job.refinement, _SYNTHESIS_BATCH)
+        own = slice(len(block.quad_before), len(block.quad_before) + len(block.quad))
+        frames, images, w_plus = crops.frames[own], images[own], w_plus[own]
         measured = self._measured_frames(block)
         error, reconstruction = self._reconstruction_error(images[measured], w_plus[measured])
         ref = self.store.put_chunk(
@@ -77,9 +84,7 @@ class BlockEncoder:
             block.number,
             chunk_tensors(block, w_plus, measured, error),
         )
-        pictures = (
-            _pair(crops.frames[measured[0]], reconstruction[0]) if block.number == 0 and measured else None
-        )
+        pictures = _pair(frames[measured[0]], reconstruction[0]) if block.number == 0 and measured else None
         return Chunk(block.clip, block.number, ref, error.numpy(), self.node, pictures)
 
     def _encode(self, images: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ the store. Failures travel along as items of their own: a stage hands on what it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TypeAlias
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from svgan_ray.store.keys import source_id
 from svgan_ray.store.records import ChunkRef, FailureRecord
+from svgan_ray.stylegan.refinement import RefinementConfig
 from svgan_ray.video.alignment import CropParameters
 
 __all__ = [
@@ -73,6 +74,7 @@ class Inversion:
     error_every_frames: int
     tracking_id: str
     inversion_id: str
+    refinement: RefinementConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -106,9 +108,16 @@ class Tracked:
     open_frames: int
 
 
+def _no_quads() -> npt.NDArray[np.float32]:
+    return np.empty((0, 4, 2), np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Frames [first_frame, stop_frame) of a clip, to be encoded; T = stop_frame - first_frame."""
+    """Frames [first_frame, stop_frame) of a clip, to be encoded; T = stop_frame - first_frame.
+
+    A refinement fits some neighbours along: B frames before and A frames after, as far as the clip has them.
+    """
 
     clip: Clip
     number: int
@@ -117,14 +126,16 @@ class Block:
     quad: npt.NDArray[np.float32]  # [T, 4, 2]
     time_s: npt.NDArray[np.float64]  # [T]
     interpolated: npt.NDArray[np.bool_]  # [T]
+    quad_before: npt.NDArray[np.float32] = field(default_factory=_no_quads)  # [B, 4, 2]
+    quad_after: npt.NDArray[np.float32] = field(default_factory=_no_quads)  # [A, 4, 2]
 
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """A block's aligned pictures."""
+    """A block's aligned pictures, its neighbours' around them."""
 
     block: Block
-    frames: npt.NDArray[np.uint8]  # [T, S, S, 3]
+    frames: npt.NDArray[np.uint8]  # [B + T + A, S, S, 3]
 
 
 @dataclass(frozen=True, eq=False)

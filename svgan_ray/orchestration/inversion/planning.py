@@ -17,6 +17,7 @@ from svgan_ray.orchestration.inversion.items import BLOCK_FRAMES, Inversion, Sou
 from svgan_ray.orchestration.inversion.sources import expand
 from svgan_ray.store import FailureRecord, LatentStore, open_store
 from svgan_ray.store.keys import content_id
+from svgan_ray.stylegan.refinement import RefinementConfig
 from svgan_ray.stylegan.weights import (
     load_encoder,
     load_generator,
@@ -71,7 +72,10 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         "batch_frames": config.batch_frames,
         "error_every_frames": config.error_every_frames,
     }
-    division = {"block_frames": BLOCK_FRAMES, "dtype": "float32"}
+    division: dict[str, Any] = {"block_frames": BLOCK_FRAMES, "dtype": "float32"}
+    refinement = RefinementConfig(steps=config.refine_steps) if config.refine_steps else None
+    if refinement:
+        division["refinement"] = dataclasses.asdict(refinement)
     return Inversion(
         store=store,
         faces=config.faces,
@@ -83,6 +87,7 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         crop_side=encoder.config.input_side,
         tracking_id=content_id({**tracking, "schema": _SCHEMA}),
         inversion_id=content_id({**identity, **division, "schema": _SCHEMA}),
+        refinement=refinement,
         **identity,
     )
 

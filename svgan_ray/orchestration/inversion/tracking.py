@@ -125,9 +125,13 @@ def _clip_items(job: Inversion, store: LatentStore, clip: Clip, tensors: dict[st
         tensors[f"{clip.clip_id}.{name}"].numpy() for name in ("quad", "time_s", "interpolated")
     )
     for number, (start, stop) in enumerate(block_spans(clip.first_frame, clip.stop_frame)):
-        span = slice(start - clip.first_frame, stop - clip.first_frame)
+        first, last = start - clip.first_frame, stop - clip.first_frame
+        span, overlap = slice(first, last), job.refinement.overlap_frames if job.refinement else 0
         if number in stored:
             error = store.read_chunk(stored[number])["error"].numpy()
             yield Chunk(clip, number, stored[number], error[~np.isnan(error)], node="", is_reused=True)
         else:
-            yield Block(clip, number, start, stop, quad[span], time_s[span], interpolated[span])
+            before, after = quad[max(first - overlap, 0) : first], quad[last : last + overlap]
+            yield Block(
+                clip, number, start, stop, quad[span], time_s[span], interpolated[span], before, after
+            )

@@ -205,6 +205,32 @@ def test_new_weights_are_new_work_and_the_old_stays(
     assert store.committed_ids(first.inversion_id) == store.committed_ids(other.inversion_id)
 
 
+def test_refined_latents_are_work_of_their_own_and_nearer(
+    footage: Path, weights: Path, store: LatentStore
+) -> None:
+    config = config_for(footage / "anna.mp4", weights, store)
+    plain, refined = run(config, store), run(dataclasses.replace(config, refine_steps=2), store)
+    assert plain.inversion_id != refined.inversion_id
+    [clip] = store.committed_ids(plain.inversion_id)
+    first, second = (store.read_clip(report.inversion_id, clip) for report in (plain, refined))
+    assert first.w_plus.shape == second.w_plus.shape
+    assert not torch.equal(first.w_plus, second.w_plus)
+    assert torch.equal(first.quad, second.quad)
+    assert torch.nanmean(second.error) < torch.nanmean(first.error)
+
+
+def test_blocks_to_refine_bring_their_neighbours(footage: Path, weights: Path, store: LatentStore) -> None:
+    plan, job = plan_for(config_for(footage / "anna.mp4", weights, store, refine_steps=2), store)
+    items = track_source(job, plan.todo[0], frozenset())
+    first, second = (item for item in items if isinstance(item, Block))
+    assert (len(first.quad_before), len(first.quad_after)) == (0, 8)
+    assert (len(second.quad_before), len(second.quad_after)) == (8, 0)
+    assert np.array_equal(second.quad_before, first.quad[-8:])
+    assert np.array_equal(first.quad_after, second.quad[:8])
+    alone, along = (crop_block(block, job.crop_side).frames for block in (first, second))
+    assert np.array_equal(alone[-16:], along[:16])
+
+
 def test_subjects(footage: Path, weights: Path, store: LatentStore) -> None:
     config = config_for(footage / "ben.mp4", weights, store, subject="carl")
     report = run(config, store)
