@@ -18,7 +18,7 @@ from svgan_ray.config import flatten
 from svgan_ray.errors import SvganRayError
 from svgan_ray.experiment import Experiment, load_experiment
 
-__all__ = ["Report", "run_job"]
+__all__ = ["Report", "guarded", "run_job"]
 
 EXPERIMENT_FILE = Path("experiment.toml")
 INTERRUPTED = 130
@@ -46,16 +46,30 @@ def run_job(
     `plan` says what a `--dry-run` would do beside printing the settings. Errors raised on purpose end as one
     red line and exit code 2, as a wrong flag does.
     """
+    return guarded(lambda: _run(config_type, action, plan, sys.argv[1:] if argv is None else argv))
+
+
+def _run(
+    config_type: type[Config],
+    action: Callable[[Config], Report],
+    plan: Callable[[Config], RenderableType] | None,
+    argv: Sequence[str],
+) -> int:
+    config, experiment, is_dry_run = parse(config_type, argv)
     console = Console(highlight=False)
+    console.print(config_type.__doc__, settings_table(config, experiment), sep="\n")
+    if is_dry_run:
+        console.print(plan(config) if plan else "dry run: nothing done")
+        return 0
+    report = action(config)
+    console.print(report)
+    return report.exit_code
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """The action's exit code; 2 and one red line for an error raised on purpose, 130 where interrupted."""
     try:
-        config, experiment, is_dry_run = parse(config_type, sys.argv[1:] if argv is None else argv)
-        console.print(config_type.__doc__, settings_table(config, experiment), sep="\n")
-        if is_dry_run:
-            console.print(plan(config) if plan else "dry run: nothing done")
-            return 0
-        report = action(config)
-        console.print(report)
-        return report.exit_code
+        return action()
     except (SvganRayError, RayTaskError) as error:
         if (cause := purposeful(error)) is None:
             raise

@@ -10,7 +10,7 @@ from rich.table import Table
 from svgan_ray.errors import DataError
 from svgan_ray.store import Filters, LatentStore, Snapshot, select
 
-__all__ = ["Choice", "named_snapshot", "resolve_snapshot", "snapshot_rows", "subjects_of"]
+__all__ = ["Choice", "named_snapshot", "resolve_snapshot", "snapshot_rows", "subjects_of", "take_snapshot"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,24 @@ def resolve_snapshot(store: LatentStore, choice: Choice, generator_sha256: str, 
     if choice.snapshot is not None:
         snapshot = named_snapshot(store, choice.snapshot)
     else:
-        inversion = _inversion(store, choice.inversion, generator_sha256)
-        subject = choice.subject or _only_subject(store, inversion)
-        filters = Filters(subject, choice.min_clip_s, choice.max_error)
-        snapshot = select(store, _name(subject), inversion, filters)
+        snapshot = _selected(store, choice, _inversion(store, choice.inversion, generator_sha256))
     _require_fit(store, snapshot, choice, generator_sha256)
     return store.put_snapshot(snapshot) if put and not snapshot.generation else snapshot
+
+
+def take_snapshot(store: LatentStore, choice: Choice) -> Snapshot:
+    """Freeze the clips that were chosen, under `choice.snapshot` or the subject's name, whatever made them.
+
+    Raises DataError where there are no clips, or of several subjects or inversions and none is chosen.
+    """
+    return store.put_snapshot(_selected(store, choice, _inversion(store, choice.inversion)))
+
+
+def _selected(store: LatentStore, choice: Choice, inversion: str) -> Snapshot:
+    """A snapshot, not yet stored, of one subject's clips."""
+    subject = choice.subject or _only_subject(store, inversion)
+    filters = Filters(subject, choice.min_clip_s, choice.max_error)
+    return select(store, choice.snapshot or _name(subject), inversion, filters)
 
 
 def named_snapshot(store: LatentStore, name: str) -> Snapshot:
@@ -66,8 +78,8 @@ def snapshot_rows(snapshot: Snapshot, table: Table) -> None:
     table.add_row("footage", f"{len(snapshot.clips)} clips, {snapshot.frames:,} frames, {seconds:.0f} s")
 
 
-def _inversion(store: LatentStore, wanted: str | None, generator_sha256: str) -> str:
-    """The one inversion made with the generator."""
+def _inversion(store: LatentStore, wanted: str | None, generator_sha256: str | None = None) -> str:
+    """The one inversion, of those made with the generator if one is named."""
     generators = {name: _generator_of(store, name) for name in store.inversion_ids()}
     if not generators:
         raise DataError(f"{store.uri}: holds no clips yet; jobs/invert.py turns footage into latents")
@@ -75,8 +87,8 @@ def _inversion(store: LatentStore, wanted: str | None, generator_sha256: str) ->
         raise DataError(f"{store.uri}: no inversion {wanted}; it holds: {', '.join(generators)}")
     if wanted is not None:
         return wanted
-    fitting = [name for name, sha256 in generators.items() if sha256 == generator_sha256]
-    if not fitting:
+    fitting = [name for name, sha256 in generators.items() if generator_sha256 in (None, sha256)]
+    if not fitting and generator_sha256 is not None:
         made_with = ", ".join(sorted({sha256[:12] for sha256 in generators.values()}))
         raise DataError(
             f"{store.uri}: its latents were made with another generator ({made_with}) than --weights holds "
@@ -84,8 +96,7 @@ def _inversion(store: LatentStore, wanted: str | None, generator_sha256: str) ->
         )
     if len(fitting) > 1:
         raise DataError(
-            f"{store.uri}: {len(fitting)} inversions were made with these weights; choose with --inversion: "
-            + ", ".join(fitting)
+            f"{store.uri}: {len(fitting)} inversions fit; choose with --inversion: " + ", ".join(fitting)
         )
     return fitting[0]
 

@@ -19,7 +19,7 @@ from svgan_ray.errors import CorruptObjectError, StoreSchemaError
 from svgan_ray.store import keys
 from svgan_ray.store.backend import Entry
 from svgan_ray.store.latent_store import LatentStore
-from svgan_ray.store.objects import in_threads
+from svgan_ray.store.objects import OnProgress, in_threads, unwatched, watched
 from svgan_ray.store.records import Snapshot, record_type
 
 __all__ = ["GRACE_S", "CollectionReport", "collect"]
@@ -39,17 +39,22 @@ class CollectionReport:
 
 
 def collect(
-    store: LatentStore, dry_run: bool = True, grace_s: float = GRACE_S, break_lock: bool = False
+    store: LatentStore,
+    dry_run: bool = True,
+    grace_s: float = GRACE_S,
+    break_lock: bool = False,
+    on_progress: OnProgress = unwatched,
 ) -> CollectionReport:
     """Delete content that nothing names and that is older than the grace (shorter ones want that nobody
-    writes).
+    writes). Progress counts clips, tracks and models.
 
     Raises StoreError where another collector works, CorruptObjectError or StoreSchemaError where a snapshot
     cannot be read, as it may name anything.
     """
     with nullcontext() if dry_run else store.exclusive(break_lock):
         collector = _Collector(store, dry_run, time.time() - grace_s, _held(store))
-        reports = [collector.half_written(), *in_threads(collector.owned, _content_by_owner(store))]
+        owned = in_threads(collector.owned, _content_by_owner(store))
+        reports = [collector.half_written(), *watched(owned, on_progress)]
     return CollectionReport(
         tuple(key for report in reports for key in report.keys),
         sum(report.size_bytes for report in reports),

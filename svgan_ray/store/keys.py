@@ -4,7 +4,7 @@
     lock.json                                                  create-if-absent; a collection or repair is on
     sources/<source id>/<video id>                             empty; what a file held when last read
     tracks/<tracking id>/<video id>.json                       create-if-absent
-    tracks/<tracking id>/<video id>-<sha256>.safetensors       the quads of that video's clips
+    tracks/<tracking id>/<video id>/<outline>-<sha256>.safetensors    quads of its clips; outlines.py
     chunks/<inversion id>/<clip id>/<00003>-<sha256>.safetensors
     commits/<inversion id>/<clip id>.json                      create-if-absent, written last
     failures/<tracking id or inversion id>/<video or clip id>.json
@@ -58,6 +58,7 @@ __all__ = [
     "track",
     "track_tensors",
     "tracks",
+    "video_and_outline",
 ]
 
 MARKER = "store.json"
@@ -68,7 +69,10 @@ TEMPORARY = ".temporary/"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTENT = (
-    re.compile(r"(?P<owner>tracks/[^/]+/[^/]+)-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"),
+    re.compile(
+        r"(?P<owner>tracks/[^/]+/(?P<video_id>[^/]+))/(?P<outline>[0-9a-f]{16}\.[0-9a-z_-]+)"
+        r"-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"
+    ),
     re.compile(
         r"chunks/(?P<owner>[^/]+/[^/]+)/(?P<number>\d{5})-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"
     ),
@@ -116,9 +120,15 @@ def track(tracking_id: str, video_id: str) -> str:
     return f"{tracks(tracking_id)}{_name(video_id)}.json"
 
 
-def track_tensors(tracking_id: str, video_id: str, sha256: str) -> str:
-    """Key of the tensors beside a track record."""
-    return f"{tracks(tracking_id)}{_name(video_id)}-{sha256}.safetensors"
+def track_tensors(tracking_id: str, video_id: str, outline: str, sha256: str) -> str:
+    """Key of the tensors beside a track record; for the outline see outlines.py."""
+    return f"{tracks(tracking_id)}{_name(video_id)}/{_name(outline)}-{sha256}.safetensors"
+
+
+def video_and_outline(key: str) -> tuple[str, str] | None:
+    """Video id and outline of a track's tensors; None for keys of other objects."""
+    match = _CONTENT[0].fullmatch(key)
+    return (match["video_id"], match["outline"]) if match else None
 
 
 def chunks(inversion_id: str, clip_id: str) -> str:

@@ -24,6 +24,7 @@ from svgan_ray.store.backend import Backend, Entry, ObjectNotFoundError
 from svgan_ray.store.folder import FolderBackend
 from svgan_ray.store.models import ModelStore
 from svgan_ray.store.objects import in_threads, is_fresh
+from svgan_ray.store.outlines import TrackOutline, listed_outlines, outline_name, outline_of
 from svgan_ray.store.records import (
     ChunkRef,
     CommitRecord,
@@ -102,7 +103,8 @@ class LatentStore(ModelStore):
         Tensors are named "<clip_id>.quad" [T, 4, 2], "<clip_id>.interpolated" [T] and "<clip_id>.time_s" [T].
         """
         data = codec.encode_tensors(tensors)
-        key = keys.track_tensors(record.tracking_id, record.video_id, codec.sha256_of(data))
+        outline = outline_name(record)
+        key = keys.track_tensors(record.tracking_id, record.video_id, outline, codec.sha256_of(data))
         record = replace(record, tensors=self.put_content(key, data))
         return self.stand(keys.track(record.tracking_id, record.video_id), record)
 
@@ -117,6 +119,13 @@ class LatentStore(ModelStore):
     def tracks(self, tracking_id: str) -> Iterator[TrackRecord]:
         """All tracks made in one way, in the order of their video ids."""
         return self.records(TrackRecord, self.record_keys(keys.tracks(tracking_id)))
+
+    def track_outlines(self, tracking_id: str) -> dict[str, TrackOutline]:
+        """The clips of every tracked video by its id, in one listing; few records are read, if any."""
+        listed = self.backend.list(keys.tracks(tracking_id))
+        outlines, unclear = listed_outlines((entry.key for entry in listed), tracking_id)
+        records = self.records(TrackRecord, (keys.track(tracking_id, video_id) for video_id in unclear))
+        return outlines | {record.video_id: outline_of(record) for record in records}
 
     # Chunks
 

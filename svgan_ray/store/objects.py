@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count, islice
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from torch import Tensor
 
@@ -21,18 +21,21 @@ from svgan_ray.store import codec, keys
 from svgan_ray.store.backend import Backend, Entry, ObjectNotFoundError
 from svgan_ray.store.records import LockRecord, ObjectRef, Record
 
-__all__ = ["FRESH_S", "ObjectStore", "Usage", "in_threads", "is_fresh"]
+__all__ = ["FRESH_S", "ObjectStore", "OnProgress", "Usage", "in_threads", "is_fresh", "unwatched", "watched"]
 
 FRESH_S = 86_400.0
 """No record is written that names older content, far below the collector's grace."""
 
-_REPAIR = "`svgan_ray.store.verification.verify(store, deep=True)` lists a repair"
+_REPAIR = "`python jobs/store.py verify --deep` lists a repair"
 _THREADS = 16
 _BATCH = 512  # read-ahead of threaded reads
 
 R = TypeVar("R", bound=Record)
 A = TypeVar("A")
 B = TypeVar("B")
+
+OnProgress: TypeAlias = Callable[[int, int | None], None]
+"""Told how much is done, and of how much where that is known."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class ObjectStore:
         elif (holder := self.stand(keys.LOCK, lock)) != lock:
             raise StoreError(
                 f"{self.uri}: {holder.node} has been collecting garbage or repairing since {holder.since}; "
-                "wait, or if that was killed, break its lock (break_lock=True)"
+                "wait, or if that was killed, break its lock with --break-lock"
             )
         try:
             yield
@@ -161,3 +164,14 @@ def in_threads(action: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
     with ThreadPoolExecutor(_THREADS) as pool:
         while batch := list(islice(remaining, _BATCH)):
             yield from pool.map(action, batch)
+
+
+def unwatched(done: int, total: int | None) -> None:
+    """An OnProgress that nobody looks at."""
+
+
+def watched(items: Iterable[A], on_progress: OnProgress, total: int | None = None) -> Iterator[A]:
+    """The items, each told when it passes."""
+    for done, item in enumerate(items, start=1):
+        yield item
+        on_progress(done, total)

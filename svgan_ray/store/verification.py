@@ -9,7 +9,7 @@ from svgan_ray.errors import CorruptObjectError, StoreSchemaError
 from svgan_ray.store import codec, keys
 from svgan_ray.store.backend import Entry, ObjectNotFoundError
 from svgan_ray.store.latent_store import LatentStore
-from svgan_ray.store.objects import in_threads
+from svgan_ray.store.objects import OnProgress, in_threads, unwatched, watched
 from svgan_ray.store.records import CommitRecord, ObjectRef, Record, Snapshot, record_type
 
 __all__ = ["Problem", "VerificationReport", "repair", "verify"]
@@ -35,13 +35,18 @@ class VerificationReport:
     problems: list[Problem]
 
 
-def verify(store: LatentStore, deep: bool = False) -> VerificationReport:
-    """Check every record, and that all it names stands; deep: read and hash every object as well."""
+def verify(store: LatentStore, deep: bool = False, on_progress: OnProgress = unwatched) -> VerificationReport:
+    """Check every record, and that all it names stands; deep: read and hash every object as well.
+
+    Progress counts objects.
+    """
     entries = {entry.key: entry for entry in store.backend.list("")}
     records: dict[str, Record] = {}
     problems: list[Problem] = []
-    record_keys = [entry.key for entry in entries.values() if record_type(entry.key)]
-    for key, found in zip(record_keys, in_threads(lambda key: _read(store, key), record_keys), strict=True):
+    record_keys = [key for key in entries if record_type(key)]
+    others = [key for key in entries if not record_type(key)]
+    read = watched(in_threads(lambda key: _read(store, key), record_keys), on_progress, len(entries))
+    for key, found in zip(record_keys, read, strict=True):
         if isinstance(found, Problem):
             problems.append(found)
         elif found is not None:
@@ -51,9 +56,10 @@ def verify(store: LatentStore, deep: bool = False) -> VerificationReport:
         problems += _reference_problems(store, key, record.objects(), entries)
         if isinstance(record, Snapshot):
             problems += _snapshot_problems(store, key, record, records)
-    others = [key for key in entries if not record_type(key)]
-    for problem in in_threads(lambda key: _content_problem(store, key, named_by, deep), others):
+    checked = in_threads(lambda key: _content_problem(store, key, named_by, deep), others)
+    for done, problem in enumerate(checked, start=len(record_keys) + 1):
         problems += [problem] if problem else []
+        on_progress(done, len(entries))
     return VerificationReport(len(entries), sum(entry.size_bytes for entry in entries.values()), problems)
 
 

@@ -181,11 +181,15 @@ def test_chunk_keys_tell_what_they_name(
     assert keys.copy(key, 0) == keys.chunk(inversion, clip, number, sha256)
 
 
-@given(NAMES, NAMES, SHA256, st.integers(0, 3))
-def test_track_keys_tell_what_they_name(tracking: str, video: str, sha256: str, copy: int) -> None:
-    key = keys.copy(keys.track_tensors(tracking, video, sha256), copy)
+@given(NAMES, NAMES, st.sampled_from(["none", "many", "0-9_12-70"]), SHA256, st.integers(0, 3))
+def test_track_keys_tell_what_they_name(
+    tracking: str, video: str, spans: str, sha256: str, copy: int
+) -> None:
+    outline = f"0123456789abcdef.{spans}"
+    key = keys.copy(keys.track_tensors(tracking, video, outline, sha256), copy)
     assert keys.content_sha256(key) == sha256
     assert keys.owner(key) == keys.track(tracking, video)
+    assert keys.video_and_outline(key) == (video, outline)
 
 
 @given(

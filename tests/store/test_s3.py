@@ -113,6 +113,34 @@ def test_each_refusal_says_what_to_do(
     assert backend.get("a") == b"1"
 
 
+@MOTO
+def test_a_bucket_that_can_only_be_read(proxy: FaultProxy) -> None:
+    """Reading goes on; the first write says what is missing."""
+    from tests.store.samples import CLIP, INVERSION, chunk_tensors, put_clip
+
+    uri = f"s3://tests/{uuid.uuid4().hex}"
+    put_clip(open_store(uri, create=True))
+    proxy.break_next("403 AccessDenied", times=99, method="PUT")
+    store = open_store(uri, create=True)
+    assert store.read_clip(INVERSION, CLIP).frames == 6
+    with pytest.raises(StoreAccessError, match=r"cannot write: access is forbidden.*s3:PutObject"):
+        store.put_chunk(INVERSION, "44" * 16, 0, chunk_tensors())
+
+
+@MOTO
+def test_credentials_that_expire_in_the_middle_leave_no_half_clip(proxy: FaultProxy) -> None:
+    from tests.store.samples import CLIP, INVERSION, commit_record, put_chunks
+
+    store = open_store(f"s3://tests/{uuid.uuid4().hex}", create=True)
+    chunks = put_chunks(store)
+    proxy.refuse(400, "ExpiredToken", times=99)
+    with pytest.raises(StoreAccessError, match="renew them and run the same command again"):
+        store.commit(commit_record(chunks))
+    proxy.clear()
+    assert store.committed_ids(INVERSION) == set()
+    assert store.commit(commit_record(list(store.stored_chunks(INVERSION, CLIP).values())))
+
+
 # Bad days
 
 

@@ -104,9 +104,9 @@ def sources_of(config: InvertConfig, render: bool = True) -> list[Source]:
 
 
 def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, sources: list[Source]) -> Plan:
-    """Subtract what is committed or has failed; costs listings and track records, reads no footage."""
+    """Subtract what is committed or has failed; costs listings and the records of failures alone."""
     video_ids = store.sources()
-    tracks = {record.video_id: record for record in store.tracks(job.tracking_id)}
+    tracks = store.track_outlines(job.tracking_id)
     committed = store.committed_ids(job.inversion_id)
     failures = store.failures(job.tracking_id) | store.failures(job.inversion_id)
     plan = Plan(earlier_failures=failures)
@@ -114,7 +114,7 @@ def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, sourc
         video_id = video_ids.get(source.id, "")
         track = tracks.get(video_id)
         if track:
-            outcomes = [failures.get(c.clip_id) for c in track.clips if c.clip_id not in committed]
+            outcomes = [failures.get(clip_id) for clip_id in track.clip_ids if clip_id not in committed]
         else:  # a process that died may have done so before or after it knew the bytes
             outcomes = [failures.get(video_id) or failures.get(unread_id(source))]
         failed = [failure for failure in outcomes if failure]
@@ -124,7 +124,7 @@ def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, sourc
             plan.todo.append(source)
         else:
             plan.failed[source.uri] = failed[0]
-        if track and config.subject not in (None, track.subject):
+        if track and config.subject is not None and not track.shows(config.subject):
             plan.relabelled.append(source)
     return plan
 

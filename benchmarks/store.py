@@ -1,0 +1,208 @@
+"""How fast the store moves chunks, and how fast an inversion plans, over S3.
+
+    cluster/start_s3.sh /tmp/s3 > /tmp/s3.env; set -a; . /tmp/s3.env; set +a
+    python benchmarks/store.py transfer --store s3://benchmark/a --megabytes 1000
+    python benchmarks/store.py planning --store s3://benchmark/b --clips 1000 10000 100000
+
+`transfer` puts and gets the same chunks through the store (encoded, hashed, verified, decoded) and with bare
+boto3 calls of the same bytes and as many threads, by turns; it prints medians and the ratio. `planning` fills
+a store with committed clips, five a video, and measures the plan of a run in which nothing is left to do, and
+the peak memory of this process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import resource
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import torch
+from botocore.config import Config
+from torch import Tensor
+
+from svgan_ray.config import InvertConfig
+from svgan_ray.orchestration.inversion.items import BLOCK_FRAMES, Inversion, Source
+from svgan_ray.orchestration.inversion.planning import inversion_of, plan_sources
+from svgan_ray.store import ChunkRef, ClipRecord, CommitRecord, LatentStore, TrackRecord, keys, open_store
+from svgan_ray.store.codec import encode_chunk
+from svgan_ray.store.outlines import outline_name
+
+MEGABYTE = 10**6
+NUM_WS, W_DIM = 18, 512
+CLIPS_A_VIDEO, CLIP_FRAMES = 5, 1500
+FILLING_THREADS = 16
+
+
+def chunks_of(size_bytes: int) -> list[dict[str, Tensor]]:
+    """Chunks as an inversion at 1024 px stores them, so many bytes in all, each another."""
+    count = max(1, round(size_bytes / (BLOCK_FRAMES * NUM_WS * W_DIM * 4)))
+    w_plus = torch.randn(BLOCK_FRAMES, NUM_WS, W_DIM)
+    return [
+        {
+            "w_plus": w_plus + number,
+            "quad": torch.rand(BLOCK_FRAMES, 4, 2),
+            "time_s": torch.arange(BLOCK_FRAMES, dtype=torch.float64) / 25,
+            "error": torch.zeros(BLOCK_FRAMES),
+            "interpolated": torch.zeros(BLOCK_FRAMES, dtype=torch.bool),
+        }
+        for number in range(count)
+    ]
+
+
+@dataclass
+class Round:
+    """One repetition: the same chunks through the store and through boto3, under names of its own."""
+
+    store: LatentStore
+    client: Any
+    chunks: list[dict[str, Tensor]]
+    encoded: list[bytes]
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+    refs: dict[int, ChunkRef] = field(default_factory=dict)
+
+    def put(self, number: int) -> None:
+        """Store a chunk."""
+        self.refs[number] = self.store.put_chunk(self.name, "clip", number, self.chunks[number])
+
+    def get(self, number: int) -> None:
+        """Read a chunk."""
+        self.store.read_chunk(self.refs[number])
+
+    def raw_put(self, number: int) -> None:
+        """Send the same bytes."""
+        self.client.put_object(**self._target(number), Body=self.encoded[number])
+
+    def raw_get(self, number: int) -> None:
+        """Fetch the same bytes."""
+        with contextlib.closing(self.client.get_object(**self._target(number))["Body"]) as body:
+            body.read()
+
+    def clear(self) -> None:
+        """Delete what the round left."""
+        for number, ref in self.refs.items():
+            self.client.delete_object(**self._target(number))
+            self.store.backend.delete(ref.key)
+
+    def _target(self, number: int) -> dict[str, str]:
+        bucket, _, prefix = self.store.uri.removeprefix("s3://").partition("/")
+        return {"Bucket": bucket, "Key": f"{prefix}/raw/{self.name}/{number}"}
+
+
+def transfer(uri: str, megabytes: int, threads: int, repetitions: int) -> None:
+    """Print MB/s of the store and of boto3 alone."""
+    chunks = chunks_of(megabytes * MEGABYTE)
+    encoded = [encode_chunk(chunk, "benchmark")[0] for chunk in chunks]
+    total_mb = sum(map(len, encoded)) / MEGABYTE
+    client = boto3.client("s3", config=Config(max_pool_connections=threads))
+    store = open_store(uri, create=True)
+    seconds: dict[str, list[float]] = {"raw_put": [], "put": [], "raw_get": [], "get": []}
+    with ThreadPoolExecutor(threads) as pool:
+        for turn in range(repetitions):
+            this = Round(store, client, chunks, encoded)
+            for name in ("put", "raw_put", "get", "raw_get") if turn % 2 else list(seconds):
+                seconds[name].append(timed_s(pool, getattr(this, name), len(chunks)))
+            this.clear()
+    print(f"{total_mb:,.0f} MB in {len(chunks)} chunks, {threads} threads, {repetitions} repetitions")
+    for name in ("put", "get"):
+        own, raw = seconds[name], seconds[f"raw_{name}"]
+        ratio = statistics.median(b / a for a, b in zip(own, raw, strict=True))
+        own_mb_s, raw_mb_s = (total_mb / statistics.median(values) for values in (own, raw))
+        print(f"{name}: store {own_mb_s:,.0f} MB/s, boto3 {raw_mb_s:,.0f} MB/s, ratio {ratio:.2f}")
+
+
+def timed_s(pool: ThreadPoolExecutor, call: Callable[[int], None], count: int) -> float:
+    """Seconds until the pool has made all calls."""
+    began_s = time.perf_counter()
+    list(pool.map(call, range(count)))
+    return time.perf_counter() - began_s
+
+
+def source_of(number: int) -> Source:
+    """A video that was inverted, as planning finds it in a listing of footage."""
+    return Source(f"s3://footage/{number:08d}.mp4", 10**8 + number, "1")
+
+
+def video_objects(job: Inversion, number: int) -> Iterator[tuple[str, bytes]]:
+    """What a finished video leaves in the store, less the content, which no plan looks at."""
+    source, video_id = source_of(number), hashlib.sha256(str(number).encode()).hexdigest()
+    spans = [(i * CLIP_FRAMES, (i + 1) * CLIP_FRAMES) for i in range(CLIPS_A_VIDEO)]
+    clips = tuple(ClipRecord(keys.clip_id(video_id, job.tracking_id, *span), *span) for span in spans)
+    track = TrackRecord(
+        job.tracking_id, video_id, source.uri, "anna", "decord", spans[-1][1], 25.0, 1920, 1080, clips, (), {}
+    )
+    tensors_key = keys.track_tensors(job.tracking_id, video_id, outline_name(track), video_id)
+    yield keys.source(source.id, video_id), b""
+    yield tensors_key, b""
+    yield keys.track(job.tracking_id, video_id), track.to_json()
+    for clip in clips:
+        commit = CommitRecord(
+            job.inversion_id, clip.clip_id, job.tracking_id, video_id, "anna", clip.first_frame,
+            clip.stop_frame, 25.0, NUM_WS, W_DIM, job.generator_sha256, job.encoder_sha256, (), None, "node",
+        )  # fmt: skip
+        yield keys.commit(job.inversion_id, clip.clip_id), commit.to_json()
+
+
+def fill(store: LatentStore, job: Inversion, numbers: range) -> None:
+    """Make these videos' objects."""
+
+    def put(number: int) -> None:
+        for key, data in video_objects(job, number):
+            store.backend.put(key, data)
+
+    with ThreadPoolExecutor(FILLING_THREADS) as pool:
+        list(pool.map(put, numbers))
+
+
+def planning(uri: str, clips: list[int]) -> None:
+    """Print seconds and memory of plans over more and more committed clips."""
+    config = InvertConfig(store=uri)
+    job, store, filled = inversion_of(config, uri), open_store(uri, create=True), 0
+    for count in sorted(clips):
+        videos = count // CLIPS_A_VIDEO
+        fill(store, job, range(filled, videos))
+        filled = videos
+        began_s = time.perf_counter()
+        plan = plan_sources(config, job, store, [source_of(number) for number in range(videos)])
+        elapsed_s = time.perf_counter() - began_s
+        assert len(plan.done) == videos and not plan.todo
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE
+        rate = f"{elapsed_s / count * 1e6:.0f} µs a clip"
+        print(f"{count:,} clips: {elapsed_s:.2f} s, {rate}, peak memory {peak_mb:.0f} MB", flush=True)
+
+
+def make_bucket(uri: str) -> None:
+    """The bucket of the store, if it is not there; nothing for a folder."""
+    if uri.startswith("s3://"):
+        client = boto3.client("s3")
+        with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):
+            client.create_bucket(Bucket=uri.removeprefix("s3://").partition("/")[0])
+
+
+def main() -> None:
+    """Parse and measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", choices=["transfer", "planning"])
+    parser.add_argument("--store", required=True, help="s3://bucket/prefix; the bucket is made if missing")
+    parser.add_argument("--megabytes", type=int, default=256, help="bytes of one repetition")
+    parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--repetitions", type=int, default=5)
+    parser.add_argument("--clips", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    arguments = parser.parse_args()
+    make_bucket(arguments.store)
+    if arguments.what == "transfer":
+        transfer(arguments.store, arguments.megabytes, arguments.threads, arguments.repetitions)
+    else:
+        planning(arguments.store, arguments.clips)
+
+
+if __name__ == "__main__":
+    main()
