@@ -214,6 +214,16 @@ class EvaluateConfig:
 
 
 @dataclass(frozen=True)
+class ReplayConfig:
+    """Bring what dead or cut-off jobs have told about themselves to MLflow; nothing arrives twice."""
+
+    spool: str = "mlspool"
+    """Folder of the events that wait, `mlspool` in the working directory of the job that left them."""
+    tracking_uri: str | None = None
+    """Server or database that takes them; by default MLFLOW_TRACKING_URI, else mlflow.db here."""
+
+
+@dataclass(frozen=True)
 class DemoConfig:
     """The whole experiment at once: footage, latents, models, new videos, a page that shows them."""
 

@@ -25,6 +25,7 @@ from svgan_ray.config import (
     DemoConfig,
     EvaluateConfig,
     InvertConfig,
+    ReplayConfig,
     SampleConfig,
     TrainConfig,
     TuneConfig,
@@ -40,6 +41,7 @@ SECTIONS: dict[str, type[Any]] = {
     "tune": TuneConfig,
     "sample": SampleConfig,
     "evaluate": EvaluateConfig,
+    "replay": ReplayConfig,
     "demo": DemoConfig,
 }
 

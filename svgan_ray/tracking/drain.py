@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from svgan_ray.errors import TrackingError
+from svgan_ray.tracking.client import without_password
 from svgan_ray.tracking.mlflow_sink import MlflowSink, RejectedError
-from svgan_ray.tracking.spool import Event, Spool
+from svgan_ray.tracking.spool import Event, Run, Spool
 
-__all__ = ["Drain", "ReplayReport", "replay"]
+__all__ = ["Drain", "ReplayReport", "Waiting", "replay", "waiting"]
 
 _log = logging.getLogger(__name__)
 
@@ -30,20 +31,42 @@ class ReplayReport:
     rejected_events: int
 
 
+@dataclass(frozen=True)
+class Waiting:
+    """What a dead process left undelivered of a run."""
+
+    run: Run
+    size_bytes: int
+
+
+def waiting(spool_dir: Path) -> list[Waiting]:
+    """What a replay of `spool_dir` would deliver."""
+    found = []
+    for spool in Spool.abandoned(spool_dir):
+        found.append(Waiting(spool.run, spool.appended_bytes - spool.delivered_bytes))
+        spool.close(keep=True)
+    return found
+
+
 def replay(spool_dir: Path, uri: str) -> ReplayReport:
     """Deliver what dead processes left in `spool_dir`; spools of living processes are left to them.
 
-    Raises TrackingError when the server cannot be reached; what was delivered until then stays delivered.
+    A run whose process died without closing it is closed as killed; opened again, it runs again. Raises
+    TrackingError when the server cannot be reached; what was delivered until then stays delivered.
     """
     delivered: list[str] = []
     rejected = 0
     try:
         for spool in Spool.abandoned(spool_dir):
+            with contextlib.closing(spool):
+                sink = MlflowSink(uri, spool.run, spool_dir)
+                rejected += _deliver(spool, sink)
+                if not spool.is_finished and not spool.has_living_successor:
+                    sink.close("KILLED", spool.last_append_ms)
             delivered.append(spool.run.identity)
-            rejected += _deliver_abandoned(spool, uri, spool_dir)
     except Exception as error:
         raise TrackingError(
-            f"replay of {spool_dir} stopped: {_without_password(uri)} did not take the events ({error}). "
+            f"replay of {spool_dir} stopped: {without_password(uri)} did not take the events ({error}). "
             "Nothing is lost; start the server and replay again."
         ) from error
     return ReplayReport(delivered, rejected)
@@ -114,7 +137,9 @@ class Drain(threading.Thread):
             return
         if self._sink is None:
             for spool in Spool.abandoned(self._spool_dir, self._spool.run.identity):
-                _deliver_abandoned(spool, self._uri, self._spool_dir)
+                with contextlib.closing(spool):
+                    if not spool.is_delivered:
+                        _deliver(spool, MlflowSink(self._uri, spool.run, self._spool_dir))
             self._sink = MlflowSink(self._uri, self._spool.run, self._spool_dir)
             self.experiment_id, self.run_id = self._sink.experiment_id, self._sink.run_id
         _deliver(self._spool, self._sink, self._advanced)
@@ -131,11 +156,6 @@ class Drain(threading.Thread):
             self._failures_in_row += 1
             self._failed_attempt = self._attempt
             self._changed.notify_all()
-
-
-def _deliver_abandoned(spool: Spool, uri: str, spool_dir: Path) -> int:
-    with contextlib.closing(spool):
-        return _deliver(spool, MlflowSink(uri, spool.run, spool_dir))
 
 
 def _deliver(spool: Spool, sink: MlflowSink, advanced: Callable[[], None] = lambda: None) -> int:
@@ -163,9 +183,3 @@ def _deliver_one(spool: Spool, sink: MlflowSink, event: Event) -> bool:
             )
         return False
     return True
-
-
-def _without_password(uri: str) -> str:
-    """user:password@ never reaches a message."""
-    scheme, separator, rest = uri.partition("://")
-    return scheme + separator + rest.rpartition("@")[2]

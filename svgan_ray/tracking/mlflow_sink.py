@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import getpass
-import logging
 import os
 import platform
 import subprocess
@@ -23,10 +22,10 @@ from urllib.parse import quote
 import numpy as np
 
 from svgan_ray.errors import TrackingError
+from svgan_ray.tracking.client import artifact_root, connect, database_path
 from svgan_ray.tracking.spool import Event, Run
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
     from mlflow.entities import Metric
 
 __all__ = [
@@ -35,7 +34,6 @@ __all__ = [
     "KIND_TAG",
     "MlflowSink",
     "RejectedError",
-    "artifact_root",
 ]
 
 IDENTITY_TAG = "svgan_ray.identity"
@@ -47,7 +45,6 @@ _PARAMETERS_A_REQUEST = 100
 _PARAMETER_CHARACTERS = 6000
 _TAG_CHARACTERS = 8000
 _PREVIEW_SIDE = 256
-_REQUEST_TIMEOUT_S = 20
 _PERMANENT = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
 
@@ -63,7 +60,7 @@ class MlflowSink:
         database = database_path(uri)
         lock = database.with_name(f"{database.name}.lock") if database else spool_dir / "open.lock"
         with _locked(lock):  # processes of one host must not create the same database or run twice
-            self._client = _connect(uri, database)
+            self._client = connect(uri)
             self.experiment_id = self._experiment(uri)
             self.run_id, self._is_reopened = self._open()
         self._logged: dict[str, set[tuple[int, str]]] = {}
@@ -77,6 +74,10 @@ class MlflowSink:
                     self._client.log_batch(self.run_id, metrics=points[first : first + _METRICS_A_REQUEST])
             else:
                 self._apply(events[0], folder)
+
+    def close(self, status: str, time_ms: int) -> None:
+        """Say how the run ended, and when."""
+        self._client.set_terminated(self.run_id, status, time_ms)
 
     def _experiment(self, uri: str) -> str:
         name = self._run.experiment
@@ -146,7 +147,7 @@ class MlflowSink:
             case "input":
                 self._send_input(event)
             case "finish":
-                self._client.set_terminated(self.run_id, event["status"], event["time_ms"])
+                self.close(event["status"], event["time_ms"])
 
     def _send_params(self, values: dict[str, str]) -> None:
         """A parameter keeps the value that the run began with; one changed on resuming becomes a tag."""
@@ -194,35 +195,6 @@ class MlflowSink:
         dataset = Dataset(event["name"], event["digest"], "svgan_ray.snapshot", event["source"])
         tag = InputTag("mlflow.data.context", event["context"])
         self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
-
-
-def database_path(uri: str) -> Path | None:
-    """The file of a SQLite address; None for any other."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
-
-
-def artifact_root(uri: str) -> Path | None:
-    """The artifact folder beside a SQLite database; a server has its own root (None)."""
-    database = database_path(uri)
-    return database.with_name("mlartifacts") if database else None
-
-
-def _connect(uri: str, database: Path | None) -> MlflowClient:
-    # The spool retries for as long as it takes; the client must give up soon, so that a flush can tell.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_REQUEST_TIMEOUT_S))
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    from mlflow import MlflowClient
-
-    logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)
-    if database is not None and not database.exists():
-        # MLflow cannot open a database whose creation (seconds of migrations) was cut short: make it aside.
-        unfinished = database.with_name(f"{database.name}.part")
-        unfinished.unlink(missing_ok=True)
-        MlflowClient(f"sqlite:///{unfinished}")
-        unfinished.replace(database)
-    return MlflowClient(uri)
 
 
 @contextlib.contextmanager

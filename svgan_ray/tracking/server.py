@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from svgan_ray.errors import ConfigError, TrackingError
-from svgan_ray.tracking.mlflow_sink import artifact_root
+from svgan_ray.tracking.client import artifact_root
 from svgan_ray.tracking.tracker import default_uri
 
 __all__ = ["free_port", "page_url", "serve", "start_server", "stop_server"]

@@ -71,7 +71,10 @@ class Spool:
 
     @classmethod
     def abandoned(cls, spool_dir: Path, identity: str | None = None) -> Iterator[Spool]:
-        """Undelivered spools that a dead process left behind, oldest first, each locked for the caller."""
+        """Spools that a dead process left behind, oldest first, each locked for the caller, who closes it.
+
+        Those of which only rejected events are left are passed over.
+        """
         pattern = f"{_prefix(identity)}-*" if identity else "*-*-*"
         folders = [run_file.parent for run_file in spool_dir.glob(f"{pattern}/run.json")]
         for folder in sorted(folders, key=lambda folder: folder.name.split("-")[1]):
@@ -82,7 +85,7 @@ class Spool:
                 continue
             _drop_torn_line(folder / "events.jsonl")
             spool = cls(folder, run, descriptor)
-            if spool.is_delivered:
+            if spool.is_delivered and (folder / "rejected.jsonl").exists():
                 spool.close()
             else:
                 yield spool
@@ -94,6 +97,29 @@ class Spool:
     @property
     def is_delivered(self) -> bool:
         return self.delivered_bytes >= self.appended_bytes
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the last event says how the run ended."""
+        last = (self.folder / "events.jsonl").read_bytes().rstrip(b"\n").rpartition(b"\n")[2]
+        event = _parse(last)
+        return bool(event and event["kind"] == "finish")
+
+    @property
+    def last_append_ms(self) -> int:
+        """When the last event was appended."""
+        return os.fstat(self._events.fileno()).st_mtime_ns // 1_000_000
+
+    @property
+    def has_living_successor(self) -> bool:
+        """Whether a living process holds another spool of the same run."""
+        for folder in self.folder.parent.glob(f"{_prefix(self.run.identity)}-*"):
+            if folder == self.folder:
+                continue
+            if (descriptor := _acquire(folder)) is None:
+                return True
+            os.close(descriptor)
+        return False
 
     def append(self, event: Event) -> None:
         """Write one event. Raises OSError where the disk takes none; later events are not harmed by that."""
@@ -145,9 +171,9 @@ class Spool:
         self._rejected += 1
         return self._rejected
 
-    def close(self) -> None:
-        """Give the spool up; a spool wholly delivered leaves nothing behind but what was rejected."""
-        complete = self.is_delivered
+    def close(self, keep: bool = False) -> None:
+        """Give the spool up; one wholly delivered leaves only what was rejected, unless told to `keep` it."""
+        complete = self.is_delivered and not keep
         self._events.close()
         if complete and not (self.folder / "rejected.jsonl").exists():
             shutil.rmtree(self.folder, ignore_errors=True)
