@@ -20,6 +20,7 @@ from svgan_ray.video.alignment import CropParameters
 
 __all__ = [
     "BLOCK_FRAMES",
+    "WORST_FRAMES",
     "Block",
     "Chunk",
     "Clip",
@@ -27,6 +28,7 @@ __all__ = [
     "Failure",
     "Inversion",
     "Item",
+    "Pair",
     "Source",
     "Tracked",
     "block_spans",
@@ -34,6 +36,9 @@ __all__ = [
 
 BLOCK_FRAMES = 128
 """Blocks begin at multiples of this in the video; one is 4.7 MB of W+ at 1024 px and one object."""
+
+WORST_FRAMES = 16
+"""Pictures of so many frames, those with the largest reconstruction error, are shown in the end."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +133,16 @@ class Crops:
 
 
 @dataclass(frozen=True, eq=False)
+class Pair:
+    """A frame as the encoder saw it and its reconstruction; error is the RMS of pixels of 0 to 1."""
+
+    uri: str
+    frame: int
+    error: float
+    pixels: npt.NDArray[np.uint8]  # [2, S, S, 3]
+
+
+@dataclass(frozen=True, eq=False)
 class Chunk:
     """A block that stands in the store; error holds the measured frames' errors."""
 
@@ -136,7 +151,7 @@ class Chunk:
     ref: ChunkRef
     error: npt.NDArray[np.float32]
     node: str
-    pictures: npt.NDArray[np.uint8] | None = None  # [2, S, S, 3]: a crop and its reconstruction
+    worst: Pair | None = None
     is_reused: bool = False
 
 
