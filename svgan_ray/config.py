@@ -35,8 +35,8 @@ class InvertConfig:
     """Measure the reconstruction error of every n-th frame; part of the identity of the result."""
     refine_steps: int = 0
     """Steps of optimisation after the encoder, 0 for none; part of the identity of the result."""
-    actors: int | None = None
-    """Encoders at work at once; by default as many as the cluster holds."""
+    actors: str | None = None
+    """Encoders at work at once: a number, or `LEAST:MOST` as there is work; by default 1 to what fits."""
     gpus_per_actor: float = 0.25
     """Share of a GPU for each encoder, in a cluster that has GPUs."""
     retry_failures: bool = False
@@ -50,8 +50,19 @@ class InvertConfig:
         _require(self.videos, "videos", "at least one file, folder, glob or s3:// prefix", self.videos)
         _require_positive(self, "batch_frames", "error_every_frames", "gpus_per_actor")
         _require(self.refine_steps >= 0, "refine_steps", "0 or more", self.refine_steps)
-        _require(self.actors is None or self.actors >= 1, "actors", "1 or more", self.actors)
+        expected = "a number from 1, such as 4, or a range, such as 1:32"
+        _require(self.actors is None or self.actor_range, "actors", expected, self.actors)
         _require_share(self, "max_failure_fraction")
+
+    @property
+    def actor_range(self) -> tuple[int, int] | None:
+        """Least and most encoders at once; None where `actors` says nothing that can be used."""
+        least, colon, most = (self.actors or "").partition(":")
+        most = most if colon else least
+        if not (least.isdecimal() and most.isdecimal()):
+            return None
+        bounds = int(least), int(most)
+        return bounds if 1 <= bounds[0] <= bounds[1] else None
 
 
 @dataclass(frozen=True)

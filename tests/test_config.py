@@ -111,3 +111,14 @@ def test_every_field_is_explained() -> None:
             assert any(line.strip().startswith('"""') for line in after[1:3]), (
                 f"{config_type.__name__}.{f.name}"
             )
+
+
+@pytest.mark.parametrize(("text", "bounds"), [("4", (4, 4)), ("1:32", (1, 32)), (None, None)])
+def test_actors_are_a_number_or_a_range(text: str | None, bounds: tuple[int, int] | None) -> None:
+    assert InvertConfig(actors=text).actor_range == bounds
+
+
+@pytest.mark.parametrize("text", ["0", "", "3:2", "1:", ":4", "many", "-1", "1:2:3"])
+def test_other_actors_are_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="such as 1:32"):
+        InvertConfig(actors=text)

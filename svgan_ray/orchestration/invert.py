@@ -27,10 +27,12 @@ from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block
 from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
 from svgan_ray.orchestration.inversion.items import Block, Crops, Inversion, Item, Source
 from svgan_ray.orchestration.inversion.ledger import Ledger
+from svgan_ray.orchestration.inversion.page import report_page
 from svgan_ray.orchestration.inversion.planning import Plan, inversion_of, plan_sources, sources_of
 from svgan_ray.orchestration.inversion.progress import Progress
 from svgan_ray.orchestration.inversion.report import InvertReport, reconstruction_sheet, report_of
 from svgan_ray.orchestration.inversion.tracking import track_source
+from svgan_ray.report.page import write_page
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.tracking import Tracker, open_tracker
@@ -197,22 +199,24 @@ def _encoder_resources(config: InvertConfig) -> dict[str, Any]:
 
 
 def _actor_pool(config: InvertConfig) -> ray.data.ActorPoolStrategy:
-    if config.actors:
-        return ray.data.ActorPoolStrategy(size=config.actors)
+    least, most = config.actor_range or (1, _actors_that_fit(config))
+    return ray.data.ActorPoolStrategy(min_size=least, max_size=most)
+
+
+def _actors_that_fit(config: InvertConfig) -> int:
     resources = ray.cluster_resources()
     gpus = resources.get("GPU", 0)
-    most = int(gpus / config.gpus_per_actor) if gpus else int(resources["CPU"])
-    return ray.data.ActorPoolStrategy(min_size=1, max_size=max(most, 1))
+    return max(int(gpus / config.gpus_per_actor) if gpus else int(resources["CPU"]), 1)
 
 
 def _log_report(tracker: Tracker, ledger: Ledger, report: InvertReport) -> None:
     tracker.set_tags({"store": report.store, "inversion_id": report.inversion_id})
     tracker.log_metrics(report.metrics(), step=report.frames_encoded)
-    if ledger.pictures:
-        tracker.log_image(
-            reconstruction_sheet(ledger.pictures), "reconstructions", step=report.frames_encoded
-        )
+    if ledger.worst:
+        tracker.log_image(reconstruction_sheet(ledger.worst), "reconstructions", step=report.frames_encoded)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "invert_report.json"
         path.write_text(json.dumps(dataclasses.asdict(report), indent=2))
-        tracker.log_artifact(path)
+        write_page(path.with_suffix(".html"), report_page(report, ledger.worst))
+        for file in (path, path.with_suffix(".html")):
+            tracker.log_artifact(file)

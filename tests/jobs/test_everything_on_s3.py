@@ -27,7 +27,7 @@ weights = "weights"
 subject = "anna"
 [invert]
 videos = ["s3://{BUCKET}/footage"]
-actors = 1
+actors = "1"
 [train]
 model = "s3://{BUCKET}/models/anna"
 checkpoints = "s3://{BUCKET}/checkpoints"

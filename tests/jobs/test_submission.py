@@ -20,7 +20,7 @@ def experiment(head: Head) -> Path:
     make_weights(head.folder / "weights")
     make_video(head.folder / "footage" / "anna.mp4", 40, seed=1)
     (head.folder / "experiment.toml").write_text(
-        'experiment = "submitted"\nweights = "weights"\n[invert]\nvideos = ["footage"]\nactors = 1\n'
+        'experiment = "submitted"\nweights = "weights"\n[invert]\nvideos = ["footage"]\nactors = "1"\n'
     )
     return head.folder
 

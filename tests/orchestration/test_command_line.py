@@ -44,9 +44,9 @@ def refuse(config: object) -> Report:
 
 
 def test_flags_come_before_file_before_defaults(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("experiment.toml").write_text('store = "filed"\n[invert]\nbatch_frames = 8\nactors = 2\n')
+    Path("experiment.toml").write_text('store = "filed"\n[invert]\nbatch_frames = 8\nactors = "2"\n')
     config = configured(InvertConfig, ["--actors", "3", "--videos", "a.mp4", "b"])
-    assert (config.store, config.batch_frames, config.actors) == ("filed", 8, 3)
+    assert (config.store, config.batch_frames, config.actors) == ("filed", 8, "3")
     assert config.videos == ("a.mp4", "b")
     lines = {
         line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line.strip()

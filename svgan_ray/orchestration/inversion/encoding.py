@@ -1,11 +1,13 @@
 """The working stages of one block: decode and crop, encode, store.
 
 Results are the same bits however the work is divided, on one device type, torch version and thread count:
-blocks lie at absolute frame positions, and every network call has the same batch size, a short one padded.
+every frame has one place in batches of one size, decided by its number in the video; the rest is padding.
 """
 
 from __future__ import annotations
 
+import bisect
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -14,16 +16,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from svgan_ray.orchestration.inversion.items import Block, Chunk, Crops, Inversion
-from svgan_ray.orchestration.inversion.sources import local_copy
-from svgan_ray.store import LatentStore
+from svgan_ray.orchestration.inversion.items import (
+    WORST_FRAMES,
+    Block,
+    Chunk,
+    Clip,
+    Crops,
+    Inversion,
+    Pair,
+)
+from svgan_ray.orchestration.inversion.sources import unchanged_copy
+from svgan_ray.store import ChunkRef, LatentStore
 from svgan_ray.stylegan.refinement import refine
 from svgan_ray.stylegan.resize import resize_antialiased
 from svgan_ray.stylegan.weights import load_encoder, load_generator, weights_folders
 from svgan_ray.video.cropping import crop_quads
 from svgan_ray.video.reading import open_video
 
-__all__ = ["BlockEncoder", "crop_block", "in_batches"]
+__all__ = ["BlockEncoder", "crop_block", "in_batches", "standing_chunk"]
 
 _DECODED_FRAMES = 16
 """Full frames in memory at once: 100 MB at 1080p."""
@@ -35,7 +45,7 @@ def crop_block(block: Block, side: int) -> Crops:
     quad = np.concatenate([block.quad_before, block.quad, block.quad_after])
     first_frame = block.first_frame - len(block.quad_before)
     crops = np.empty((len(quad), side, side, 3), np.uint8)
-    with open_video(local_copy(block.clip.source)) as video:
+    with unchanged_copy(block.clip.source) as path, open_video(path) as video:
         for start in range(0, len(crops), _DECODED_FRAMES):
             part = slice(start, min(start + _DECODED_FRAMES, len(crops)))
             frames = video.read(first_frame + part.start, first_frame + part.stop)
@@ -43,19 +53,36 @@ def crop_block(block: Block, side: int) -> Crops:
     return Crops(block, crops)
 
 
-def in_batches(network: Callable[[Tensor], Tensor], x: Tensor, batch: int) -> Tensor:
-    """network(x) for x [N, ...] in calls of exactly `batch`, the last padded with copies of its last row."""
-    parts = [_padded(part, batch) for part in x.split(batch)]
-    return torch.cat([network(part) for part in parts])[: len(x)]
+def in_batches(function: Callable[..., Tensor], batch: int, position: int, *rows: Tensor) -> Tensor:
+    """function(*rows) for tensors [N, ...] in calls of exactly `batch` rows.
+
+    Row i is handed over at place (position + i) % batch; where a call is not full, copies of a row fill it.
+    """
+    before = position % batch
+    after = -(before + len(rows[0])) % batch
+    padded = [_padded(x, before, after).split(batch) for x in rows]
+    out = torch.cat([function(*parts) for parts in zip(*padded, strict=True)])
+    return out[before : len(out) - after]
 
 
-def _padded(x: Tensor, batch: int) -> Tensor:
-    missing = batch - len(x)
-    return torch.cat([x, x[-1:].expand(missing, *x.shape[1:])]) if missing else x
+def _padded(x: Tensor, before: int, after: int) -> Tensor:
+    """In one layout, which decides the kernels and so the last bits; channels last is the faster one."""
+    copies = [x[:1].expand(before, *x.shape[1:]), x, x[-1:].expand(after, *x.shape[1:])]
+    layout = torch.channels_last if x.ndim == 4 else torch.contiguous_format
+    return torch.cat(copies).contiguous(memory_format=layout)
+
+
+def standing_chunk(store: LatentStore, clip: Clip, number: int, ref: ChunkRef) -> Chunk:
+    """A block that is in the store already."""
+    error = store.read_chunk(ref)["error"].numpy()
+    return Chunk(clip, number, ref, error[~np.isnan(error)], node="", is_reused=True)
 
 
 class BlockEncoder:
-    """Both networks, loaded once for each process, on its GPU if it was given one."""
+    """Both networks, loaded once for each process, on its GPU if it was given one.
+
+    Safe for threads: one at a time computes, while others talk to the store.
+    """
 
     def __init__(self, job: Inversion, store: LatentStore, node: str) -> None:
         self.job = job
@@ -66,29 +93,58 @@ class BlockEncoder:
         generator_folder, encoder_folder = weights_folders(job.weights)
         self.encoder = load_encoder(encoder_folder, self.device)
         self.generator = load_generator(generator_folder, self.device)
+        self._computing = threading.Lock()
+        self._worst_errors: list[float] = []  # of the pictures handed on, ascending
+
+    def __call__(self, crops: Crops) -> Chunk:
+        """Encode a block and put its chunk into the store, unless its clip was committed meanwhile."""
+        block = crops.block
+        standing = self.store.get_commit(self.job.inversion_id, block.clip.clip_id)
+        if standing is not None:
+            return standing_chunk(self.store, block.clip, block.number, standing.chunks[block.number])
+        with self._computing:
+            tensors, error, worst = self.compute(crops)
+        ref = self.store.put_chunk(self.job.inversion_id, block.clip.clip_id, block.number, tensors)
+        return Chunk(block.clip, block.number, ref, error, self.node, worst)
 
     @torch.inference_mode()
-    def __call__(self, crops: Crops) -> Chunk:
-        """Encode a block, refine it if asked to, and put its chunk into the store."""
-        block, images = crops.block, self._images(crops.frames)
-        w_plus = in_batches(self._encode, images, self.job.batch_frames)  # [B + T + A, num_ws, w_dim]
+    def compute(self, crops: Crops) -> tuple[dict[str, Tensor], npt.NDArray[np.float32], Pair | None]:
+        """What the store keeps of a block, its measured errors [M], its worst frame if it is a bad one."""
+        block = crops.block
+        images, w_plus = self._latents(crops)
+        measured = self._measured_frames(block)
+        if not measured:
+            return chunk_tensors(block, w_plus, measured, torch.empty(0)), np.empty(0, np.float32), None
+        position = (block.first_frame + measured[0]) // self.job.error_every_frames
+        shown = in_batches(self._reconstruct, _SYNTHESIS_BATCH, position, w_plus[measured])
+        error = in_batches(_rms_error, _SYNTHESIS_BATCH, position, shown, images[measured]).cpu()
+        tensors = chunk_tensors(block, w_plus, measured, error)
+        at = int(error.argmax())
+        is_bad = self._is_among_the_worst(float(error[at]))
+        worst = _pair(crops, measured[at], float(error[at]), shown[at].cpu()) if is_bad else None
+        return tensors, error.numpy(), worst
+
+    def _latents(self, crops: Crops) -> tuple[Tensor, Tensor]:
+        """The block's own images [B, 3, S, S] and their latents, refined with its neighbours if asked to."""
+        images, first_frame = self._images(crops.frames), crops.block.first_frame - crops.own.start
+        w_plus = in_batches(self._encode, self.job.batch_frames, first_frame, images)
         if self.job.refinement is not None:
             w_plus = refine(images, w_plus, self.generator.synthesis, self.job.refinement, _SYNTHESIS_BATCH)
-        own = slice(len(block.quad_before), len(block.quad_before) + len(block.quad))
-        frames, images, w_plus = crops.frames[own], images[own], w_plus[own]
-        measured = self._measured_frames(block)
-        error, reconstruction = self._reconstruction_error(images[measured], w_plus[measured])
-        ref = self.store.put_chunk(
-            self.job.inversion_id,
-            block.clip.clip_id,
-            block.number,
-            chunk_tensors(block, w_plus, measured, error),
-        )
-        pictures = _pair(frames[measured[0]], reconstruction[0]) if block.number == 0 and measured else None
-        return Chunk(block.clip, block.number, ref, error.numpy(), self.node, pictures)
+        return images[crops.own], w_plus[crops.own]
 
     def _encode(self, images: Tensor) -> Tensor:
         return self.encoder.encode(images, self.generator.synthesis)
+
+    def _reconstruct(self, w_plus: Tensor) -> Tensor:
+        """[M, num_ws, w_dim] -> [M, 3, S, S], at the encoder's size or the generator's, the smaller."""
+        pictures = self.generator.synthesis(w_plus)
+        return resize_antialiased(pictures, min(self.job.crop_side, pictures.shape[-1]))
+
+    def _is_among_the_worst(self, error: float) -> bool:
+        """Pictures travel only from blocks that are among the worst that this process has seen."""
+        bisect.insort(self._worst_errors, error)
+        del self._worst_errors[:-WORST_FRAMES]
+        return error >= self._worst_errors[0]
 
     def _images(self, frames: npt.NDArray[np.uint8]) -> Tensor:
         """uint8 [T, S, S, 3] -> [T, 3, S, S] in [-1, 1] on the device."""
@@ -104,15 +160,11 @@ class BlockEncoder:
             if frame % every == 0
         ]
 
-    def _reconstruction_error(self, images: Tensor, w_plus: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [M, 3, S, S] against what their latents give: RMS of pixels of 0 to 1 [M], pictures."""
-        if len(images) == 0:
-            return torch.empty(0), images.cpu()
-        reconstruction = in_batches(self.generator.synthesis, w_plus, _SYNTHESIS_BATCH)
-        side = min(images.shape[-1], reconstruction.shape[-1])
-        reconstruction = resize_antialiased(reconstruction, side)
-        difference = reconstruction - resize_antialiased(images, side)
-        return difference.square().mean(dim=(1, 2, 3)).sqrt().div(2).cpu(), reconstruction.cpu()
+
+def _rms_error(shown: Tensor, images: Tensor) -> Tensor:
+    """Reconstructions [M, 3, R, R] against images [M, 3, S, S]: RMS of pixels of 0 to 1 [M]."""
+    difference = shown - resize_antialiased(images, shown.shape[-1])
+    return difference.square().mean(dim=(1, 2, 3)).sqrt().div(2)
 
 
 def chunk_tensors(block: Block, w_plus: Tensor, measured: list[int], error: Tensor) -> dict[str, Tensor]:
@@ -128,8 +180,9 @@ def chunk_tensors(block: Block, w_plus: Tensor, measured: list[int], error: Tens
     }
 
 
-def _pair(crop: npt.NDArray[np.uint8], reconstruction: Tensor) -> npt.NDArray[np.uint8]:
-    """A crop [S, S, 3] and its reconstruction [3, R, R] in [-1, 1] as one uint8 [2, S, S, 3]."""
-    picture = F.interpolate(reconstruction[None], crop.shape[:2], mode="nearest")[0].clamp(-1, 1)
+def _pair(crops: Crops, at: int, error: float, shown: Tensor) -> Pair:
+    """Frame `at` of the block beside its reconstruction [3, R, R] in [-1, 1]."""
+    block, crop = crops.block, crops.frames[crops.own][at]
+    picture = F.interpolate(shown[None], crop.shape[:2], mode="nearest")[0].clamp(-1, 1)
     pixels = picture.permute(1, 2, 0).add(1).mul(127.5).round().byte().numpy()
-    return np.stack([crop, pixels])
+    return Pair(block.clip.source.uri, block.first_frame + at, error, np.stack([crop, pixels]))

@@ -4,30 +4,40 @@ from __future__ import annotations
 
 import re
 
+from ray.exceptions import RayError, RayTaskError
+
 from svgan_ray.errors import LandmarksError, StoreError, VideoError
 from svgan_ray.orchestration.inversion.items import Clip, Failure, Inversion, Source
-from svgan_ray.store.keys import content_id
 from svgan_ray.store.records import FailureRecord
 
 __all__ = ["WORKER_DIED", "clip_failure", "source_failure", "unread_id"]
 
 WORKER_DIED = "worker_died"
+_FILE_REASONS = frozenset({"changed", "missing", "unreadable"})
+"""The same video at another place, or back at this one, is not to blame."""
 _MESSAGE_CHARACTERS = 2000
 
 
 def source_failure(job: Inversion, source: Source, video_id: str | None, error: BaseException) -> Failure:
-    """A source that could not be tracked; one whose bytes could not be read goes by its address."""
-    return _failure(job.tracking_id, video_id or unread_id(source), source.uri, "track", error)
+    """A source that could not be tracked; where its file is at fault, not its bytes, it goes by the file."""
+    item_id = unread_id(source) if video_id is None or _blames_the_file(error) else video_id
+    return _failure(job.tracking_id, item_id, source.uri, "track", error)
 
 
 def unread_id(source: Source) -> str:
-    """Stands in for the video id of a source whose bytes were not read yet."""
-    return content_id({"uri": source.uri})
+    """Stands in for the video id of a source whose bytes were not read yet; another file has another."""
+    return source.id
 
 
 def clip_failure(job: Inversion, clip: Clip, stage: str, error: BaseException) -> Failure:
-    """A clip one of whose blocks could not be cropped or encoded."""
+    """A clip one of whose blocks could not be cropped or encoded; its source, where the file is at fault."""
+    if _blames_the_file(error):
+        return _failure(job.tracking_id, unread_id(clip.source), clip.source.uri, stage, error)
     return _failure(job.inversion_id, clip.clip_id, clip.source.uri, stage, error)
+
+
+def _blames_the_file(error: BaseException) -> bool:
+    return isinstance(error, VideoError) and error.reason in _FILE_REASONS
 
 
 def _failure(scope_id: str, item_id: str, uri: str, stage: str, error: BaseException) -> Failure:
@@ -42,11 +52,6 @@ def reason_of(error: BaseException) -> str:
         return error.reason
     if isinstance(error, LandmarksError):
         return "landmarks"
-    if type(error).__name__ in (
-        "WorkerCrashedError",
-        "ActorDiedError",
-        "OutOfMemoryError",
-        "LocalRayletDiedError",
-    ):
+    if isinstance(error, RayError) and not isinstance(error, RayTaskError):
         return WORKER_DIED
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()

@@ -21,6 +21,7 @@ from svgan_ray.video.alignment import CropParameters
 
 __all__ = [
     "BLOCK_FRAMES",
+    "WORST_FRAMES",
     "Block",
     "Chunk",
     "Clip",
@@ -28,6 +29,7 @@ __all__ = [
     "Failure",
     "Inversion",
     "Item",
+    "Pair",
     "Source",
     "Tracked",
     "block_spans",
@@ -35,6 +37,9 @@ __all__ = [
 
 BLOCK_FRAMES = 128
 """Blocks begin at multiples of this in the video; one is 4.7 MB of W+ at 1024 px and one object."""
+
+WORST_FRAMES = 16
+"""Pictures of so many frames, those with the largest reconstruction error, are shown in the end."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,22 @@ class Crops:
     block: Block
     frames: npt.NDArray[np.uint8]  # [B + T + A, S, S, 3]
 
+    @property
+    def own(self) -> slice:
+        """The block's own frames among them."""
+        before = len(self.block.quad_before)
+        return slice(before, before + len(self.block.quad))
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """A frame as the encoder saw it and its reconstruction; error is the RMS of pixels of 0 to 1."""
+
+    uri: str
+    frame: int
+    error: float
+    pixels: npt.NDArray[np.uint8]  # [2, S, S, 3]
+
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
@@ -147,7 +168,7 @@ class Chunk:
     ref: ChunkRef
     error: npt.NDArray[np.float32]
     node: str
-    pictures: npt.NDArray[np.uint8] | None = None  # [2, S, S, 3]: a crop and its reconstruction
+    worst: Pair | None = None
     is_reused: bool = False
 
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections import defaultdict
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from svgan_ray.errors import StoreError
 from svgan_ray.orchestration.inversion.failures import unread_id
-from svgan_ray.orchestration.inversion.items import Chunk, Clip, Failure, Inversion, Item, Source, Tracked
+from svgan_ray.orchestration.inversion.items import (
+    WORST_FRAMES,
+    Chunk,
+    Clip,
+    Failure,
+    Inversion,
+    Item,
+    Pair,
+    Source,
+    Tracked,
+)
 from svgan_ray.store import CommitRecord, FailureRecord, LatentStore, UnequalWorkError
 
 __all__ = ["Ledger"]
-
-_MAX_PICTURES = 16
 
 
 @dataclass
@@ -30,9 +38,10 @@ class Ledger:
     failures: dict[str, FailureRecord] = field(default_factory=dict)  # by video or clip id
     commits: dict[str, CommitRecord] = field(default_factory=dict)  # by clip id
     unequal: list[str] = field(default_factory=list)
-    pictures: list[npt.NDArray[np.uint8]] = field(default_factory=list)
+    worst: list[Pair] = field(default_factory=list)  # of all measured frames, the worst first
     encoded_frames: int = 0
     reused_frames: int = 0
+    _lost: set[str] = field(default_factory=set)  # uris of which nothing more is to be had
     _closed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # clip ids by uri
     _open: dict[str, dict[int, Chunk]] = field(default_factory=lambda: defaultdict(dict))
 
@@ -49,7 +58,7 @@ class Ledger:
 
     def is_settled(self, source: Source) -> bool:
         """Whether everything in a source was committed or failed; else a process died with some of it."""
-        if any(f.uri == source.uri and f.stage == "track" for f in self.failures.values()):
+        if source.uri in self._lost:
             return True
         tracked = self.tracked.get(source.uri)
         return tracked is not None and len(self._closed[source.uri]) >= tracked.open_clips
@@ -58,6 +67,11 @@ class Ledger:
     def open_frames(self) -> int:
         """Frames that tracking has found to be encoded, so far."""
         return sum(item.open_frames for item in self.tracked.values())
+
+    @property
+    def skipped_clips(self) -> int:
+        """Clips of the videos at work that stand in the store, or failed before and are left alone."""
+        return sum(item.clips - item.open_clips for item in self.tracked.values())
 
     @property
     def mean_error(self) -> float | None:
@@ -72,6 +86,8 @@ class Ledger:
         earlier = self.earlier_failures.get(item_id)
         record = dataclasses.replace(failure.record, attempts=earlier.attempts + 1 if earlier else 1)
         self.failures[item_id] = record
+        if failure.scope_id == self.job.tracking_id:
+            self._lost.add(record.uri)
         self._closed[record.uri].add(item_id)
         self.store.put_failure(failure.scope_id, record)
 
@@ -80,8 +96,9 @@ class Ledger:
             self.reused_frames += chunk.ref.frames
         else:
             self.encoded_frames += chunk.ref.frames
-        if chunk.pictures is not None and len(self.pictures) < _MAX_PICTURES:
-            self.pictures.append(chunk.pictures)
+        if chunk.worst is not None:
+            bisect.insort(self.worst, chunk.worst, key=lambda pair: -pair.error)
+            del self.worst[WORST_FRAMES:]
         chunks = self._open[chunk.clip.clip_id]
         chunks[chunk.number] = chunk
         if len(chunks) == chunk.clip.block_count:

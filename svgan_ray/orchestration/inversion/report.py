@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +11,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from svgan_ray.config import InvertConfig
+from svgan_ray.orchestration.inversion.items import Pair
 from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.planning import Plan
 from svgan_ray.store import FailureRecord
 
-__all__ = ["InvertReport", "reconstruction_sheet", "report_of"]
+__all__ = ["InvertReport", "psnr_text", "reconstruction_sheet", "report_of"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class InvertReport:
     videos_to_do: int
     videos_done_before: int
     clips_committed: int
+    clips_skipped: int
     frames_encoded: int
     frames_reused: int
     frames_skipped: int
@@ -63,6 +64,7 @@ class InvertReport:
         """Figures of the whole run."""
         figures = {
             "clips_committed": self.clips_committed,
+            "clips_skipped": self.clips_skipped,
             "frames_encoded": self.frames_encoded,
             "frames_reused": self.frames_reused,
             "frames_skipped": self.frames_skipped,
@@ -84,20 +86,26 @@ class InvertReport:
             done = f"{self.videos_done_before} of {self.videos} videos are in {self.store} already"
             return f"nothing to do: {done}{failed if self.failures else ''}"
         table = Table(box=None, show_header=False)
-        rows: dict[str, Any] = {
+        for name, value in self.figures().items():
+            table.add_row(name, value)
+        return table
+
+    def figures(self) -> dict[str, str]:
+        """The closing table."""
+        return {
             "videos": f"{self.videos} ({self.videos_done_before} done before, {self.failed_videos} failed)",
-            "clips committed": self.clips_committed,
+            "clips committed": str(self.clips_committed),
+            "clips skipped": f"{self.clips_skipped} (done before, or failed before and left alone)",
+            "failures": str(len(self.failures)),
             "frames encoded": f"{self.frames_encoded:,} in {self.duration_s:.0f} s",
             "frames per s": f"{self.frames_per_s:.1f} (start-up included)",
             "frames reused": f"{self.frames_reused:,} (encoded by a run that was cut off)",
             "frames skipped": f"{self.frames_skipped:,} (no face)",
-            "reconstruction": _psnr_text(self.mean_error),
+            "reconstruction": psnr_text(self.mean_error),
             "store": self.store,
             "inversion": self.inversion_id,
+            "page": "invert_report.html in the tracked run: failures and worst frames",
         }
-        for name, value in rows.items():
-            table.add_row(name, str(value))
-        return table
 
 
 def report_of(config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: float) -> InvertReport:
@@ -116,6 +124,7 @@ def report_of(config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: floa
         videos_to_do=len(plan.todo),
         videos_done_before=len(plan.done),
         clips_committed=len(ledger.commits),
+        clips_skipped=ledger.skipped_clips,
         frames_encoded=ledger.encoded_frames,
         frames_reused=ledger.reused_frames,
         frames_skipped=sum(item.skipped_frames for item in ledger.tracked.values()),
@@ -127,12 +136,12 @@ def report_of(config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: floa
     )
 
 
-def reconstruction_sheet(pictures: list[npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8]:
-    """Crops in the upper row, their reconstructions below: pairs [2, S, S, 3] -> [2 S, N S, 3]."""
-    return np.concatenate([np.concatenate(list(pair), axis=0) for pair in pictures], axis=1)
+def reconstruction_sheet(pairs: list[Pair]) -> npt.NDArray[np.uint8]:
+    """Crops in the upper row, their reconstructions below: [2 S, N S, 3]."""
+    return np.concatenate([np.concatenate(list(pair.pixels), axis=0) for pair in pairs], axis=1)
 
 
-def _psnr_text(error: float | None) -> str:
+def psnr_text(error: float | None) -> str:
     return (
         "not measured"
         if error is None

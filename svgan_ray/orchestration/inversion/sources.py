@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from svgan_ray.errors import ConfigError, VideoError
@@ -18,7 +19,7 @@ from svgan_ray.store.backend import Entry
 from svgan_ray.store.s3 import S3Backend
 from svgan_ray.video.landmarks import sidecar_path
 
-__all__ = ["VIDEO_ENDINGS", "expand", "local_copy"]
+__all__ = ["VIDEO_ENDINGS", "expand", "local_copy", "unchanged_copy"]
 
 VIDEO_ENDINGS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
 """What counts as a video inside a folder, a glob or a prefix; a file named outright may end as it likes."""
@@ -97,12 +98,29 @@ def local_copy(source: Source) -> Path:
     if source.uri.startswith("s3://"):
         return _download(source)
     path = Path(source.uri)
+    _require_unchanged(source, _now(path))
+    return path
+
+
+@contextmanager
+def unchanged_copy(source: Source) -> Iterator[Path]:
+    """`local_copy` for the time of reading it.
+
+    Raises VideoError also where the file changed meanwhile: whatever was read, or went wrong, is void then.
+    """
+    path = local_copy(source)
     try:
-        now = _local_source(path)
+        yield path
+    finally:
+        if str(path) == source.uri:  # a copy from S3 is this machine's own
+            _require_unchanged(source, _now(path))
+
+
+def _now(path: Path) -> Source:
+    try:
+        return _local_source(path)
     except OSError as error:
         raise VideoError(f"{path}: cannot be read: {error.strerror}", "unreadable") from error
-    _require_unchanged(source, now)
-    return path
 
 
 def _require_unchanged(planned: Source, now: Source | None) -> None:

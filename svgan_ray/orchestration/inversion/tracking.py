@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from svgan_ray.orchestration.inversion.encoding import standing_chunk
 from svgan_ray.orchestration.inversion.failures import source_failure
 from svgan_ray.orchestration.inversion.items import (
     Block,
-    Chunk,
     Clip,
     Inversion,
     Item,
@@ -22,7 +22,7 @@ from svgan_ray.orchestration.inversion.items import (
     Tracked,
     block_spans,
 )
-from svgan_ray.orchestration.inversion.sources import local_copy
+from svgan_ray.orchestration.inversion.sources import unchanged_copy
 from svgan_ray.store import ClipRecord, LatentStore, SkippedRecord, TrackRecord, open_store
 from svgan_ray.store.keys import clip_id
 from svgan_ray.video.landmarks import landmark_source
@@ -40,10 +40,11 @@ def track_source(job: Inversion, source: Source, closed: frozenset[str]) -> Iter
     """
     video_id = None
     try:
-        path, store = local_copy(source), open_store(job.store)
-        video_id = file_sha256(path)
+        store = open_store(job.store)
+        with unchanged_copy(source) as path:
+            video_id = file_sha256(path)
         store.put_source(source.uri, source.size_bytes, source.version, video_id)
-        record = store.get_track(job.tracking_id, video_id) or make_track(job, store, source, path, video_id)
+        record = store.get_track(job.tracking_id, video_id) or make_track(job, store, source, video_id)
         yield from _open_items(job, store, source, record, closed)
     except Exception as error:  # whatever it is, it travels on as a row
         yield source_failure(job, source, video_id, error)
@@ -55,9 +56,9 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def make_track(job: Inversion, store: LatentStore, source: Source, path: Path, video_id: str) -> TrackRecord:
+def make_track(job: Inversion, store: LatentStore, source: Source, video_id: str) -> TrackRecord:
     """Find and smooth the face's course through a video and put it into the store."""
-    with open_video(path) as video:
+    with unchanged_copy(source) as path, open_video(path) as video:
         points = landmark_source(job.faces).detect(video)
         tracked = track(points, video.time_s, job.crop)
         ids = [clip_id(video_id, job.tracking_id, c.first_frame, c.stop_frame) for c in tracked.clips]
@@ -128,8 +129,7 @@ def _clip_items(job: Inversion, store: LatentStore, clip: Clip, tensors: dict[st
         first, last = start - clip.first_frame, stop - clip.first_frame
         span, overlap = slice(first, last), job.refinement.overlap_frames if job.refinement else 0
         if number in stored:
-            error = store.read_chunk(stored[number])["error"].numpy()
-            yield Chunk(clip, number, stored[number], error[~np.isnan(error)], node="", is_reused=True)
+            yield standing_chunk(store, clip, number, stored[number])
         else:
             before, after = quad[max(first - overlap, 0) : first], quad[last : last + overlap]
             yield Block(

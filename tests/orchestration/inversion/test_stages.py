@@ -29,10 +29,11 @@ from svgan_ray.orchestration.inversion.items import (
 from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.planning import Plan, dry_run, inversion_of, plan_sources
 from svgan_ray.orchestration.inversion.report import InvertReport, report_of
-from svgan_ray.orchestration.inversion.sources import expand, local_copy
+from svgan_ray.orchestration.inversion.sources import expand, local_copy, unchanged_copy
 from svgan_ray.orchestration.inversion.tracking import track_source
 from svgan_ray.store import LatentStore, open_store
-from tests.footage import face_frames, make_bad_videos, make_video, make_weights
+from svgan_ray.video.landmarks import write_sidecar
+from tests.footage import face_frames, face_points, make_bad_videos, make_video, make_weights
 
 
 @pytest.fixture(scope="module")
@@ -89,16 +90,17 @@ def test_blocks_cover_a_clip_and_lie_at_absolute_positions(first: int, frames: i
     assert all(start // BLOCK_FRAMES == (stop - 1) // BLOCK_FRAMES for start, stop in spans)
 
 
-@given(rows=st.integers(1, 40), batch=st.integers(1, 16))
-def test_networks_see_one_batch_size_only(rows: int, batch: int) -> None:
+@given(rows=st.integers(1, 40), batch=st.integers(1, 16), position=st.integers(0, 100))
+def test_every_row_has_its_place_in_calls_of_one_size(rows: int, batch: int, position: int) -> None:
     sizes = set()
 
-    def double(x: torch.Tensor) -> torch.Tensor:
-        sizes.add(len(x))
-        return 2 * x
+    def place(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        sizes.update((len(x), len(y)))
+        return torch.stack([x, y, torch.arange(batch)], dim=1)
 
-    x = torch.arange(rows * 3.0).reshape(rows, 3)
-    assert torch.equal(in_batches(double, x, batch), 2 * x)
+    x = torch.arange(rows)
+    out = in_batches(place, batch, position, x, -x)
+    assert torch.equal(out, torch.stack([x, -x, (position + x) % batch], dim=1))
     assert sizes == {batch}
 
 
@@ -137,6 +139,29 @@ def test_latents_are_those_of_the_frames_themselves(footage: Path, weights: Path
     with torch.no_grad():
         w_plus = load_encoder(weights / "encoder").encode(images)
     assert torch.allclose(clip.w_plus, w_plus, atol=1e-4)
+
+
+@pytest.mark.parametrize("block_frames", [40, 100, 256])
+def test_any_division_gives_the_same_bits(
+    block_frames: int, weights: Path, store: LatentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the length of the segments that actors get, and wherever in the video the clip begins."""
+    video = make_video(tmp_path / "v.mp4", 150, seed=1)
+    points = face_points(150, seed=1)
+    points[:13] = np.nan
+    write_sidecar(video, points)
+    whole, parts = (open_store(tmp_path / name, create=True) for name in ("whole", "parts"))
+    clips = []
+    for here in (whole, parts):
+        report = run(config_for(video, weights, here, error_every_frames=3), here)
+        [record] = here.commits(report.inversion_id)
+        sizes = [chunk.frames for chunk in record.chunks]
+        clips.append((sizes, here.read_clip(report.inversion_id, record.clip_id)))
+        monkeypatch.setattr("svgan_ray.orchestration.inversion.items.BLOCK_FRAMES", block_frames)
+    (sizes, one), (other_sizes, other) = clips
+    assert sizes != other_sizes and len(one.w_plus) == 137
+    assert torch.equal(one.w_plus, other.w_plus)
+    assert torch.equal(one.error.nan_to_num(-1), other.error.nan_to_num(-1))
 
 
 def test_each_bad_file_is_one_recorded_failure_and_the_others_complete(
@@ -273,6 +298,36 @@ def test_a_video_that_changes_under_its_path_is_noticed(tmp_path: Path) -> None:
     video.unlink()
     with pytest.raises(VideoError, match="cannot be read"):
         local_copy(source)
+
+
+def test_what_was_read_of_a_video_that_changes_meanwhile_is_void(
+    tmp_path: Path, weights: Path, store: LatentStore
+) -> None:
+    config = config_for(make_video(tmp_path / "v.mp4", 30), weights, store)
+    plan, job = plan_for(config, store)
+    [source] = plan.todo
+    with pytest.raises(VideoError, match="changed while the job ran"), unchanged_copy(source) as path:
+        os.utime(path, (1, 1))
+        raise VideoError("a frame is damaged", "decode")  # by the change, perhaps
+    [failure] = track_source(job, source, frozenset())
+    assert isinstance(failure, Failure) and failure.record.reason == "changed"
+    Ledger(store, job, {}).take(failure)
+    assert run(config, store).clips_committed == 1, "what is there now has not failed"
+
+
+def test_a_clip_whose_file_changes_is_done_when_the_file_is_back(
+    tmp_path: Path, weights: Path, store: LatentStore
+) -> None:
+    config = config_for(make_video(tmp_path / "v.mp4", 30), weights, store)
+    plan, job = plan_for(config, store)
+    [source], ledger = plan.todo, Ledger(store, job, {})
+    tracked, block = track_source(job, source, frozenset())
+    assert isinstance(block, Block)
+    for item in (tracked, clip_failure(job, block.clip, "crop", VideoError("x", "changed"))):
+        ledger.take(item)
+    assert ledger.is_settled(source)
+    report = run(config, store)
+    assert report.clips_committed == 1 and not store.failures(job.tracking_id)
 
 
 def test_a_store_that_fails_stops_the_job(footage: Path, weights: Path, store: LatentStore) -> None:
