@@ -25,8 +25,14 @@ class InvertConfig:
     """Latent store: a folder or s3://bucket/prefix."""
     weights: str = "demo"
     """Folder that holds `generator` and `encoder`, or `demo`."""
-    faces: Literal["sidecar", "aligned"] = "sidecar"
-    """Where faces are: landmarks in `<video>.landmarks.safetensors`, or footage that is aligned already."""
+    faces: Literal["sidecar", "aligned", "mediapipe"] = "sidecar"
+    """Where faces are: landmarks in `<video>.landmarks.safetensors`, footage that is aligned already, or what
+    mediapipe finds (needs the extra `face`)."""
+    face_model: str | None = None
+    """A FaceLandmarker `.task` file for mediapipe instead of the model that it ships."""
+    people: str = "longest"
+    """Whom to follow of several people: `longest`, the one seen in most frames; `2`, the second most, and so
+    on; or `all`, each a subject of its own."""
     subject: str | None = None
     """Whom the footage shows; by default each video's file name without its ending."""
     batch_frames: int = 16
@@ -47,6 +53,11 @@ class InvertConfig:
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
+        is_rank = self.people.isdecimal() and int(self.people) > 0
+        whom = "`longest`, `all` or a rank from 1"
+        _require(is_rank or self.people in ("longest", "all"), "people", whom, self.people)
+        own_model = self.face_model is None or self.faces == "mediapipe"
+        _require(own_model, "face_model", "none unless faces is mediapipe", self.face_model)
         _require(self.videos, "videos", "at least one file, folder, glob or s3:// prefix", self.videos)
         _require_positive(self, "batch_frames", "error_every_frames", "gpus_per_actor")
         _require(self.refine_steps >= 0, "refine_steps", "0 or more", self.refine_steps)

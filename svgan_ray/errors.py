@@ -4,7 +4,7 @@ SvganRayError
 ├── ConfigError              a flag, a preset or a field of experiment.toml is wrong
 ├── InputError               what the user handed in cannot be used
 │   ├── VideoError           a video cannot be read; carries a reason code
-│   ├── LandmarksError       landmarks are missing, malformed or belong to another video
+│   ├── LandmarksError       landmarks are missing or malformed, or no usable face is seen; reason code
 │   ├── WeightsError         a weight file is foreign, damaged or does not fit
 │   └── DataError            latents do not suit what is asked of them
 ├── StoreError               the latent store cannot serve a request
@@ -66,7 +66,18 @@ class VideoError(InputError):
 
 
 class LandmarksError(InputError):
-    """Landmarks are missing, malformed or belong to another video."""
+    """Landmarks are missing, malformed or belong to another video, or show no usable face.
+
+    `reason` is a short stable code that failure records keep: `landmarks`, `no_face`, `small_face` or
+    `no_such_person`.
+    """
+
+    def __init__(self, message: str, reason: str = "landmarks") -> None:
+        super().__init__(message, reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class WeightsError(InputError):

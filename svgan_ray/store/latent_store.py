@@ -100,7 +100,8 @@ class LatentStore(ModelStore):
     def put_track(self, record: TrackRecord, tensors: Mapping[str, Tensor]) -> TrackRecord:
         """Store a video's track unless one stands; returns the one that stands, whose clips are to be used.
 
-        Tensors are named "<clip_id>.quad" [T, 4, 2], "<clip_id>.interpolated" [T] and "<clip_id>.time_s" [T].
+        Tensors are named "<clip_id>.quad" [T, 4, 2], "<clip_id>.interpolated" [T], "<clip_id>.time_s" [T] and
+        "<clip_id>.person" [1], counted from 0.
         """
         data = codec.encode_tensors(tensors)
         outline = outline_name(record)

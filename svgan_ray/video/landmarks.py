@@ -1,7 +1,7 @@
-"""Where a face is: 68 landmarks a frame (iBUG layout) from a sidecar file, or none for footage already
-aligned.
+"""Where faces are: 68 landmarks each (iBUG layout) from a sidecar file or mediapipe, or none for footage
+already aligned.
 
-A source is stateless per frame; gaps and smoothing belong to tracking.
+A source is stateless per frame: who is who (people.py), gaps and smoothing (tracking.py) come after it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from svgan_ray.errors import ConfigError, LandmarksError
 from svgan_ray.video.alignment import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
+from svgan_ray.video.mediapipe_landmarks import MediapipeLandmarks
 from svgan_ray.video.reading import VideoReader
 
 __all__ = [
@@ -35,7 +36,7 @@ Points = NDArray[np.float32]
 
 
 class LandmarkSource(Protocol):
-    """Finds one face a frame. Name and version are part of a tracking's identity."""
+    """Finds the faces in every frame. Name and version are part of a tracking's identity."""
 
     @property
     def name(self) -> str: ...
@@ -44,7 +45,10 @@ class LandmarkSource(Protocol):
     def version(self) -> str: ...
 
     def detect(self, video: VideoReader) -> Points:
-        """Landmarks [T, 68, 2] in pixels (x, y; pixel centres at +0.5), NaN rows where there is no face."""
+        """Landmarks in pixels (x, y; pixel centres at +0.5), NaN where there is no face.
+
+        [T, 68, 2] of the one subject, or [T, F, 68, 2] of up to F faces a frame in any order.
+        """
         ...
 
 
@@ -67,7 +71,7 @@ class SidecarLandmarks:
 
 class AlignedFootage:
     """Footage in which a face already fills the frame as in FFHQ: the crop is the centre square of every
-    frame.
+    frame, and stored as any other.
 
     The square comes back as the landmarks of which it is the crop, so that nothing downstream differs.
     """
@@ -89,14 +93,17 @@ class AlignedFootage:
         return np.repeat(face[None].astype(np.float32), video.info.frame_count, axis=0)
 
 
-LANDMARK_SOURCES: dict[str, type[LandmarkSource]] = {"sidecar": SidecarLandmarks, "aligned": AlignedFootage}
+LANDMARK_SOURCES = ("sidecar", "aligned", "mediapipe")
 
 
-def landmark_source(faces: str) -> LandmarkSource:
-    """The source of a name: `sidecar` or `aligned`."""
-    if faces not in LANDMARK_SOURCES:
+def landmark_source(faces: str, model: str | Path | None = None) -> LandmarkSource:
+    """The source of a name; `model` is mediapipe's alone. Raises ConfigError."""
+    if faces == "mediapipe":
+        return MediapipeLandmarks(model)
+    sources: dict[str, type[LandmarkSource]] = {"sidecar": SidecarLandmarks, "aligned": AlignedFootage}
+    if faces not in sources:
         raise ConfigError(f"faces: expected one of {', '.join(LANDMARK_SOURCES)}, got {faces!r}")
-    return LANDMARK_SOURCES[faces]()
+    return sources[faces]()
 
 
 def sidecar_path(video_path: str | Path) -> Path:
@@ -105,11 +112,14 @@ def sidecar_path(video_path: str | Path) -> Path:
 
 
 def write_sidecar(video_path: str | Path, points: NDArray[np.floating]) -> Path:
-    """Write landmarks [T, 68, 2] of a video beside it, whole or not at all; returns the sidecar's path."""
+    """Write landmarks of a video beside it, whole or not at all; returns the sidecar's path.
+
+    [T, 68, 2] of one subject, or [T, F, 68, 2] of up to F faces a frame in any order; NaN where none is.
+    """
     from safetensors.numpy import save
 
-    if points.ndim != 3 or points.shape[1:] != (68, 2):
-        raise LandmarksError(f"landmarks of {video_path}: expected [T, 68, 2], got {list(points.shape)}")
+    if not _is_landmarks(points):
+        raise LandmarksError(f"landmarks of {video_path}: expected {_SHAPES}, got {list(points.shape)}")
     path = sidecar_path(video_path)
     partial = path.with_name(f".{path.name}.{uuid4().hex}.part")
     tensors = {"points": np.ascontiguousarray(points, dtype=np.float32)}
@@ -119,14 +129,14 @@ def write_sidecar(video_path: str | Path, points: NDArray[np.floating]) -> Path:
 
 
 def read_sidecar(video_path: str | Path) -> Points:
-    """Landmarks [T, 68, 2] of a video; LandmarksError where its sidecar is missing or malformed."""
+    """Landmarks of a video as they were written; LandmarksError where its sidecar is missing or malformed."""
     from safetensors import SafetensorError, safe_open
 
     path = sidecar_path(video_path)
     if not path.is_file():
         raise LandmarksError(
             f"{path}: no such file; write it with svgan_ray.video.landmarks.write_sidecar, "
-            "or say that the footage is aligned"
+            "let mediapipe find the faces (--faces mediapipe), or say that the footage is aligned"
         )
     try:
         with safe_open(path, framework="numpy") as file:
@@ -136,7 +146,14 @@ def read_sidecar(video_path: str | Path) -> Points:
         raise LandmarksError(f"{path}: not a safetensors file: {error}") from error
     if layout != LAYOUT:
         raise LandmarksError(f"{path}: metadata `layout`: expected {LAYOUT!r}, got {layout!r}")
-    if points is None or points.dtype != np.float32 or points.shape[1:] != (68, 2):
+    if points is None or points.dtype != np.float32 or not _is_landmarks(points):
         got = "none" if points is None else f"{points.dtype} {list(points.shape)}"
-        raise LandmarksError(f"{path}: tensor `points`: expected float32 [T, 68, 2], got {got}")
+        raise LandmarksError(f"{path}: tensor `points`: expected float32 {_SHAPES}, got {got}")
     return np.asarray(points)
+
+
+_SHAPES = "[T, 68, 2] or [T, F, 68, 2]"
+
+
+def _is_landmarks(points: NDArray[np.floating]) -> bool:
+    return points.ndim in (3, 4) and points.shape[-2:] == (68, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from svgan_ray.errors import LandmarksError
 from svgan_ray.video.alignment import CropParameters, Floats, ffhq_axes, quads_of, smooth_track
 
-__all__ = ["NO_FACE", "SHORT_CLIP", "Clip", "SkippedSpan", "Track", "track"]
+__all__ = ["NO_FACE", "SHORT_CLIP", "Clip", "SkippedSpan", "Track", "skipped_by_all", "track"]
 
 NO_FACE = "no_face"
 SHORT_CLIP = "short_clip"
@@ -68,6 +69,23 @@ def track(points: NDArray[np.floating], time_s: Floats, parameters: CropParamete
     short = [SkippedSpan(*span, SHORT_CLIP) for span in spans if span not in long_enough]
     skipped = short + [SkippedSpan(*span, NO_FACE) for span in _between(spans, len(seen))]
     return Track(clips, sorted(skipped, key=lambda span: span.first_frame))
+
+
+def skipped_by_all(tracks: list[Track]) -> list[SkippedSpan]:
+    """The frames that are in no clip of any track: `short_clip` where any track has one, else `no_face`."""
+    if len(tracks) == 1:
+        return tracks[0].skipped
+    clips = [clip for one in tracks for clip in one.clips]
+    skipped = [span for one in tracks for span in one.skipped]
+    stops = [clip.stop_frame for clip in clips] + [span.stop_frame for span in skipped]
+    reason = [NO_FACE] * max(stops)
+    for span in skipped:
+        if span.reason == SHORT_CLIP:
+            reason[span.first_frame : span.stop_frame] = [SHORT_CLIP] * (span.stop_frame - span.first_frame)
+    for clip in clips:
+        reason[clip.first_frame : clip.stop_frame] = [""] * clip.frames
+    bounds = [0, *(i for i in range(1, len(reason)) if reason[i] != reason[i - 1]), len(reason)]
+    return [SkippedSpan(a, b, reason[a]) for a, b in pairwise(bounds) if reason[a]]
 
 
 def _spans(seen: NDArray[np.bool_], max_gap_frames: int) -> list[tuple[int, int]]:

@@ -22,7 +22,8 @@ from tests.video.media import encode, numbered_frames
 
 ROWS = arrays.arrays(
     np.float32,
-    st.tuples(st.integers(0, 4), st.just(68), st.just(2)),
+    st.tuples(st.integers(0, 4), st.just(68), st.just(2))
+    | st.tuples(st.integers(0, 3), st.integers(0, 3), st.just(68), st.just(2)),
     elements=st.floats(-1e5, 1e5, width=32) | st.just(float("nan")),
     fill=st.just(np.float32(3)),
 )
@@ -71,6 +72,7 @@ GOOD = np.zeros((3, 68, 2), np.float32)
         ({"points": GOOD[:, :5]}, "ibug68", r"got float32 \[3, 5, 2\]"),
         ({"points": GOOD.astype(np.float64)}, "ibug68", "got float64"),
         ({"points": GOOD[0]}, "ibug68", r"got float32 \[68, 2\]"),
+        ({"points": GOOD[None, None]}, "ibug68", r"got float32 \[1, 1, 3, 68, 2\]"),
         ({"points": np.zeros((0,), np.float32)}, "ibug68", r"got float32 \[0\]"),
     ],
 )

@@ -48,10 +48,8 @@ def _failure(scope_id: str, item_id: str, uri: str, stage: str, error: BaseExcep
 
 def reason_of(error: BaseException) -> str:
     """A short stable code."""
-    if isinstance(error, VideoError):
+    if isinstance(error, VideoError | LandmarksError):
         return error.reason
-    if isinstance(error, LandmarksError):
-        return "landmarks"
     if isinstance(error, RayError) and not isinstance(error, RayTaskError):
         return WORKER_DIED
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()

@@ -67,6 +67,8 @@ class Inversion:
 
     store: str
     faces: str
+    face_model: str | None
+    people: str
     subject: str | None
     crop: CropParameters
     weights: str

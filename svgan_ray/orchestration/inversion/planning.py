@@ -64,8 +64,14 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
     folders = weights_folders(weights)
     generator, encoder = load_generator(folders[0]), load_encoder(folders[1])
     require_pair(generator, encoder)
-    faces, crop = landmark_source(config.faces), CropParameters()
-    tracking = {"faces": faces.name, "version": faces.version, "crop": dataclasses.asdict(crop)}
+    face_model = durable(config.face_model, "--face-model") if config.face_model else None
+    faces, crop = landmark_source(config.faces, face_model), CropParameters()
+    tracking = {
+        "faces": faces.name,
+        "version": faces.version,
+        "people": config.people,
+        "crop": dataclasses.asdict(crop),
+    }
     identity: dict[str, Any] = {
         "generator_sha256": weights_hash(folders[0]),
         "encoder_sha256": weights_hash(folders[1]),
@@ -79,6 +85,8 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
     return Inversion(
         store=store,
         faces=config.faces,
+        face_model=face_model,
+        people=config.people,
         subject=config.subject,
         crop=crop,
         weights=weights,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,13 @@ from svgan_ray.orchestration.inversion.items import (
 )
 from svgan_ray.orchestration.inversion.sources import unchanged_copy
 from svgan_ray.store import ClipRecord, LatentStore, SkippedRecord, TrackRecord, open_store
-from svgan_ray.store.keys import clip_id
+from svgan_ray.store.keys import clip_id, content_id
+from svgan_ray.video.alignment import Floats
 from svgan_ray.video.landmarks import landmark_source
-from svgan_ray.video.reading import VideoReader, open_video
-from svgan_ray.video.tracking import Track, track
+from svgan_ray.video.people import find_people
+from svgan_ray.video.reading import open_video
+from svgan_ray.video.tracking import Clip as TrackedClip
+from svgan_ray.video.tracking import Track, skipped_by_all, track
 
 __all__ = ["track_source"]
 
@@ -57,12 +61,13 @@ def file_sha256(path: Path) -> str:
 
 
 def make_track(job: Inversion, store: LatentStore, source: Source, video_id: str) -> TrackRecord:
-    """Find and smooth the face's course through a video and put it into the store."""
+    """Find the people in a video, smooth the crops of those to be followed and put them into the store."""
     with unchanged_copy(source) as path, open_video(path) as video:
-        points = landmark_source(job.faces).detect(video)
-        tracked = track(points, video.time_s, job.crop)
-        ids = [clip_id(video_id, job.tracking_id, c.first_frame, c.stop_frame) for c in tracked.clips]
-        tensors = dict(_tensors(ids, tracked, video))
+        points = landmark_source(job.faces, job.face_model).detect(video)
+        chosen = find_people(points, video.time_s).chosen(job.people)
+        tracks = [track(points_of_one, video.time_s, job.crop) for points_of_one in chosen]
+        clips = list(_named_clips(video_id, job.tracking_id, tracks))
+        tensors = {key: value for clip in clips for key, value in _tensors(clip, video.time_s)}
         record = TrackRecord(
             tracking_id=job.tracking_id,
             video_id=video_id,
@@ -73,20 +78,39 @@ def make_track(job: Inversion, store: LatentStore, source: Source, video_id: str
             frame_rate_hz=video.info.frame_rate_hz,
             width=video.info.width,
             height=video.info.height,
-            clips=tuple(
-                ClipRecord(i, c.first_frame, c.stop_frame) for i, c in zip(ids, tracked.clips, strict=True)
+            clips=tuple(ClipRecord(c.clip_id, c.span.first_frame, c.span.stop_frame) for c in clips),
+            skipped=tuple(
+                SkippedRecord(s.first_frame, s.stop_frame, s.reason) for s in skipped_by_all(tracks)
             ),
-            skipped=tuple(SkippedRecord(s.first_frame, s.stop_frame, s.reason) for s in tracked.skipped),
             parameters=dataclasses.asdict(job.crop),
         )
     return store.put_track(record, tensors)
 
 
-def _tensors(ids: list[str], tracked: Track, video: VideoReader) -> Iterator[tuple[str, Tensor]]:
-    for name, clip in zip(ids, tracked.clips, strict=True):
-        yield f"{name}.quad", torch.from_numpy(clip.quad.astype(np.float32))
-        yield f"{name}.interpolated", torch.from_numpy(clip.interpolated)
-        yield f"{name}.time_s", torch.from_numpy(video.time_s[clip.first_frame : clip.stop_frame])
+@dataclass(frozen=True)
+class _NamedClip:
+    """A clip under its id; person counts from 0 among those who are followed."""
+
+    clip_id: str
+    person: int
+    span: TrackedClip
+
+
+def _named_clips(video_id: str, tracking_id: str, tracks: list[Track]) -> Iterator[_NamedClip]:
+    """The clips of all people; those of the second and further have ids apart from the first one's."""
+    for person, followed in enumerate(tracks):
+        scope = content_id({"tracking_id": tracking_id, "person": person}) if person else tracking_id
+        for clip in followed.clips:
+            name = clip_id(video_id, scope, clip.first_frame, clip.stop_frame)
+            yield _NamedClip(name, person, clip)
+
+
+def _tensors(clip: _NamedClip, time_s: Floats) -> Iterator[tuple[str, Tensor]]:
+    span = clip.span
+    yield f"{clip.clip_id}.quad", torch.from_numpy(span.quad.astype(np.float32))
+    yield f"{clip.clip_id}.interpolated", torch.from_numpy(span.interpolated)
+    yield f"{clip.clip_id}.time_s", torch.from_numpy(time_s[span.first_frame : span.stop_frame])
+    yield f"{clip.clip_id}.person", torch.tensor([clip.person])
 
 
 def _open_items(
@@ -112,12 +136,17 @@ def _open_items(
             clip_id=standing.clip_id,
             video_id=record.video_id,
             source=source,
-            subject=record.subject,
+            subject=_subject(record.subject, int(tensors[f"{standing.clip_id}.person"])),
             first_frame=standing.first_frame,
             stop_frame=standing.stop_frame,
             frame_rate_hz=record.frame_rate_hz,
         )
         yield from _clip_items(job, store, clip, tensors)
+
+
+def _subject(first: str, person: int) -> str:
+    """`anna` for the first person who is followed, `anna-2` for the second."""
+    return f"{first}-{person + 1}" if person else first
 
 
 def _clip_items(job: Inversion, store: LatentStore, clip: Clip, tensors: dict[str, Tensor]) -> Iterator[Item]:

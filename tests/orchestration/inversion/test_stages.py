@@ -390,3 +390,48 @@ def test_a_source_that_died_before_its_bytes_were_known_is_not_tried_for_ever(
     assert plan_for(config, store)[0].failed.keys() == {source.uri}
     report = run(dataclasses.replace(config, retry_failures=True), store)
     assert report.clips_committed == 1 and not store.failures(job.tracking_id)
+
+
+@pytest.fixture
+def two_people(tmp_path: Path) -> Path:
+    """A video whose sidecar holds two faces a frame in changing order, one of them for half of the time."""
+    video = make_video(tmp_path / "two" / "anna.mp4", 80)
+    first, second = face_points(80), face_points(80) + np.float32([300, 0])
+    second[40:] = np.nan
+    faces = np.stack([first, second], axis=1)
+    faces[::2] = faces[::2, ::-1]
+    write_sidecar(video, faces)
+    return video
+
+
+@pytest.mark.parametrize(
+    ("people", "spans"),
+    [
+        ("longest", {("anna", 0, 80)}),
+        ("2", {("anna", 0, 40)}),
+        ("all", {("anna", 0, 80), ("anna-2", 0, 40)}),
+    ],
+)
+def test_several_people_are_several_tracks(
+    two_people: Path, weights: Path, store: LatentStore, people: str, spans: set[tuple[str, int, int]]
+) -> None:
+    report = run(config_for(two_people, weights, store, people=people), store)
+    commits = list(store.commits(report.inversion_id))
+    assert {(c.subject, c.first_frame, c.stop_frame) for c in commits} == spans
+    [record] = store.tracks(report.tracking_id)
+    assert [(s.first_frame, s.stop_frame) for s in record.skipped] == ([(40, 80)] if people == "2" else [])
+    for commit in commits:
+        centre = store.read_clip(report.inversion_id, commit.clip_id).quad.numpy().mean(axis=(0, 1))
+        assert (centre[0] > 200) == (commit.stop_frame == 40)
+
+
+@pytest.mark.parametrize(("scale", "reason"), [(np.nan, "no_face"), (0.4, "small_face")])
+def test_a_video_without_a_usable_face_is_a_failure(
+    tmp_path: Path, weights: Path, store: LatentStore, scale: float, reason: str
+) -> None:
+    video = make_video(tmp_path / "far.mp4", 40)
+    write_sidecar(video, scale * face_points(40))
+    report = run(config_for(video, weights, store), store)
+    [failure] = report.failures
+    assert (failure.stage, failure.reason) == ("track", reason)
+    assert not list(store.tracks(report.tracking_id))
