@@ -423,6 +423,7 @@ def test_several_people_are_several_tracks(
     for commit in commits:
         centre = store.read_clip(report.inversion_id, commit.clip_id).quad.numpy().mean(axis=(0, 1))
         assert (centre[0] > 200) == (commit.stop_frame == 40)
+    assert run(config_for(two_people, weights, store, people=people), store).is_idle
 
 
 @pytest.mark.parametrize(("scale", "reason"), [(np.nan, "no_face"), (0.4, "small_face")])
