@@ -72,7 +72,7 @@ def test_a_browser_shows_originals_beside_reconstructions(tmp_path: Path) -> Non
             """() => {
                 const image = document.querySelector('img'), canvas = document.createElement('canvas');
                 canvas.width = 32; canvas.height = 16;
-                const context = canvas.getContext('2d');
+                const context = canvas.getContext('2d', { willReadFrequently: true });
                 context.drawImage(image, 0, 0);
                 return [context.getImageData(4, 8, 1, 1).data[0], context.getImageData(28, 8, 1, 1).data[0]];
             }"""
