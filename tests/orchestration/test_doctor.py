@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import ray
 
 from svgan_ray.config import DoctorConfig
 from svgan_ray.orchestration.command_line import run_job
@@ -38,12 +39,14 @@ from tests.s3_servers import fault_proxy, make_bucket, moto_server
 
 
 @contextmanager
-def web_server(answers: dict[str, tuple[int, str]]) -> Iterator[str]:
+def web_server(answers: dict[str, tuple[int, str]], token: str = "") -> Iterator[str]:
     """An HTTP server with a fixed answer for each path, 404 for the rest."""
 
     class Answering(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, text = answers.get(self.path.partition("?")[0], (404, ""))
+            if token and self.headers["Authorization"] != f"Bearer {token}":
+                status, text = 401, ""
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
@@ -225,23 +228,22 @@ def test_a_tracking_server_that_is_gone_and_a_password_that_stays_private() -> N
 # Ray, seen from a submitter
 
 
-def test_clusters_that_are_gone_of_another_version_or_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    require(
-        check_submission(f"http://127.0.0.1:{free_port()}"), "failed", "does not answer", remedy="cluster-up"
-    )
-    version = json.dumps({"version": "4", "ray_version": "2.9.0", "ray_commit": "", "session_name": ""})
-    with web_server({"/api/version": (200, version), "/api/jobs/": (200, "[]")}) as address:
-        require(
-            check_submission(address), "failed", "runs Ray 2.9.0, this is", remedy="pip install ray==2.9.0"
-        )
-    import ray
+def test_clusters_that_are_gone_open_closed_or_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "ours")
+    gone = check_submission(f"http://127.0.0.1:{free_port()}")
+    require(gone, "failed", "does not answer", remedy="cluster-up")
 
-    open_to_all = {
-        "/api/version": (200, version.replace("2.9.0", ray.__version__)),
-        "/api/jobs/": (200, "[]"),
-    }
-    with web_server(open_to_all) as address:
+    def answers(version: str) -> dict[str, tuple[int, str]]:
+        return {"/api/version": (200, json.dumps({"version": "4", "ray_version": version}))}
+
+    with web_server(answers(ray.__version__)) as address:
         require(check_submission(address), "failed", "asks for no token", remedy="RAY_AUTH_MODE=token")
+    with web_server(answers(ray.__version__), token="theirs") as address:
+        require(check_submission(address), "failed", "refuses this token", remedy="RAY_AUTH_TOKEN")
+    with web_server(answers("2.9.0"), token="ours") as address:
+        require(check_submission(address), "failed", "runs Ray 2.9.0, this is", remedy="ray==2.9.0")
+    with web_server(answers(ray.__version__), token="ours") as address:
+        require(check_submission(address), "ok", "token accepted")
 
 
 # The whole

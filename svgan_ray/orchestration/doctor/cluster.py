@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
-import urllib.request
 from dataclasses import replace
-from urllib.error import URLError
+from pathlib import Path
 
 import ray
-from ray.exceptions import AuthenticationError, RayError
-from ray.job_submission import JobSubmissionClient
+import requests
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from svgan_ray.config import DoctorConfig
@@ -21,6 +19,7 @@ from svgan_ray.orchestration.doctor.checks import Check, failed, machine_checks,
 __all__ = ["check_submission", "cluster_checks"]
 
 _TOKEN = "RAY_AUTH_MODE=token and the cluster's token, in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+_CLOSE = "start every node with RAY_AUTH_MODE=token (docs/cluster.md)"
 _MACHINE_TIMEOUT_S = 120
 
 
@@ -40,42 +39,30 @@ def cluster_checks(config: DoctorConfig) -> list[Check]:
 
 
 def check_submission(address: str) -> Check:
-    """Where jobs are submitted: it answers, takes our token, refuses others and runs our version of Ray."""
+    """Where jobs are submitted: it answers, refuses who has no token, takes ours, runs our version of Ray."""
+    question = f"{address.rstrip('/')}/api/version"
     try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/api/version", timeout=10) as answer:
-            theirs = json.load(answer)["ray_version"]
-        JobSubmissionClient(address).list_jobs()
-    except AuthenticationError:
-        return failed("ray", f"{address} refuses this token", _TOKEN)
-    except (URLError, ConnectionError, ValueError, KeyError) as error:
-        return failed(
-            "ray",
-            f"{address} does not answer as Ray does ({error})",
-            "make cluster-up, or mend RAY_API_SERVER_ADDRESS",
-        )
+        if requests.get(question, timeout=10).ok:
+            return failed("ray", f"{address} asks for no token: whoever reaches it runs code there", _CLOSE)
+        answer = requests.get(question, headers={"Authorization": f"Bearer {_token()}"}, timeout=10)
+        if answer.status_code in (401, 403):
+            return failed("ray", f"{address} refuses this token", _TOKEN)
+        theirs = answer.json()["ray_version"]
+    except (requests.RequestException, ValueError, KeyError) as error:
+        gone = f"{address} does not answer as Ray does ({type(error).__name__})"
+        return failed("ray", gone, "make cluster-up, or mend RAY_API_SERVER_ADDRESS")
     if theirs != ray.__version__:
-        return failed(
-            "ray",
-            f"{address} runs Ray {theirs}, this is {ray.__version__}",
-            f"pip install ray=={theirs}, or upgrade the cluster",
-        )
-    if _takes_anybody(address):
-        return failed(
-            "ray",
-            f"{address} asks for no token: whoever reaches it runs code there",
-            "start it with RAY_AUTH_MODE=token",
-        )
-    return ok(
-        "ray", f"{address}: Ray {theirs}, token accepted; for its machines: ray job submit jobs/doctor.py"
-    )
+        skew = f"{address} runs Ray {theirs}, this is {ray.__version__}"
+        return failed("ray", skew, f"pip install ray=={theirs}, or upgrade the cluster")
+    return ok("ray", f"{address}: Ray {theirs}, token accepted; its machines: ray job submit jobs/doctor.py")
 
 
-def _takes_anybody(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address.rstrip('/')}/api/jobs/", timeout=10):
-            return True
-    except URLError:
-        return False
+def _token() -> str:
+    """The token that Ray's own clients would send, empty where there is none."""
+    if token := os.environ.get("RAY_AUTH_TOKEN"):
+        return token.strip()
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    return path.read_text().strip() if path.is_file() else ""
 
 
 def _check_ray(address: str) -> Check:
