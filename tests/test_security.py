@@ -99,7 +99,7 @@ def test_the_walk_lets_pass_what_is_safe() -> None:
 def tracked_files() -> list[Path]:
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, timeout=60)
     if listing.returncode:
-        pytest.skip("needs the extra of a git checkout")
+        pytest.skip("needs a git checkout")
     return [ROOT / name for name in listing.stdout.decode().split("\0") if name and (ROOT / name).is_file()]
 
 
