@@ -7,11 +7,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from svgan_ray.errors import TrackingError
-from svgan_ray.tracking.client import database_path, without_password
+from svgan_ray.tracking.client import connect, database_path, without_password
 
 __all__ = ["probe_tracking"]
 
-_TIMEOUT_S = "10"
+_TIMEOUT_S = 10
 
 
 def probe_tracking(uri: str) -> str:
@@ -23,16 +23,12 @@ def probe_tracking(uri: str) -> str:
     if database is not None and not database.exists():
         _require_writable(database.parent)
         return f"{database}: made on first use"
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", _TIMEOUT_S)
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
     shown = without_password(uri)
     try:
         version = f" {_server_version(uri)}" if urlsplit(uri).scheme in ("http", "https") else ""
-        MlflowClient(uri).search_experiments(max_results=1)
+        connect(uri).search_experiments(max_results=1)
     except (MlflowException, OSError) as error:
         raise TrackingError(f"{shown}: {_reason(str(error))}") from error
     return f"{shown}: MLflow{version} answers"
@@ -44,7 +40,7 @@ def _server_version(uri: str) -> str:
     import requests
     from packaging.version import Version
 
-    answer = requests.get(f"{uri.rstrip('/')}/version", timeout=float(_TIMEOUT_S))
+    answer = requests.get(f"{uri.rstrip('/')}/version", timeout=_TIMEOUT_S)
     if answer.status_code != 200:  # a guard before MLflow: the search that follows says what it wants
         return ""
     theirs, ours = Version(answer.text.strip()), Version(mlflow.__version__)
