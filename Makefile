@@ -23,7 +23,7 @@ SYSTEM_PACKAGES := chromium curl radosgw ceph-mon ceph-osd
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format test test-cluster system-packages cluster-up cluster-down mlflow-ui clean
+.PHONY: help setup demo check audit format test test-cluster system-packages cluster-up cluster-down mlflow-ui clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,10 +39,15 @@ setup: .venv/.ready  ## make .venv with the pinned packages and the build of tor
 demo: setup  ## the whole experiment: footage in, generated video out (VIDEO=path.mp4 for your own)
 	$(BIN)/python jobs/demo.py $(if $(VIDEO),--video "$(VIDEO)")
 
-check: setup  ## lint, format and types
+check: setup audit  ## lint, format, types and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+audit: setup  ## known vulnerabilities of the installed packages, where their database (osv.dev) can be reached
+	@if $(BIN)/python -c "import requests; requests.post('https://api.osv.dev/v1/query', json={}, timeout=5)" 2>/dev/null; \
+	then $(BIN)/pip-audit --local --skip-editable --vulnerability-service osv --progress-spinner off; \
+	else echo "audit skipped: api.osv.dev cannot be reached from here"; fi
 
 format: setup  ## mend what the linter and the formatter can
 	$(BIN)/ruff check --fix .

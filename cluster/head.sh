@@ -25,7 +25,7 @@ up() {
         echo "already running: process $(cat "$pid_file"), dashboard http://127.0.0.1:$dashboard_port"
         return
     fi
-    mkdir -p -m 700 "$dir"
+    (umask 077 && mkdir -p "$dir")
     ray get-auth-token --generate >/dev/null 2>&1
     # --block keeps one parent of all the head's processes: ending it ends just this head.
     # shellcheck disable=SC2086

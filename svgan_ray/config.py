@@ -264,6 +264,24 @@ class DemoConfig:
         _require_positive(self, "subjects", "seconds")
 
 
+@dataclass(frozen=True)
+class DoctorConfig:
+    """Check whether jobs can run here: packages, GPU, video, memory, disk, weights, store, tracking, Ray.
+
+    Prints a line for each check and each machine, with what helps; the exit code is 0 where jobs can run.
+    """
+
+    store: str = "store"
+    """Latent store that jobs will use, a folder or s3://bucket/prefix; written to and cleaned up again."""
+    weights: str = "demo"
+    """Folder that holds `generator` and `encoder`, or `demo`."""
+    free_disk_gb: float = 2.0
+    """Free space, in GB, that the working directory and the temporary folder need."""
+
+    def __post_init__(self) -> None:
+        _require_positive(self, "free_disk_gb")
+
+
 def flatten(config: object, prefix: str = "") -> dict[str, object]:
     """Fields of a config by dotted name, nested ones too: what is printed and logged."""
     flat: dict[str, object] = {}

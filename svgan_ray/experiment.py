@@ -23,6 +23,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from svgan_ray.config import (
     DemoConfig,
+    DoctorConfig,
     EvaluateConfig,
     InvertConfig,
     ReplayConfig,
@@ -43,6 +44,7 @@ SECTIONS: dict[str, type[Any]] = {
     "evaluate": EvaluateConfig,
     "replay": ReplayConfig,
     "demo": DemoConfig,
+    "doctor": DoctorConfig,
 }
 
 

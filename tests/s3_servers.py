@@ -101,6 +101,8 @@ class FaultProxy(ThreadingHTTPServer):
         self.upstream = upstream
         self.url = f"http://127.0.0.1:{self.server_port}"
         self.broken = 0
+        self.drops_header = ""
+        """A request header that is not passed on, as by servers that do not know it."""
         self._faults: list[tuple[str, str]] = []
         self._lock = threading.Lock()
 
@@ -157,7 +159,9 @@ class _Passing(BaseHTTPRequestHandler):
     def _upstream(self, body: bytes) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(self.server.upstream.removeprefix("http://"), timeout=60)
         try:
-            connection.request(self.command, self.path, body, dict(self.headers.items()))
+            headers = dict(self.headers.items())
+            headers.pop(self.server.drops_header, None)
+            connection.request(self.command, self.path, body, headers)
             response = connection.getresponse()
             answer = response.read()
             return response.status, dict(response.getheaders()), answer

@@ -35,7 +35,7 @@ from svgan_ray.store.records import (
     TrackRecord,
 )
 
-__all__ = ["LatentStore", "UnequalWorkError", "open_store"]
+__all__ = ["LatentStore", "UnequalWorkError", "backend_of", "open_store"]
 
 
 class UnequalWorkError(ConflictError):
@@ -54,7 +54,7 @@ def open_store(uri: str | Path, create: bool = False) -> LatentStore:
 
     Raises ConfigError, StoreSchemaError, StoreAccessError (missing, forbidden, read-only, wrong region, ...).
     """
-    store = LatentStore(_backend(str(uri)), str(uri))
+    store = LatentStore(backend_of(str(uri)), str(uri))
     try:
         StoreMarker.from_json(store.backend.get(keys.MARKER), keys.MARKER)
     except ObjectNotFoundError:
@@ -67,7 +67,8 @@ def open_store(uri: str | Path, create: bool = False) -> LatentStore:
     return store
 
 
-def _backend(uri: str) -> Backend:
+def backend_of(uri: str) -> Backend:
+    """The place that an address names. Raises ConfigError."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return FolderBackend(Path(uri))

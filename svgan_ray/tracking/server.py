@@ -49,14 +49,19 @@ def start_server(
     """
     _require_free(port)
     own_names = [f"{name}:{port}" for name in (_HOST, "localhost")]
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", backend_uri]
+    command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--default-artifact-root", artifacts, "--host", _HOST, "--port", str(port), "--workers", "1"]
     command += ["--allowed-hosts", ",".join(own_names)]
     command += ["--cors-allowed-origins", ",".join(f"http://{name}" for name in own_names)]
     hardened = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    database = {"MLFLOW_BACKEND_STORE_URI": backend_uri}  # may hold a password, which arguments would show
     with log.open("ab") if log else contextlib.nullcontext() as output:
         process = subprocess.Popen(
-            command, env={**os.environ, **hardened}, stdout=output, stderr=output, start_new_session=True
+            command,
+            env={**os.environ, **hardened, **database},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
         _wait_until_healthy(f"http://{_HOST}:{port}", process)

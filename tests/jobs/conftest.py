@@ -6,9 +6,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -42,7 +44,13 @@ class Head:
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
-    folder = tmp_path_factory.mktemp("checkout")
+    with running_head(tmp_path_factory.mktemp("checkout")) as head:
+        yield head
+
+
+@contextmanager
+def running_head(folder: Path, more_environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Head]:
+    """A head that runs jobs in `folder`; what its environment holds, its jobs have too."""
     for name in ("Makefile", "pyproject.toml", ".venv", "jobs", "cluster"):
         (folder / name).symlink_to(ROOT / name)
     scratch = Path(tempfile.mkdtemp(prefix="sr-"))  # short: Ray puts sockets in it
@@ -60,6 +68,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         f"--dashboard-agent-listen-port={free_port()}",
         "RAY_AUTH_MODE": "token",
         "RAY_API_SERVER_ADDRESS": address,
+        **more_environment,
     }
     try:
         make(folder, environment, "cluster-up")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from svgan_ray.orchestration.doctor.cluster import check_submission
 from svgan_ray.store import open_store
 from tests.footage import make_video, make_weights
 from tests.jobs.conftest import ROOT, Head
@@ -72,3 +73,15 @@ def test_the_head_listens_on_loopback_only(head: Head) -> None:
                 places.add((host[-8:], int(port, 16)))
     loopback = "0100007F"
     assert places == {(loopback, port) for port in wanted}
+
+
+def test_the_doctor_sees_the_cluster_from_outside_and_its_machines_from_inside(
+    head: Head, experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN", (Path(head.environment["HOME"]) / ".ray/auth_token").read_text())
+    assert check_submission(head.address).state == "ok"
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    assert "refuses this token" in check_submission(head.address).found
+    done = head.ray("job", "submit", "jobs/doctor.py")
+    assert done.returncode == 0 and "jobs can run here" in done.stdout, done.stdout
+    assert "1 machines" in done.stdout and "token accepted" in done.stdout

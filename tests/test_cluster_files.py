@@ -1,0 +1,163 @@
+"""The files in cluster/ against the schemas of those who read them, and what docs/security.md promises."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import ray
+import yaml
+
+from svgan_ray.experiment import SECTIONS
+from svgan_ray.orchestration.command_line import parse
+
+ROOT = Path(__file__).parents[1]
+CLUSTER = ROOT / "cluster"
+CRDS = ROOT.parent / "shared" / "data" / "kuberay"
+KUBERAY = sorted((CLUSTER / "kuberay").glob("ray*.yaml"))
+
+
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text("utf-8"))
+
+
+def test_aws_file_fits_rays_schema() -> None:
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    jsonschema.validate(read(CLUSTER / "aws.yaml"), schema)
+
+
+def test_aws_head_runs_no_tasks_and_all_starts_ask_for_the_token() -> None:
+    config = read(CLUSTER / "aws.yaml")
+    types = config["available_node_types"]
+    assert (
+        types["head"]["resources"]["CPU"] == 0 and "InstanceMarketOptions" not in types["head"]["node_config"]
+    )
+    assert types["invert"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+    assert "InstanceMarketOptions" not in types["train"]["node_config"]
+    for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
+        assert all("RAY_AUTH_MODE=token" in command for command in config[commands])
+    [start] = [command for command in config["head_start_ray_commands"] if "--head" in command]
+    assert "--dashboard-host=127.0.0.1" in start
+    for kind in types.values():
+        assert kind["node_config"]["MetadataOptions"]["HttpTokens"] == "required"
+
+
+def test_the_policy_reaches_one_prefix() -> None:
+    for statement in json.loads((CLUSTER / "iam_policy.json").read_text())["Statement"]:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert all(action.startswith("s3:") and "*" not in action for action in actions)
+        if actions == ["s3:ListBucket"]:
+            assert statement["Resource"] == "arn:aws:s3:::BUCKET"
+            assert statement["Condition"] == {"StringLike": {"s3:prefix": ["PREFIX/*"]}}
+        else:
+            assert statement["Resource"] == "arn:aws:s3:::BUCKET/PREFIX/*"
+
+
+def crd_schema(kind: str) -> dict[str, Any]:
+    path = CRDS / f"ray.io_{kind.lower()}s.yaml"
+    if not path.is_file():
+        pytest.skip(f"needs the KubeRay CRDs in {CRDS}")
+    versions = {version["name"]: version for version in read(path)["spec"]["versions"]}
+    schema: dict[str, Any] = closed(versions["v1"]["schema"]["openAPIV3Schema"])
+    return schema
+
+
+def closed(schema: Any) -> Any:
+    """As Kubernetes reads it with strict validation: a field that the schema does not know is a mistake."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: closed(value) for key, value in schema.items()}
+    is_open = "additionalProperties" in schema or schema.get("x-kubernetes-preserve-unknown-fields")
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object" and not is_open:
+        result["additionalProperties"] = False
+    if schema.get("x-kubernetes-int-or-string"):
+        return {"type": ["integer", "string"]}
+    return result
+
+
+@pytest.mark.parametrize("path", KUBERAY, ids=lambda path: path.stem)
+def test_manifests_fit_kuberays_definitions(path: Path) -> None:
+    manifest = read(path)
+    schema = crd_schema(manifest["kind"])
+    schema["properties"]["metadata"] = {"type": "object"}  # Kubernetes' own
+    jsonschema.validate(manifest, schema)
+    manifest["spec"]["backofLimit"] = 3
+    with pytest.raises(jsonschema.ValidationError, match="backofLimit"):
+        jsonschema.validate(manifest, schema)
+
+
+def cluster_specs() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in KUBERAY:
+        spec = read(path)["spec"]
+        yield path.stem, spec.get("rayClusterSpec", spec)
+
+
+@pytest.mark.parametrize(
+    ("name", "spec"), list(cluster_specs()), ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_pods_are_closed_bounded_and_hold_no_secret(name: str, spec: dict[str, Any]) -> None:
+    assert spec["authOptions"] == {"mode": "token"} and spec["rayVersion"] == ray.__version__
+    assert spec["enableInTreeAutoscaling"] and spec["autoscalerOptions"]["version"] == "v2"
+    assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] and pod["nodeSelector"]
+        for container in pod["containers"]:
+            assert container["resources"]["limits"] == container["resources"]["requests"]
+            assert not container["securityContext"]["allowPrivilegeEscalation"]
+            assert {"secretRef": {"name": "svgan-ray"}} in container["envFrom"] and "env" not in container
+    pools = {
+        g["groupName"]: g["template"]["spec"]["nodeSelector"]["svgan-ray/pool"]
+        for g in spec["workerGroupSpecs"]
+    }
+    assert pools.items() <= {"invert": "spot", "train": "on-demand"}.items()
+
+
+@pytest.mark.parametrize("job", ["invert", "train", "tune"])
+def test_entrypoints_are_jobs_that_exist_with_flags_that_they_take(
+    job: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = read(CLUSTER / "kuberay" / f"rayjob-{job}.yaml")["spec"]
+    python, program, *flags = spec["entrypoint"].split()
+    assert (python, program) == ("python", f"/opt/svgan-ray/jobs/{job}.py") and spec["backoffLimit"] >= 1
+    parse(SECTIONS[job], flags)
+
+
+def test_the_kustomization_names_files_that_exist() -> None:
+    for name in read(CLUSTER / "kuberay" / "kustomization.yaml")["resources"]:
+        assert list(yaml.safe_load_all((CLUSTER / "kuberay" / name).read_text()))
+
+
+def test_what_travels_with_a_job_is_no_weight_and_no_secret() -> None:
+    from ray.runtime_env import RuntimeEnv
+
+    environment = read(CLUSTER / "runtime_env.yaml")
+    RuntimeEnv(**environment | {"working_dir": str(ROOT)})
+    assert {".env", ".git"} <= set(environment["excludes"])
+    assert not {
+        name for name in environment["env_vars"] if "KEY" in name or "TOKEN" in name or "PASSWORD" in name
+    }
+
+
+def test_the_image_is_pinned_and_not_of_root() -> None:
+    lines = (CLUSTER / "Dockerfile").read_text().splitlines()
+    [base] = [line for line in lines if line.startswith("FROM")]
+    assert base.partition(":")[2].count(".") >= 2, "a version of Python to the last digit"
+    assert [line for line in lines if line.startswith("USER")] == ["USER svgan"]
+    for line in lines:
+        if line.startswith("COPY"):
+            assert all((ROOT / name).exists() for name in line.split()[1:-1]), line
+
+
+@pytest.mark.parametrize("script", sorted(CLUSTER.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_pass_shellcheck(script: Path) -> None:
+    done = subprocess.run([ROOT / ".venv/bin/shellcheck", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
