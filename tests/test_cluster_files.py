@@ -47,11 +47,13 @@ def test_aws_head_runs_no_tasks_and_all_starts_ask_for_the_token() -> None:
         assert kind["node_config"]["MetadataOptions"]["HttpTokens"] == "required"
 
 
-def test_the_policy_reaches_one_prefix() -> None:
+def test_the_policy_reaches_one_prefix_and_the_token() -> None:
     for statement in json.loads((CLUSTER / "iam_policy.json").read_text())["Statement"]:
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-        assert all(action.startswith("s3:") and "*" not in action for action in actions)
-        if actions == ["s3:ListBucket"]:
+        assert all("*" not in action for action in actions)
+        if actions == ["ssm:GetParameter"]:
+            assert statement["Resource"] == "arn:aws:ssm:REGION:ACCOUNT:parameter/TOKEN_PARAMETER"
+        elif actions == ["s3:ListBucket"]:
             assert statement["Resource"] == "arn:aws:s3:::BUCKET"
             assert statement["Condition"] == {"StringLike": {"s3:prefix": ["PREFIX/*"]}}
         else:
