@@ -15,18 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from svgan_ray.metrics.features import blocks_of, cut_windows, power_spectrum
 from svgan_ray.orchestration.footage import aligned_footage, longest_clip
 from svgan_ray.orchestration.snapshots import named_snapshot
 from svgan_ray.orchestration.training.data import resampled_clips
-from svgan_ray.report.charts import Line, line_chart
+from svgan_ray.report.motion import power_spectra, trajectories
 from svgan_ray.report.page import (
     Html,
     page,
     paragraph,
     picture,
     section,
-    side_by_side,
     table,
     write_page,
 )
@@ -38,11 +36,9 @@ from svgan_ray.temporal.rendering import render
 from svgan_ray.temporal.sampling import sample_latents
 from svgan_ray.video.pictures import film_strip
 
-REAL, GENERATED = 0, 1  # colours of the charts
 COMPONENTS = 4
 SHOWN_S = 10.0
 STRIP_COLUMNS, STRIP_EVERY_S = 10, 0.4
-WINDOW_S = 4.0
 SAMPLES = 3
 
 
@@ -77,39 +73,6 @@ def film_strips(
 def strip_frames(rate_hz: float) -> int:
     """Frames from the first column to the last."""
     return round((STRIP_COLUMNS - 1) * STRIP_EVERY_S * rate_hz) + 1
-
-
-def trajectories(real: Tensor, generated: Tensor, rate_hz: float) -> Html:
-    """One chart a component, real and generated [T, K] over the same time."""
-    charts = []
-    for k in range(COMPONENTS):
-        lines = [
-            Line(name, (torch.arange(len(course)) / rate_hz).tolist(), course[:, k].tolist(), colour)
-            for name, course, colour in (("real", real, REAL), ("generated", generated, GENERATED))
-        ]
-        charts.append(line_chart(lines, "time [s]", f"component {k + 1}"))
-    return side_by_side(*charts)
-
-
-def spectra(real: list[Tensor], generated: list[Tensor], rate_hz: float) -> Html:
-    """Mean power of each component over windows of the footage and of the samples."""
-    charts = []
-    (real_power, frequency_hz), (power, _) = (mean_power(clips, rate_hz) for clips in (real, generated))
-    for k in range(COMPONENTS):
-        lines = [
-            Line("real", frequency_hz.tolist(), real_power[:, k].tolist(), REAL),
-            Line("generated", frequency_hz.tolist(), power[:, k].tolist(), GENERATED),
-        ]
-        charts.append(line_chart(lines, "frequency [Hz]", f"power, component {k + 1}", log_y=True))
-    return side_by_side(*charts)
-
-
-def mean_power(clips: list[Tensor], rate_hz: float) -> tuple[Tensor, Tensor]:
-    """Power [F, K] and frequencies [F]; the constant is left out, as windows are taken without their mean."""
-    frames = round(WINDOW_S * rate_hz)
-    windows = cut_windows(blocks_of(clips, frames), frames).data
-    power, frequency_hz = power_spectrum(windows, rate_hz)
-    return power.mean(0)[1:], frequency_hz[1:]
 
 
 def spread(real: list[Tensor], generated: list[Tensor]) -> Html:
@@ -150,7 +113,7 @@ def main() -> None:
         ),
         section("Frames", film_strips(model, store, generator, latents)),
         section("Components over time", trajectories(real[0][:shown], generated[0][:shown], rate_hz)),
-        section("Power spectra", spectra(real, generated, rate_hz)),
+        section("Power spectra", power_spectra(real, generated, rate_hz)),
         section("Spread", spread(real, generated)),
     )
     write_page(options.out, document)

@@ -160,6 +160,10 @@ class TuneConfig:
     """What the trials share; the search changes some of it."""
     trials: int = 6
     """Trials in all, the recipe itself being the first."""
+    enqueue: tuple[str, ...] = ()
+    """Presets known to be good, which are tried right after the recipe."""
+    pareto: bool = False
+    """Search for fidelity and drift at once: no trial stops early, and the result is a Pareto front."""
     evaluations: int = 6
     """Times that a trial is measured; after each the worse ones are stopped early."""
     concurrent_trials: int | None = None
@@ -182,7 +186,7 @@ class SampleConfig:
     """Generate a video from a trained model."""
 
     model: str = "models/demo"
-    """Folder of a trained model, a local one or s3://bucket/prefix."""
+    """A trained model: a local folder, s3://bucket/prefix or models:/NAME@champion in MLflow's registry."""
     out: str = "samples/sample.mp4"
     """Video to write."""
     seed: int = 0
@@ -213,7 +217,7 @@ class EvaluateConfig:
     """Measure how a model's motion compares with the footage."""
 
     model: str = "models/demo"
-    """Folder of a trained model, a local one or s3://bucket/prefix."""
+    """A trained model: a local folder, s3://bucket/prefix or models:/NAME@champion in MLflow's registry."""
     store: str = "store"
     """Latent store: a folder or s3://bucket/prefix."""
     subject: str | None = None

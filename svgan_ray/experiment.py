@@ -65,7 +65,8 @@ class Experiment:
         values = {k: v for k, v in self.shared.items() if k in known} | dict(self.sections.get(section, {}))
         if "recipe" in known:
             values |= {name: flag for name, flag in (("recipe", recipe), ("preset", preset)) if flag}
-            base = _preset(values["preset"]) if "preset" in values else _recipe(values.get("recipe", "demo"))
+            preset = values.get("preset")
+            base = load_preset(preset) if preset else _recipe(values.get("recipe", "demo"))
             where = f"{self.path.name}: [{section}.temporal]"
             values["temporal"] = _override(base, values.get("temporal", {}), where)
         return _build(config_type, values, f"{self.path.name}: [{section}]")
@@ -95,8 +96,8 @@ def _recipe(name: object) -> TemporalConfig:
     return RECIPES[str(name)]()
 
 
-def _preset(path: object) -> TemporalConfig:
-    """What the search of a study found: a recipe and what differs from it."""
+def load_preset(path: object) -> TemporalConfig:
+    """What the search of a study found: a recipe and what differs from it. Raises ConfigError."""
     try:
         document = json.loads(Path(str(path)).read_text("utf-8"))
         recipe, changes = document["recipe"], document["temporal"]

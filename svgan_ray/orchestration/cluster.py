@@ -11,6 +11,7 @@ from pathlib import Path
 import ray
 
 from svgan_ray.errors import ConfigError
+from svgan_ray.tracking.registry import REGISTRY
 
 __all__ = ["connect", "durable"]
 
@@ -50,7 +51,7 @@ def durable(uri: str, flag: str) -> str:
     Raises ConfigError for a relative path in the copy of the working directory that Ray makes for a
     submitted job.
     """
-    if "://" in uri or Path(uri).is_absolute():
+    if "://" in uri or uri.startswith(REGISTRY) or Path(uri).is_absolute():
         return uri
     if _UPLOADED in f"{Path.cwd()}/":
         raise ConfigError(

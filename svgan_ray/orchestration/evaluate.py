@@ -16,7 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from svgan_ray.config import EvaluateConfig, flatten
-from svgan_ray.errors import DataError
+from svgan_ray.errors import DataError, TrackingError
 from svgan_ray.latents.windows import valid_segments
 from svgan_ray.metrics.evaluation import MotionReport, evaluate_motion
 from svgan_ray.orchestration.cluster import durable
@@ -24,11 +24,13 @@ from svgan_ray.orchestration.evaluate_figure import draw_figure
 from svgan_ray.orchestration.snapshots import Choice, named_snapshot, resolve_snapshot, snapshot_rows
 from svgan_ray.orchestration.training.data import resampled_clips
 from svgan_ray.orchestration.training.folders import local_file, model_folder
+from svgan_ray.orchestration.training.validation import frechet_of
 from svgan_ray.store import LatentStore, Snapshot, open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.model import MotionModel, load_model
-from svgan_ray.tracking import open_tracker
+from svgan_ray.tracking import default_uri, open_tracker
+from svgan_ray.tracking.registry import Score, promote, registered_name
 
 __all__ = ["EvaluateReport", "EvaluationPlan", "evaluate", "plan_evaluation"]
 
@@ -65,6 +67,8 @@ class EvaluateReport:
 
     plan: EvaluationPlan
     motion: MotionReport
+    standing: str
+    """What became of the registry's champion."""
 
     exit_code = 0
 
@@ -73,7 +77,7 @@ class EvaluateReport:
         table.columns[2].justify = table.columns[4].justify = "right"
         for row in self.motion.rows():
             table.add_row(row.measure, row.of, f"{row.value:.3g}", row.unit, f"{row.windows:,}", row.verdict)
-        table.caption = f"{self.plan.out} and a figure beside it"
+        table.caption = f"{self.plan.out} and a figure beside it; {self.standing}"
         return table
 
     def to_json(self) -> str:
@@ -103,7 +107,7 @@ def evaluate(config: EvaluateConfig) -> EvaluateReport:
         motion = evaluate_motion(
             plan.model, real, held_out, samples=config.samples, seconds=config.seconds, seed=config.seed
         )
-        report = EvaluateReport(plan, motion)
+        report = EvaluateReport(plan, motion, _standing(plan, motion))
         plan.out.parent.mkdir(parents=True, exist_ok=True)
         partial = plan.out.with_name(f".{plan.out.name}.partial")
         partial.write_text(report.to_json())
@@ -157,6 +161,20 @@ def _clips(plan: EvaluationPlan, snapshot: Snapshot | None) -> list[Tensor]:
         return []
     clips = resampled_clips(plan.store, snapshot, plan.model.frame_rate_hz)
     return [w_plus[first:stop] for w_plus, valid in clips for first, stop in valid_segments([valid])]
+
+
+def _standing(plan: EvaluationPlan, motion: MotionReport) -> str:
+    """Move the registry's alias to this model where it is nearer to the footage than the champion is."""
+    card, config = plan.model.card, plan.config
+    if "subject" not in card:
+        return "the model names no subject: it is not registered"
+    held_against = {"real": plan.real.digest, "held_out": plan.held_out and plan.held_out.digest}
+    generated = {"samples": config.samples, "seconds": config.seconds, "seed": config.seed}
+    score = Score(frechet_of(motion), content_id({**held_against, **generated}))
+    try:
+        return promote(default_uri(), registered_name(card["subject"]), plan.model_sha256, score)
+    except TrackingError as error:
+        return f"the registry was not asked: {error}"
 
 
 def _number(value: Any) -> Any:

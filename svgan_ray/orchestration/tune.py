@@ -30,6 +30,7 @@ from svgan_ray.orchestration.tuning.progress import TrialBook, study_progress
 from svgan_ray.orchestration.tuning.report import TuneReport, list_of, preset_of, trial_rows
 from svgan_ray.orchestration.tuning.search import close_open_trials, open_study, study_search
 from svgan_ray.orchestration.tuning.trial import SEQUENCES, run_trial
+from svgan_ray.stylegan.weights import weights_folders
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.tracking.tracker import Status
 
@@ -83,21 +84,14 @@ def _tuner(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tun
     trainable = tune.with_resources(tune.with_parameters(run_trial, plan=plan), resources)
     if Tuner.can_restore(path, storage):
         return Tuner.restore(path, trainable, param_space={}, storage_filesystem=storage, resume_errored=True)
-    clock = ASHAScheduler(
-        SEQUENCES,
-        max_t=plan.sequences,
-        grace_period=max(1, plan.sequences // plan.config.evaluations),
-        reduction_factor=REDUCTION,
-        stop_last_trials=False,
-    )
     return Tuner(
         trainable,
         param_space={},
         tune_config=tune.TuneConfig(
-            metric=OBJECTIVE,
-            mode="min",
+            metric=None if plan.config.pareto else OBJECTIVE,  # several are the search's own
+            mode=None if plan.config.pareto else "min",
             search_alg=study_search(plan, study._storage),
-            scheduler=clock,
+            scheduler=None if plan.config.pareto else _early_stopping(plan),
             num_samples=plan.config.trials,
             max_concurrent_trials=plan.config.concurrent_trials or _places(resources),
             trial_dirname_creator=_trial_folder,
@@ -111,6 +105,16 @@ def _tuner(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tun
             callbacks=[TrialBook(plan)],
             verbose=0,
         ),
+    )
+
+
+def _early_stopping(plan: StudyPlan) -> ASHAScheduler:
+    return ASHAScheduler(
+        SEQUENCES,
+        max_t=plan.sequences,
+        grace_period=max(1, plan.sequences // plan.config.evaluations),
+        reduction_factor=REDUCTION,
+        stop_last_trials=False,
     )
 
 
@@ -150,7 +154,8 @@ def _finish(plan: StudyPlan, results: ResultGrid, tracker: RunTracker) -> TuneRe
     _write(Path(plan.preset), preset)
     name = f"{plan.config.study}/{plan.identity}/{best.trial_id}"
     checkpoint = cast(Checkpoint, result.checkpoint)
-    export_model(checkpoint, name, plan.model, plan.open_store(), plan.snapshot, tracker)
+    generator, _ = weights_folders(plan.config.weights)
+    export_model(checkpoint, name, plan.model, plan.open_store(), plan.snapshot, generator, tracker)
     return TuneReport(plan, rows, best)
 
 

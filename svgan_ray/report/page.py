@@ -20,6 +20,7 @@ import numpy.typing as npt
 __all__ = [
     "Html",
     "bullets",
+    "embedded_video",
     "page",
     "paragraph",
     "picture",
@@ -127,6 +128,13 @@ def png(data: bytes, caption: str) -> Html:
 def video(path: str | Path, caption: str, width: int = 256) -> Html:
     """A looping video at `path`, relative to the page, with controls and without sound."""
     source = quote(Path(path).as_posix())
+    player = f'<video src="{source}" width="{width}" controls loop muted autoplay playsinline></video>'
+    return _figure(player, caption)
+
+
+def embedded_video(data: bytes, caption: str, width: int = 256) -> Html:
+    """A looping mp4 inside the page."""
+    source = "data:video/mp4;base64," + base64.b64encode(data).decode("ascii")
     player = f'<video src="{source}" width="{width}" controls loop muted autoplay playsinline></video>'
     return _figure(player, caption)
 

@@ -22,6 +22,7 @@ from urllib.parse import quote
 import numpy as np
 
 from svgan_ray.errors import TrackingError
+from svgan_ray.tracking import registry
 from svgan_ray.tracking.client import artifact_root, connect, database_path
 from svgan_ray.tracking.spool import Event, Run
 
@@ -144,6 +145,9 @@ class MlflowSink:
                 self._send_artifact(folder / event["file"], event["folder"])
             case "image":
                 self._send_image(folder / event["file"], event["name"])
+            case "model":
+                run, model = registry.RunOf(self.experiment_id, self.run_id), folder / event["file"]
+                registry.log_model(self._client, run, model, event["name"], event["sha256"])
             case "input":
                 self._send_input(event)
             case "finish":

@@ -50,6 +50,9 @@ class Tracker(Protocol):
     def log_artifact(self, path: str | Path, folder: str = "") -> None:
         """A file or folder, copied now and uploaded later below `folder`."""
 
+    def log_model(self, folder: Path, name: str, sha256: str) -> None:
+        """A trained model, see tracking/registry.py; copied now, registered under `name` later."""
+
     def log_image(self, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
         """uint8 [H, W, 3] or [H, W]; images of one key become a step slider."""
 
@@ -136,6 +139,10 @@ class SpooledTracker:
         self._append_file(
             {"kind": "artifact", "folder": folder}, path.name, lambda target: copy(path, target)
         )
+
+    def log_model(self, folder: Path, name: str, sha256: str) -> None:
+        event = {"kind": "model", "name": name, "sha256": sha256}
+        self._append_file(event, "model", lambda target: shutil.copytree(folder, target))
 
     def log_image(self, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
         if image.dtype != np.uint8 or image.ndim not in (2, 3):

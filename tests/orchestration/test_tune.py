@@ -16,10 +16,10 @@ from ray import tune
 from svgan_ray.config import TrainConfig, TuneConfig
 from svgan_ray.errors import ConfigError
 from svgan_ray.experiment import Experiment
-from svgan_ray.orchestration.training.validation import OBJECTIVE, WORST
+from svgan_ray.orchestration.training.validation import DRIFT, FIDELITY, OBJECTIVE, WORST
 from svgan_ray.orchestration.tuning import trial as trial_module
 from svgan_ray.orchestration.tuning.plan import StudyPlan, dry_run, plan_study
-from svgan_ray.orchestration.tuning.report import TrialRow, preset_of
+from svgan_ray.orchestration.tuning.report import TrialRow, TuneReport, preset_of
 from svgan_ray.orchestration.tuning.search import open_study, study_search
 from svgan_ray.orchestration.tuning.trial import SEQUENCES, run_trial
 from svgan_ray.temporal.checkpoints import load_checkpoint
@@ -170,3 +170,47 @@ def test_a_preset_gives_training_the_trials_options_and_the_recipes_steps(plan: 
         Experiment(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="preset.json")
     with pytest.raises(ConfigError, match="No such file"):
         Experiment(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="none.json")
+
+
+def test_known_good_presets_are_tried_right_after_the_recipe(plan: StudyPlan, weights: Path) -> None:
+    found = tiny(40, optimiser=OptimiserOptions(2e-4, 3e-4), batch_size=64)
+    row = TrialRow(3, "abc", 1.5, "finished", 160, 0.1, {})
+    for name in ("good.json", "again.json"):
+        Path(name).write_bytes(preset_of(plan, found, row))
+    with pytest.raises(ConfigError, match="No such file"):
+        plan_study(config_for(weights, enqueue=("none.json",)))
+    plan = plan_study(config_for(weights, enqueue=("good.json", "again.json")))
+    storage = optuna.storages.RDBStorage("sqlite:///a.db")
+    search = study_search(plan, storage)
+    proposals = [search.suggest(f"trial-{number}")["temporal"] for number in range(3)]
+    storage.engine.dispose()
+
+    speeds = [proposal["optimiser"]["critic_learning_rate"] for proposal in proposals]
+    assert speeds[:2] == [plan.base.optimiser.critic_learning_rate, 3e-4]
+    assert speeds[2] not in speeds[:2] and proposals[1]["batch_size"] == 64
+
+
+def test_two_objectives_make_a_front_and_a_diverged_trial_ends_with_the_worst_of_both(
+    plan: StudyPlan, weights: Path
+) -> None:
+    plan = plan_study(config_for(weights, study="two", pareto=True))
+    assert plan.identity != plan_study(config_for(weights, study="two")).identity
+    study = open_study(plan, is_begun=False)
+    search = study_search(plan, study._storage)
+    for number, (fidelity, drift) in enumerate([(1.0, 3.0), (2.0, 1.0), (2.0, 2.0), (WORST, WORST)]):
+        search.suggest(str(number))
+        result = {FIDELITY: fidelity, DRIFT: drift, "training_iteration": 1}
+        search.on_trial_result(str(number), result)
+        search.on_trial_complete(str(number), result)
+
+    states = {trial.state for trial in study.trials}
+    assert states == {TrialState.COMPLETE} and sorted(t.number for t in study.best_trials) == [0, 1]
+    rows = tuple(
+        TrialRow(number, "", sum(values), "finished", 160, 0.1, {}, values)
+        for number, values in enumerate([(1.0, 3.0), (2.0, 1.0), (2.0, 2.0)])
+    )
+    report = TuneReport(plan, rows, rows[1])
+    assert [row.number for row in report.front] == [0, 1]
+    (table, _) = report.__rich__().renderables  # type: ignore[attr-defined]
+    assert [column.header for column in table.columns[1:4]] == [OBJECTIVE, FIDELITY, DRIFT]
+    assert list(table.columns[4].cells).count("finished, on the front") == 2

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray.train import Checkpoint
+from safetensors.torch import save_file
 
 from svgan_ray.orchestration.training.folders import publish_model
 from svgan_ray.orchestration.training.journal import RunTracker
-from svgan_ray.store import LatentStore, Snapshot
+from svgan_ray.store import CommitRecord, LatentStore, Snapshot
+from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import load_model, model_of, save_model
+from svgan_ray.tracking.registry import registered_name
 
-__all__ = ["card_of", "export_model", "restore_model"]
+__all__ = ["card_of", "export_model", "restore_model", "subject_means"]
+
+
+MOST_SUBJECTS = 32
+"""A registered model carries so many of the store's subjects at most."""
 
 
 def export_model(
-    checkpoint: Checkpoint, name: str, uri: str, store: LatentStore, snapshot: Snapshot, tracker: RunTracker
+    checkpoint: Checkpoint,
+    name: str,
+    uri: str,
+    store: LatentStore,
+    snapshot: Snapshot,
+    generator_folder: str | Path,
+    tracker: RunTracker,
 ) -> None:
-    """Write the averaged weights of a checkpoint as a model at `uri`, keep it in the store, log it."""
+    """Write the averaged weights of a checkpoint as a model at `uri`, keep it in the store, register it."""
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary, "model")
+        folder = Path(temporary, "motion")
         with checkpoint.as_directory() as files:
             state = load_checkpoint(files)
         card = {**card_of(snapshot), "store_name": name}
@@ -31,6 +46,19 @@ def export_model(
         _publish(folder, uri)
         for path in folder.iterdir():
             tracker.log_file(f"model/{path.name}", path.read_bytes())
+        shutil.copytree(generator_folder, Path(temporary, "generator"))
+        save_file(subject_means(store, snapshot.inversion_id), Path(temporary, "subjects.safetensors"))
+        subject = snapshot.clips[0].subject
+        tracker.log_model(Path(temporary), registered_name(subject), weights_hash(folder))
+
+
+def subject_means(store: LatentStore, inversion_id: str) -> dict[str, torch.Tensor]:
+    """Mean W+ [n, d] by subject, over the first chunk of a clip: who can move by a registered model."""
+    first: dict[str, CommitRecord] = {}
+    for record in sorted(store.commits(inversion_id), key=lambda record: (record.subject, record.clip_id)):
+        first.setdefault(record.subject, record)
+    shown = list(first.items())[:MOST_SUBJECTS]
+    return {name: store.read_chunk(record.chunks[0])["w_plus"].float().mean(0) for name, record in shown}
 
 
 def restore_model(name: str, uri: str, store: LatentStore) -> None:

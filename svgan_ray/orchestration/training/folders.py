@@ -14,6 +14,8 @@ from svgan_ray.errors import ConfigError, WeightsError
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.store.backend import Backend, ObjectNotFoundError
 from svgan_ray.store.folder import FolderBackend
+from svgan_ray.tracking import default_uri
+from svgan_ray.tracking.registry import REGISTRY, fetch_model
 
 __all__ = ["filesystem", "local_file", "model_folder", "publish_model", "read_record", "write_record"]
 
@@ -66,7 +68,11 @@ def publish_model(folder: Path, uri: str) -> None:
 
 @contextmanager
 def model_folder(uri: str) -> Iterator[Path]:
-    """A model's folder on this machine; one from S3 is fetched for the time of the block."""
+    """A model's folder on this machine; one from S3 or the registry is fetched for the time of the block."""
+    if uri.startswith(REGISTRY):
+        with tempfile.TemporaryDirectory() as folder:
+            yield fetch_model(default_uri(), uri, Path(folder))
+        return
     if not uri.startswith("s3://"):
         yield Path(uri)
         return

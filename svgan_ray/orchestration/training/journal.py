@@ -6,6 +6,7 @@ So an actor beside the driver holds the trackers, and what a worker tells it is 
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import ray
+from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from svgan_ray.tracking import default_uri, open_tracker
@@ -72,6 +74,9 @@ class Journal:
             parent = Path(path).parent.as_posix()
             self._tracker(run).log_artifact(copy, "" if parent == "." else parent)
 
+    def model(self, run: RunKey, folder: str, name: str, sha256: str) -> None:
+        self._tracker(run).log_model(Path(folder), name, sha256)
+
     def latest(self, run: RunKey) -> tuple[int, dict[str, float]]:
         """The last step told so far and its metrics."""
         return self._latest.get(run.identity, (0, {}))
@@ -116,6 +121,11 @@ class RunTracker:
     def log_file(self, path: str, content: bytes) -> None:
         """A file of the run, at a path below its artifacts."""
         self.journal.file.remote(self.run, path, content)
+
+    def log_model(self, folder: Path, name: str, sha256: str) -> None:
+        """A trained model for the registry; from the journal's machine only, waits until it is copied."""
+        with contextlib.suppress(RayActorError):  # the model is in its place without the registry, too
+            ray.get(self.journal.model.remote(self.run, str(folder), name, sha256))
 
     def log_image(self, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
         """uint8 [H, W, 3]; images of one key become a step slider."""

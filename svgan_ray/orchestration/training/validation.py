@@ -17,6 +17,7 @@ from svgan_ray.errors import DataError
 from svgan_ray.metrics.evaluation import WINDOWS_S, MotionReport, generate_coefficients, score_motion
 from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
 from svgan_ray.orchestration.training.data import TrainingSet, training_set
+from svgan_ray.orchestration.training.gallery import GALLERY, Shown, gallery
 from svgan_ray.orchestration.training.journal import RunTracker
 from svgan_ray.orchestration.training.loop import TrainingJob
 from svgan_ray.store import open_store
@@ -29,6 +30,8 @@ from svgan_ray.video.pictures import film_strip
 from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 
 __all__ = [
+    "DRIFT",
+    "FIDELITY",
     "OBJECTIVE",
     "WORST",
     "Validator",
@@ -37,11 +40,14 @@ __all__ = [
     "measure",
     "require_measurable",
     "sample_rows",
+    "sides_of",
 ]
 
 OBJECTIVE = "frechet_motion"
+FIDELITY, DRIFT = "fidelity", "drift"
+"""Its two sides: the distance at the start of a sample, and what the distance grows by within a minute."""
 WORST = 1e6
-"""The objective of motion that diverged, or cannot be measured."""
+"""Each of these of motion that diverged, or cannot be measured."""
 SEED = 0
 SAMPLES, SAMPLE_S = 150, 68.0
 """Enough for windows at 60 s and for a floor that is known to a tenth."""
@@ -64,22 +70,27 @@ class Validator:
             state = load_checkpoint(folder, device)
         data = training_set(open_store(self.job.store), self.job.snapshot, self.job.config)
         model = model_of(state, data.basis.mean, self.job.generator_sha256).to(device)
-        self._show(model, data, state.step)
         try:
             figures = figures_of(measure(model, data))
         except DataError:  # footage too short to be measured is long enough to be shown
+            figures = {}
+        shown = self._show(model, data, state.step)
+        self.tracker.log_file(GALLERY, gallery(model, data, shown, figures).encode())
+        if not figures:
             return {}
         self.tracker.log_metrics(figures, state.step)
         return {**figures, "score": -figures[OBJECTIVE]}
 
-    def _show(self, model: MotionModel, data: TrainingSet, step: int) -> None:
+    def _show(self, model: MotionModel, data: TrainingSet, step: int) -> Shown:
         rows = sample_rows(model, data, self.job.generator_folder, self.job.sample_seconds)
         labels = ["real", *(f"sample {sample}" for sample in range(SHOWN_SAMPLES))]
-        self.tracker.log_image(film_strip(rows, COLUMNS, labels), "samples", step)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "samples.mp4")
             write_video(path, np.concatenate(rows, axis=2), model.frame_rate_hz, SYNTHETIC_TAGS)
-            self.tracker.log_file(f"samples/step-{step:08d}.mp4", path.read_bytes())
+            shown = Shown(path.read_bytes(), film_strip(rows, COLUMNS, labels), labels)
+        self.tracker.log_image(shown.strip, "samples", step)
+        self.tracker.log_file(f"samples/step-{step:08d}.mp4", shown.video)
+        return shown
 
 
 def require_measurable(data: TrainingSet, frame_rate_hz: float) -> None:
@@ -107,17 +118,32 @@ def frechet_of(report: MotionReport) -> float:
     It is in multiples of the real-to-real floor, and finite whatever the model does. Window lengths for which
     the footage is too short are left out, unless it is for all.
     """
-    measured = [motion for motion in report.frechet if math.isfinite(motion.floor)]
-    fit = [motion for motion in measured if motion.verdict == "fit"] or measured
-    values = [v for motion in fit for of, v in motion.compared.items() if of.startswith("generated")]
-    mean = sum(values) / len(values) if values else WORST
-    return mean if math.isfinite(mean) and mean < WORST else WORST
+    return _mean([value for places in _by_place(report) for value in places])
+
+
+def sides_of(report: MotionReport) -> dict[str, float]:
+    """Fidelity and drift, finite whatever the model does; smaller is better."""
+    places = [values for values in _by_place(report) if values]
+    fidelity = _mean([values[0] for values in places])
+    return {FIDELITY: fidelity, DRIFT: _mean([max(values[-1] - values[0], 0.0) for values in places])}
 
 
 def figures_of(report: MotionReport) -> dict[str, float]:
     """What is logged of a report."""
     finite = {name: value for name, value in report.figures().items() if math.isfinite(value)}
-    return {**finite, OBJECTIVE: frechet_of(report)}
+    return {**finite, OBJECTIVE: frechet_of(report), **sides_of(report)}
+
+
+def _by_place(report: MotionReport) -> list[list[float]]:
+    """Distances of generated motion by window length, each from the start of a sample to its end."""
+    measured = [motion for motion in report.frechet if math.isfinite(motion.floor)]
+    fit = [motion for motion in measured if motion.verdict == "fit"] or measured
+    return [[v for of, v in motion.compared.items() if of.startswith("generated")] for motion in fit]
+
+
+def _mean(values: list[float]) -> float:
+    mean = sum(values) / len(values) if values else WORST
+    return mean if math.isfinite(mean) and mean < WORST else WORST
 
 
 def sample_rows(

@@ -11,11 +11,13 @@ from rich.table import Table
 
 from svgan_ray.config import TuneConfig
 from svgan_ray.errors import ConfigError
+from svgan_ray.experiment import load_preset
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot, snapshot_rows
 from svgan_ray.orchestration.training.estimate import step_time_s
 from svgan_ray.orchestration.training.folders import local_file
 from svgan_ray.orchestration.training.journal import RunKey
+from svgan_ray.orchestration.training.validation import DRIFT, FIDELITY, OBJECTIVE
 from svgan_ray.store import LatentStore, Snapshot, open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.weights import weights_folders, weights_hash
@@ -46,6 +48,11 @@ class StudyPlan:
         return self.config.temporal
 
     @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the search makes small."""
+        return (FIDELITY, DRIFT) if self.config.pareto else (OBJECTIVE,)
+
+    @property
     def sequences(self) -> int:
         """What every trial may see at most, whatever its batch."""
         return self.base.steps * self.base.batch_size
@@ -59,6 +66,7 @@ class StudyPlan:
             "trials": self.config.trials,
             "evaluations": self.config.evaluations,
             "seed": self.config.seed,
+            "objectives": list(self.objectives),
             "study_folder": self.folder,
         }
 
@@ -90,7 +98,9 @@ class StudyPlan:
         snapshot_rows(self.snapshot, table)
         table.add_row("study", f"{self.config.study}, {self.config.trials} trials, in {self.folder}")
         budget = f"{self.sequences:,} sequences, measured {self.config.evaluations} times"
-        table.add_row("trial", f"{budget}; the worse half stops early")
+        stopping = "none stops early" if self.config.pareto else "the worse half stops early"
+        table.add_row("trial", f"{budget}; {stopping}")
+        table.add_row("objectives", f"{' and '.join(self.objectives)}, smaller is better")
         table.add_row("best trial", f"model {self.model}, preset {self.preset}")
         return table
 
@@ -102,6 +112,8 @@ def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
     store = open_store(durable(config.store, "--store"))
     generator_folder, _ = weights_folders(config.weights)
     choice = Choice(config.subject, config.snapshot, config.inversion, config.min_clip_s, config.max_error)
+    for path in config.enqueue:
+        load_preset(path)
     return StudyPlan(
         config,
         store.uri,
@@ -128,8 +140,9 @@ def dry_run(config: TuneConfig) -> RenderableType:
         space.add_row(name, values)
     step_s = step_time_s(plan.base, plan.snapshot.num_ws, plan.snapshot.w_dim)
     total_s = step_s * plan.base.steps * config.trials
+    saved = "" if config.pareto else ", less what early stopping saves"
     cost = (
-        f"a step takes {1000 * step_s:.0f} ms here: at most {total_s / 60:.0f} minutes, one trial at a time, "
-        "less what early stopping saves"
+        f"a step takes {1000 * step_s:.0f} ms here: at most {total_s / 60:.0f} minutes, "
+        f"one trial at a time{saved}"
     )
     return Group(plan, space, cost)

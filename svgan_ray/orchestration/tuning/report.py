@@ -30,6 +30,8 @@ class TrialRow:
     sequences: int
     minutes: float
     params: Mapping[str, Any]
+    values: tuple[float, ...] = ()
+    """Of the study's objectives, in their order."""
 
     @property
     def is_sound(self) -> bool:
@@ -50,15 +52,26 @@ class TuneReport:
     def __rich__(self) -> RenderableType:
         return Group(self._table(), self._summary())
 
+    @property
+    def front(self) -> tuple[TrialRow, ...]:
+        """The trials that no other one is better than in all objectives."""
+        sound = [trial for trial in self.trials if trial.is_sound and trial.values]
+        return tuple(trial for trial in sound if not any(_dominates(other, trial) for other in sound))
+
     def _table(self) -> Table:
         options = list(dict.fromkeys(name for trial in self.trials for name in trial.params))
-        table = Table("trial", OBJECTIVE, "state", "sequences", "minutes", *options, box=None)
+        sides = self.plan.objectives if self.plan.config.pareto else ()
+        table = Table("trial", OBJECTIVE, *sides, "state", "sequences", "minutes", *options, box=None)
+        front = self.front
         for trial in self.trials:
             objective = "" if trial.objective is None else f"{trial.objective:.2f}"
-            values = (_shown(trial.params.get(name, "")) for name in options)
+            values = [f"{value:.2f}" for value in trial.values] if sides else []
+            values = values or [""] * len(sides)
+            state = f"{trial.state}, on the front" if sides and trial in front else trial.state
+            spent = f"{trial.sequences:,}", f"{trial.minutes:.1f}"
+            shown = (_shown(trial.params.get(name, "")) for name in options)
             style = "bold" if trial is self.best else None
-            row = (str(trial.number), objective, trial.state, f"{trial.sequences:,}", f"{trial.minutes:.1f}")
-            table.add_row(*row, *values, style=style)
+            table.add_row(str(trial.number), objective, *values, state, *spent, *shown, style=style)
         return table
 
     def _summary(self) -> Table:
@@ -90,8 +103,9 @@ def trial_rows(plan: StudyPlan, results: ResultGrid) -> tuple[TrialRow, ...]:
             state = "diverged"
         params = {name: value for name, value in (result.config or {}).items() if name != "temporal"}
         minutes = metrics.get("time_total_s", 0.0) / 60
-        trial_id = metrics.get("trial_id", "")
-        rows.append(TrialRow(number, trial_id, metrics.get(OBJECTIVE), state, sequences, minutes, params))
+        values = tuple(metrics[name] for name in plan.objectives if name in metrics)
+        trial_id, objective = metrics.get("trial_id", ""), metrics.get(OBJECTIVE)
+        rows.append(TrialRow(number, trial_id, objective, state, sequences, minutes, params, values))
     return tuple(rows)
 
 
@@ -105,6 +119,11 @@ def preset_of(plan: StudyPlan, best: TemporalConfig, row: TrialRow) -> bytes:
     return (
         json.dumps({"recipe": recipe, "temporal": changes, "found_by": found_by}, indent=2) + "\n"
     ).encode()
+
+
+def _dominates(one: TrialRow, other: TrialRow) -> bool:
+    """Whether one is nowhere worse than the other and somewhere better."""
+    return one.values != other.values and all(a <= b for a, b in zip(one.values, other.values, strict=True))
 
 
 def _difference(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -14,15 +15,16 @@ from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from svgan_ray.errors import ConfigError
+from svgan_ray.experiment import load_preset
 from svgan_ray.orchestration.training.validation import OBJECTIVE
 from svgan_ray.orchestration.tuning.plan import SQLITE, StudyPlan
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.spaces import Trial, around, known_point
 
-__all__ = ["StudySearch", "close_open_trials", "open_study", "study_search"]
+__all__ = ["StudySearch", "close_open_trials", "open_study", "sampler", "study_search"]
 
 _SETTINGS = "svgan_ray.settings"
-_STARTUP_TRIALS = 4
+_STARTUP_TRIALS = 8
 
 
 class StudySearch(OptunaSearch):
@@ -42,18 +44,32 @@ class StudySearch(OptunaSearch):
 
 
 def study_search(plan: StudyPlan, storage: optuna.storages.BaseStorage) -> StudySearch:
-    """A seeded search that begins with the recipe itself."""
+    """A seeded search that begins with the recipe itself and the presets that are known to be good."""
+    several = plan.config.pareto
     return StudySearch(
         space=partial(_propose, base=plan.base),
-        metric=OBJECTIVE,
-        mode="min",
+        metric=list(plan.objectives) if several else OBJECTIVE,
+        mode=["min"] * len(plan.objectives) if several else "min",
         study_name=plan.config.study,
         storage=storage,
-        sampler=optuna.samplers.TPESampler(
-            seed=plan.config.seed, n_startup_trials=_STARTUP_TRIALS, multivariate=True
-        ),
-        points_to_evaluate=[known_point(plan.base)],
+        sampler=sampler(plan.config.seed),
+        points_to_evaluate=_known_points(plan),
     )
+
+
+def sampler(seed: int) -> optuna.samplers.TPESampler:
+    """What proposes: parameters that stand in the same trials are modelled together."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group` may change its form
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=_STARTUP_TRIALS, multivariate=True, group=True
+        )
+
+
+def _known_points(plan: StudyPlan) -> list[dict[str, Any]]:
+    """Each once, the recipe first."""
+    points = [known_point(plan.base), *(known_point(load_preset(path)) for path in plan.config.enqueue)]
+    return [point for number, point in enumerate(points) if point not in points[:number]]
 
 
 def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
@@ -62,7 +78,10 @@ def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
     if storage.startswith(SQLITE):
         Path(storage.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        storage=storage, study_name=plan.config.study, direction="minimize", load_if_exists=True
+        storage=storage,
+        study_name=plan.config.study,
+        directions=["minimize"] * len(plan.objectives),
+        load_if_exists=True,
     )
     settings = json.loads(json.dumps(plan.settings))
     stored = study.user_attrs.get(_SETTINGS)

@@ -13,7 +13,14 @@ from svgan_ray.errors import DivergenceError
 from svgan_ray.orchestration.training.data import TrainingSet, training_set
 from svgan_ray.orchestration.training.journal import RunTracker
 from svgan_ray.orchestration.training.loop import LOG_EVERY_STEPS, check_weights
-from svgan_ray.orchestration.training.validation import OBJECTIVE, WORST, figures_of, measure
+from svgan_ray.orchestration.training.validation import (
+    DRIFT,
+    FIDELITY,
+    OBJECTIVE,
+    WORST,
+    figures_of,
+    measure,
+)
 from svgan_ray.orchestration.tuning.plan import StudyPlan
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.model import model_of
@@ -24,6 +31,7 @@ __all__ = ["SEQUENCES", "run_trial"]
 
 SEQUENCES = "sequences"
 """Training sequences seen so far: the clock of early stopping."""
+_MEASURED = (OBJECTIVE, FIDELITY, DRIFT)
 
 
 def run_trial(config: dict[str, Any], plan: StudyPlan) -> None:
@@ -40,7 +48,8 @@ def run_trial(config: dict[str, Any], plan: StudyPlan) -> None:
             _advance(state, data, plan.steps_at(evaluation, temporal.batch_size), tracker)
         except DivergenceError as error:
             tracker.set_tags({"diverged": error})
-            tune.report({OBJECTIVE: WORST, SEQUENCES: state.step * temporal.batch_size, "diverged": True})
+            worst = dict.fromkeys(_MEASURED, WORST)
+            tune.report({**worst, SEQUENCES: state.step * temporal.batch_size, "diverged": True})
             return
         _report(state, data, plan, tracker)
 
@@ -71,7 +80,7 @@ def _report(state: TrainingState, data: TrainingSet, plan: StudyPlan, tracker: R
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(state, folder)
         result = {
-            OBJECTIVE: figures[OBJECTIVE],
+            **{name: figures[name] for name in _MEASURED},
             SEQUENCES: state.step * state.config.batch_size,
             "diverged": False,
         }

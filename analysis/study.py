@@ -1,0 +1,144 @@
+"""What did a study find? Its history, what mattered, the front of its objectives, videos of its best trials.
+
+    python analysis/study.py --database sqlite:///demo/optuna.db --study demo --trials demo/study/demo
+
+Where a study has two objectives (jobs/tune.py --pareto), the page shows their front. The videos are of one
+seed each, rendered from the trials' last checkpoints, on the mean of the footage that they were trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from matplotlib.figure import Figure
+from optuna.visualization import matplotlib as plots
+
+from svgan_ray.orchestration.training.validation import OBJECTIVE
+from svgan_ray.report.page import (
+    Html,
+    embedded_video,
+    page,
+    paragraph,
+    png,
+    section,
+    side_by_side,
+    write_page,
+)
+from svgan_ray.stylegan.generator import Generator
+from svgan_ray.stylegan.weights import load_generator, weights_folders
+from svgan_ray.temporal.checkpoints import load_checkpoint
+from svgan_ray.temporal.model import model_of
+from svgan_ray.temporal.rendering import render
+from svgan_ray.temporal.sampling import sample_latents
+from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
+
+SHOWN_TRIALS = 6
+SHOWN_S = 4.0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A trial's last checkpoint and what it measured there."""
+
+    name: str
+    objective: float
+    checkpoint: Path
+
+
+def plot(draw: Any, *arguments: Any, **options: Any) -> Figure | None:
+    """One of Optuna's plots; None where the study has too few trials for it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Optuna calls its plots experimental
+        try:
+            axes = draw(*arguments, **options)
+        except (ValueError, RuntimeError):
+            return None
+    drawn: Figure = np.ravel(axes)[0].figure
+    return drawn
+
+
+def as_png(drawn: Figure) -> bytes:
+    data = io.BytesIO()
+    drawn.savefig(data, format="png", dpi=100, bbox_inches="tight")
+    return data.getvalue()
+
+
+def plots_of(study: optuna.Study) -> dict[str, bytes]:
+    """PNG by heading."""
+    names = study.metric_names or [f"objective {n + 1}" for n in range(len(study.directions))]
+    drawn: dict[str, Figure | None] = {}
+    for number, name in enumerate(names):
+        one = {"target": lambda trial, n=number: trial.values[n], "target_name": name}
+        drawn[f"History of {name}"] = plot(plots.plot_optimization_history, study, **one)
+        drawn[f"What mattered for {name}"] = plot(plots.plot_param_importances, study, **one)
+    if len(names) > 1:
+        drawn["Pareto front"] = plot(plots.plot_pareto_front, study, target_names=list(names))
+    return {heading: as_png(figure) for heading, figure in drawn.items() if figure is not None}
+
+
+def kept_trials(folder: Path) -> list[Kept]:
+    """Trials with a checkpoint, the best one first."""
+    found = []
+    for results in folder.glob("trial-*/result.json"):
+        checkpoints = sorted(results.parent.glob("checkpoint_*"))
+        lines = [json.loads(line) for line in results.read_text().splitlines()]
+        measured = [line[OBJECTIVE] for line in lines if not line.get("diverged", True)]
+        if checkpoints and measured:
+            found.append(Kept(results.parent.name, measured[-1], checkpoints[-1]))
+    return sorted(found, key=lambda trial: trial.objective)
+
+
+def player(trial: Kept, generator: Generator, seed: int) -> Html:
+    state = load_checkpoint(trial.checkpoint)
+    model = model_of(state, state.basis.mean.clone(), "")
+    frames = round(SHOWN_S * model.frame_rate_hz)
+    video = np.concatenate(list(render(generator, sample_latents(model, seed, frames))))
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary, "sample.mp4")
+        write_video(path, video, model.frame_rate_hz, SYNTHETIC_TAGS)
+        return embedded_video(path.read_bytes(), f"{trial.name}, {OBJECTIVE} {trial.objective:.2f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--database", default="sqlite:///optuna.db", help="the study's --search-storage")
+    parser.add_argument("--study", required=True, help="name of the study")
+    parser.add_argument("--trials", type=Path, required=True, help="the study's folder in its --study-folder")
+    parser.add_argument("--weights", default="demo", help="weights folder (default: those that ship)")
+    parser.add_argument("--seed", type=int, default=0, help="seeds the noise of the videos")
+    parser.add_argument("--out", type=Path, default=Path("reports/study.html"))
+    options = parser.parse_args()
+
+    storage = optuna.storages.RDBStorage(options.database)
+    study = optuna.load_study(study_name=options.study, storage=storage)
+    pictures = plots_of(study)
+    generator = load_generator(weights_folders(options.weights)[0])
+    best = kept_trials(options.trials)[:SHOWN_TRIALS]
+    states = [trial.state.name.lower() for trial in study.trials]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    document = page(
+        f"Study {options.study}",
+        paragraph(f"{len(states)} trials: {counts}. Smaller objectives are better."),
+        section("The best trials", side_by_side(*(player(trial, generator, options.seed) for trial in best))),
+        *(section(heading, png(data, heading)) for heading, data in pictures.items()),
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.with_suffix(".png").write_bytes(next(iter(pictures.values())))
+    write_page(options.out, document)
+    storage.engine.dispose()
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+"""One page of a training, with everything it shows inside: videos, film strip, how the motion compares."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from svgan_ray.metrics.evaluation import generate_coefficients
+from svgan_ray.orchestration.training.data import TrainingSet
+from svgan_ray.report.motion import basis_spectrum, drift, power_spectra, trajectories
+from svgan_ray.report.page import Html, embedded_video, page, paragraph, picture, section, table
+from svgan_ray.temporal.model import MotionModel
+
+__all__ = ["GALLERY", "Shown", "gallery"]
+
+GALLERY = "gallery.html"
+SAMPLES, SAMPLE_S = 32, 62.0
+"""Generated for the charts: enough to see whether a minute of motion stays where it began."""
+COURSE_S = 10.0
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What was rendered of a model: videos side by side in one file, and a strip of them."""
+
+    video: bytes
+    strip: npt.NDArray[np.uint8]  # [H, W, 3]
+    labels: Sequence[str]
+
+
+def gallery(model: MotionModel, data: TrainingSet, shown: Shown, figures: dict[str, float]) -> Html:
+    """The page of a model as it is now, against the clips that it is trained on."""
+    rate_hz = model.frame_rate_hz
+    frames = round(SAMPLE_S * rate_hz)
+    generated = generate_coefficients(model, model.basis, SAMPLES, frames, SEED)  # [S, T, K]
+    real = [data.coefficients[first:stop] for first, stop in data.segments]
+    course = round(COURSE_S * rate_hz)
+    rows = [[name, f"{value:.3g}"] for name, value in sorted(figures.items())]
+    return page(
+        f"Motion after {model.card['steps']:,} steps",
+        paragraph("What is marked as a sample never happened. Real motion has variance 1 in each component."),
+        section(
+            "Side by side: " + ", ".join(shown.labels),
+            embedded_video(shown.video, "real, then samples", 1024),
+        ),
+        section("Film strip", picture(shown.strip, "each row is one video, time goes to the right")),
+        section(
+            "The first components over time",
+            trajectories(max(real, key=len)[:course], generated[0, :course], rate_hz),
+        ),
+        section("Power spectra", power_spectra(real, list(generated), rate_hz)),
+        section("Drift within a minute", drift(generated, rate_hz)),
+        section("Basis", basis_spectrum(model.basis)),
+        section(
+            "Figures",
+            table(["figure", "value"], rows)
+            if rows
+            else paragraph("The footage is too short to be measured."),
+        ),
+    )

@@ -1,0 +1,112 @@
+"""The page of a training as a person sees it in a browser."""
+
+from __future__ import annotations
+
+import re
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from svgan_ray.errors import DataError
+from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.training.data import training_set
+from svgan_ray.orchestration.training.gallery import GALLERY
+from svgan_ray.orchestration.training.validation import Validator, require_measurable
+from svgan_ray.report.page import write_page
+from svgan_ray.stylegan.weights import weights_hash
+from svgan_ray.temporal.checkpoints import save_checkpoint
+from svgan_ray.temporal.training import new_state
+from tests.browser import media_state, open_browser, screenshot
+from tests.motion import make_store, tiny
+
+
+class Told:
+    """Keeps what the validation tells its run."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.images: list[tuple[str, int, np.ndarray[Any, Any]]] = []
+        self.metrics: dict[str, float] = {}
+
+    def log_file(self, path: str, content: bytes) -> None:
+        self.files[path] = content
+
+    def log_image(self, image: np.ndarray[Any, Any], key: str, step: int) -> None:
+        self.images.append((key, step, image))
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.metrics = metrics
+
+
+class Checkpoint:
+    """A folder, as Ray hands it out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def as_directory(self) -> Any:
+
+        return nullcontext(str(self.folder))
+
+
+def validate(tmp_path: Path, weights: Path, frames: int) -> Told:
+    """Validate a model that was not trained, on clips of so many frames."""
+    store = make_store(tmp_path / "store", weights, clips=2, frames=frames)
+    sha256 = weights_hash(weights / "generator")
+    snapshot = resolve_snapshot(store, Choice("subject-1"), sha256)
+    data = training_set(store, snapshot, tiny())
+    save_checkpoint(new_state(tiny(), data.basis), tmp_path / "checkpoint")
+    job = SimpleNamespace(
+        store=store.uri,
+        snapshot=snapshot,
+        config=tiny(),
+        generator_sha256=sha256,
+        generator_folder=str(weights / "generator"),
+        sample_seconds=2.0,
+    )
+    told = Told()
+    Validator(job, told)(Checkpoint(tmp_path / "checkpoint"))  # type: ignore[arg-type]
+    if frames < 60:
+        with pytest.raises(DataError):
+            require_measurable(data, 25.0)
+    return told
+
+
+@pytest.mark.cluster
+def test_the_gallery_holds_all_that_it_shows_and_its_video_plays(tmp_path: Path, weights: Path) -> None:
+    told = validate(tmp_path, weights, frames=600)
+    document = told.files[GALLERY].decode()
+    assert not re.search(r'(src|href)="(?!data:)', document), "nothing outside the page"
+    assert told.images[0][0] == "samples" and {"fidelity", "drift"} <= told.metrics.keys()
+
+    write_page(tmp_path / "gallery.html", document)  # type: ignore[arg-type]
+    with open_browser() as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((tmp_path / "gallery.html").as_uri())
+        assert media_state(page) >= 2
+        assert page.evaluate("document.querySelector('video').videoWidth") == 4 * 32
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+        headings = page.locator("h2").all_inner_texts()
+        assert headings[1:] == [
+            "Film strip",
+            "The first components over time",
+            "Power spectra",
+            "Drift within a minute",
+            "Basis",
+            "Figures",
+        ]
+        assert page.locator("svg").count() == 4 + 4 + 2 + 2
+        assert all(page.locator("svg polyline").nth(n).is_visible() for n in range(12))
+        assert page.get_by_role("cell", name="drift", exact=True).count() == 1
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        screenshot(page, tmp_path / "gallery.png")
+
+
+def test_footage_too_short_to_be_measured_is_shown(tmp_path: Path, weights: Path) -> None:
+    told = validate(tmp_path, weights, frames=40)
+    assert told.metrics == {} and "too short to be measured" in told.files[GALLERY].decode()
