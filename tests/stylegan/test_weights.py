@@ -98,9 +98,11 @@ def test_any_generator_comes_back_to_the_bit(
     loaded = load_generator(folder)
     assert loaded.config == config
     z = torch.randn(2, z_dim)
-    assert torch.equal(
-        loaded.synthesis(loaded.mapping(z, 0.5)), generator.synthesis(generator.mapping(z, 0.5)).detach()
-    )
+    with (
+        torch.no_grad()
+    ):  # torch convolves single channels in another way, and rounds so, where gradients are due
+        first, second = (network.synthesis(network.mapping(z, 0.5)) for network in (generator, loaded))
+    assert torch.equal(first, second)
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 
