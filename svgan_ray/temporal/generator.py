@@ -37,8 +37,8 @@ class TemporalGenerator(nn.Module):
     def __init__(self, options: GeneratorOptions, features: int, styles: int | None = None) -> None:
         super().__init__()
         noise_dim, width, layers = options.noise_dim, options.width, options.layers
-        # The top layer starts from the first noise vector itself where the sizes allow it.
-        self.top_is_noise = width == noise_dim
+        # The top one of several layers starts from the first noise vector itself where the sizes allow it.
+        self.top_is_noise = layers > 1 and width == noise_dim
         self.width = width
         initial = (noise_dim, *options.initial_widths, (layers - self.top_is_noise) * width)
         self.initial = _mlp(initial, options.normalise, affine=False)

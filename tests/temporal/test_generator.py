@@ -30,10 +30,11 @@ def test_style_head_serves_every_resolution(styles: int, frames: int) -> None:
     assert not idle
 
 
+@pytest.mark.parametrize("layers", [1, 4])
 @pytest.mark.parametrize("width", [32, 48])
 @pytest.mark.parametrize("features", [1, 16, 256])
-def test_basis_head(width: int, features: int) -> None:
-    generator = TemporalGenerator(GeneratorOptions(width=width), features)
+def test_basis_head(layers: int, width: int, features: int) -> None:
+    generator = TemporalGenerator(GeneratorOptions(layers=layers, width=width), features)
     latents, _ = generator(torch.randn(2, 5, 32))
     assert latents.shape == (2, 5, features)
 
