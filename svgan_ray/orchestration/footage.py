@@ -10,12 +10,10 @@ import numpy.typing as npt
 from svgan_ray.errors import InputError
 from svgan_ray.orchestration.inversion.sources import expand, local_copy
 from svgan_ray.store import CommitRecord, LatentStore
-from svgan_ray.video.cropping import crop_quads
+from svgan_ray.video.cropping import crop_span
 from svgan_ray.video.reading import open_video
 
 __all__ = ["aligned_footage", "longest_clip"]
-
-_BATCH_FRAMES = 16  # of whole frames in memory, which may be large
 
 
 def longest_clip(store: LatentStore, inversion_id: str, subject: str) -> CommitRecord:
@@ -41,7 +39,4 @@ def aligned_footage(
         raise InputError(f"{track.uri} is not the file that was inverted; invert it again")
     quad = store.read_clip(record.inversion_id, record.clip_id).quad.numpy()
     with open_video(local_copy(source)) as video:
-        for start in range(0, min(frames, record.frames), _BATCH_FRAMES):
-            stop = min(start + _BATCH_FRAMES, frames, record.frames)
-            batch = video.read(record.first_frame + start, record.first_frame + stop)
-            yield crop_quads(batch, quad[start:stop], side)
+        yield from crop_span(video, record.first_frame, quad[:frames], side)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from svgan_ray.errors import DataError
+from svgan_ray.video.reading import VideoReader
 
-__all__ = ["crop_quads"]
+__all__ = ["crop_quads", "crop_span"]
 
 # Landmarks are float32: their rounding must neither enlarge a quad's box nor turn a copy into a resampling.
 _TOLERANCE_PX = 1e-3
@@ -41,6 +44,19 @@ def crop_quads(frames: Pixels, quads: NDArray[np.floating], side: int) -> Pixels
     for crop, frame, quad in zip(crops, frames, quads.astype(np.float64), strict=True):
         crop[:] = _crop(frame, quad, side)
     return crops
+
+
+def crop_span(
+    video: VideoReader, first_frame: int, quads: NDArray[np.floating], side: int
+) -> Iterator[Pixels]:
+    """The quads [N, 4, 2] of frames from `first_frame` on, cropped, in batches [n, side, side, 3].
+
+    Raises VideoError, and DataError as `crop_quads` does.
+    """
+    done = 0
+    for frames in video.batches(first_frame, first_frame + len(quads)):
+        yield crop_quads(frames, quads[done : done + len(frames)], side)
+        done += len(frames)
 
 
 def _crop(frame: Pixels, quad: Floats, side: int) -> Pixels:

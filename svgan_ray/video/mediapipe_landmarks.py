@@ -21,7 +21,6 @@ from svgan_ray.video.reading import VideoReader
 
 __all__ = ["IBUG68_OF_MESH", "MediapipeLandmarks"]
 
-_DECODED_FRAMES = 16
 _FULL_RANGE = 1
 _MARGIN = 2.0  # side of what the mesh is shown, over the side of the box that was found
 
@@ -76,17 +75,12 @@ class MediapipeLandmarks:
     def detect(self, video: VideoReader) -> Points:
         """Landmarks [T, F, 68, 2], F being the most faces in one frame; NaN where there are fewer."""
         with _finder(self._model) as find:
-            found = [find(frame) for frame in _frames(video)]
+            found = [find(frame) for frames in video.batches(0, video.info.frame_count) for frame in frames]
         points = np.full((len(found), max(map(len, found), default=0), 68, 2), np.nan, np.float32)
         for row, faces in zip(points, found, strict=True):
             for number, face in enumerate(faces):
                 row[number] = face
         return points
-
-
-def _frames(video: VideoReader) -> Iterator[Pixels]:
-    for start in range(0, video.info.frame_count, _DECODED_FRAMES):
-        yield from video.read(start, min(start + _DECODED_FRAMES, video.info.frame_count))
 
 
 @contextmanager

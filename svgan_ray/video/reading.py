@@ -8,6 +8,7 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,8 @@ from svgan_ray.video.pyav_decoder import PyavDecoder
 __all__ = ["VideoInfo", "VideoReader", "open_video"]
 
 
+_BATCH_FRAMES = 16
+"""Full frames in memory at once: 100 MB at 1080p."""
 _FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"}
 
 
@@ -80,6 +83,11 @@ class VideoReader:
             self._decoder = self._pyav
             self.info = replace(self.info, decoder=self._pyav.name)
             return self._pyav.read(start, stop)
+
+    def batches(self, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+        """What `read` gives, a few frames at a time, so that a long span needs little memory."""
+        for first in range(start, stop, _BATCH_FRAMES):
+            yield self.read(first, min(first + _BATCH_FRAMES, stop))
 
     def close(self) -> None:
         """Release the file."""

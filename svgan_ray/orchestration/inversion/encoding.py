@@ -30,13 +30,11 @@ from svgan_ray.store import ChunkRef, LatentStore
 from svgan_ray.stylegan.refinement import refine
 from svgan_ray.stylegan.resize import resize_antialiased
 from svgan_ray.stylegan.weights import load_encoder, load_generator, weights_folders
-from svgan_ray.video.cropping import crop_quads
+from svgan_ray.video.cropping import crop_span
 from svgan_ray.video.reading import open_video
 
 __all__ = ["BlockEncoder", "crop_block", "in_batches", "standing_chunk"]
 
-_DECODED_FRAMES = 16
-"""Full frames in memory at once: 100 MB at 1080p."""
 _SYNTHESIS_BATCH = 4
 
 
@@ -44,13 +42,8 @@ def crop_block(block: Block, side: int) -> Crops:
     """Decode a block and cut out its quads and its neighbours'. Raises VideoError."""
     quad = np.concatenate([block.quad_before, block.quad, block.quad_after])
     first_frame = block.first_frame - len(block.quad_before)
-    crops = np.empty((len(quad), side, side, 3), np.uint8)
     with unchanged_copy(block.clip.source) as path, open_video(path) as video:
-        for start in range(0, len(crops), _DECODED_FRAMES):
-            part = slice(start, min(start + _DECODED_FRAMES, len(crops)))
-            frames = video.read(first_frame + part.start, first_frame + part.stop)
-            crops[part] = crop_quads(frames, quad[part], side)
-    return Crops(block, crops)
+        return Crops(block, np.concatenate(list(crop_span(video, first_frame, quad, side))))
 
 
 def in_batches(function: Callable[..., Tensor], batch: int, position: int, *rows: Tensor) -> Tensor:
