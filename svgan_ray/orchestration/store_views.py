@@ -287,10 +287,6 @@ def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         table.add_column(title, overflow="fold")
     for row in rows[:_ROWS]:
         table.add_row(*row)
-    _add_rest(table, len(rows))
+    if len(rows) > _ROWS:
+        table.add_row(f"and {len(rows) - _ROWS:,} more")
     return table
-
-
-def _add_rest(table: Table, count: int) -> None:
-    if count > _ROWS:
-        table.add_row(f"and {count - _ROWS:,} more")
