@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ray.exceptions import WorkerCrashedError
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.errors import ConfigError, StoreAccessError, StoreError, VideoError, WeightsError
+from svgan_ray.errors import StoreAccessError, StoreError, VideoError, WeightsError
 from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block, in_batches
 from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
 from svgan_ray.orchestration.inversion.items import (
@@ -22,33 +22,17 @@ from svgan_ray.orchestration.inversion.items import (
     Block,
     Failure,
     Inversion,
-    Source,
     Tracked,
     block_spans,
 )
 from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.planning import Plan, dry_run, inversion_of, plan_sources
 from svgan_ray.orchestration.inversion.report import InvertReport, report_of
-from svgan_ray.orchestration.inversion.sources import expand, local_copy, unchanged_copy
+from svgan_ray.orchestration.inversion.sources import expand, unchanged_copy
 from svgan_ray.orchestration.inversion.tracking import track_source
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.video.landmarks import write_sidecar
-from tests.footage import face_frames, face_points, make_bad_videos, make_video, make_weights
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_weights(tmp_path_factory.mktemp("weights"))
-
-
-@pytest.fixture(scope="module")
-def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sound videos, one longer than a block, and four bad ones."""
-    folder = tmp_path_factory.mktemp("footage")
-    make_video(folder / "anna.mp4", 150, seed=1)
-    make_video(folder / "ben.mp4", 40, seed=2)
-    make_bad_videos(folder / "bad")
-    return folder
+from tests.footage import face_frames, face_points, make_video
 
 
 @pytest.fixture
@@ -270,36 +254,6 @@ def test_dry_run_makes_nothing(footage: Path, weights: Path, tmp_path: Path) -> 
     assert not (tmp_path / "none").exists()
 
 
-def test_expand(footage: Path, tmp_path: Path) -> None:
-    assert [Path(s.uri).name for s in expand([str(footage)])] == [
-        "anna.mp4", "audio.mp4", "empty.mp4", "text.mp4", "truncated.mp4", "ben.mp4",
-    ]  # fmt: skip
-    assert [s.name for s in expand([str(footage / "a*.mp4"), str(footage / "anna.mp4")])] == ["anna"]
-    assert len(expand([str(footage / "**" / "*.mp4")])) == 6
-    odd = tmp_path / "footage.dat"
-    odd.write_bytes(b"x")
-    assert [s.uri for s in expand([str(odd)])] == [str(odd)]
-
-
-@pytest.mark.parametrize(("pattern", "words"), [("none.mp4", "no such file"), ("*.mp4", "no video found")])
-def test_expand_names_what_is_not_there(tmp_path: Path, pattern: str, words: str) -> None:
-    with pytest.raises(ConfigError, match=words):
-        expand([str(tmp_path / pattern)])
-
-
-def test_a_video_that_changes_under_its_path_is_noticed(tmp_path: Path) -> None:
-    video = make_video(tmp_path / "v.mp4", 30)
-    [source] = expand([str(video)])
-    assert local_copy(source) == video
-    os.utime(video, (1, 1))
-    with pytest.raises(VideoError, match="changed") as caught:
-        local_copy(source)
-    assert caught.value.reason == "changed"
-    video.unlink()
-    with pytest.raises(VideoError, match="cannot be read"):
-        local_copy(source)
-
-
 def test_what_was_read_of_a_video_that_changes_meanwhile_is_void(
     tmp_path: Path, weights: Path, store: LatentStore
 ) -> None:
@@ -369,12 +323,6 @@ def test_a_clip_with_a_lost_block_is_not_settled(footage: Path, weights: Path, s
 def test_weights_that_are_not_there(footage: Path, tmp_path: Path, store: LatentStore) -> None:
     with pytest.raises(WeightsError):
         inversion_of(config_for(footage, tmp_path / "none", store), store.uri)
-
-
-def test_source_ids_follow_the_file(tmp_path: Path) -> None:
-    source = Source("/a/b.mp4", 3, "1")
-    assert source.name == "b"
-    assert len({source.id, Source("/a/b.mp4", 4, "1").id, Source("/a/b.mp4", 3, "2").id}) == 3
 
 
 def test_a_source_that_died_before_its_bytes_were_known_is_not_tried_for_ever(
