@@ -21,7 +21,13 @@ from svgan_ray.latents.windows import valid_segments
 from svgan_ray.metrics.evaluation import MotionReport, evaluate_motion
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.evaluate_figure import draw_figure
-from svgan_ray.orchestration.snapshots import Choice, named_snapshot, resolve_snapshot, snapshot_rows
+from svgan_ray.orchestration.snapshots import (
+    Choice,
+    links_of,
+    named_snapshot,
+    resolve_snapshot,
+    snapshot_rows,
+)
 from svgan_ray.orchestration.training.data import resampled_clips
 from svgan_ray.orchestration.training.folders import local_file, model_folder
 from svgan_ray.orchestration.training.validation import frechet_of
@@ -188,7 +194,8 @@ def _log(report: EvaluateReport) -> None:
     run_name = f"evaluate {Path(plan.config.model).name}"
     with open_tracker(plan.config.experiment, run_name, "evaluate", identity) as tracker:
         tracker.log_params(settings)
-        tracker.set_tags({"model_sha256": plan.model_sha256, "model": plan.model.card.get("store_name", "")})
+        tracker.set_tags({"model_sha256": plan.model_sha256})
+        tracker.link(links_of(plan.model.card))
         for snapshot, context in ((plan.real, "evaluation"), (plan.held_out, "held out")):
             if snapshot is not None:
                 tracker.log_input(snapshot.name, snapshot.digest, plan.store.uri, context)

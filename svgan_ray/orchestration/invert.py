@@ -210,7 +210,8 @@ def _actors_that_fit(config: InvertConfig) -> int:
 
 
 def _log_report(tracker: Tracker, ledger: Ledger, report: InvertReport) -> None:
-    tracker.set_tags({"store": report.store, "inversion_id": report.inversion_id})
+    tracker.set_tags({"store": report.store})
+    tracker.link({"inversion": report.inversion_id})
     tracker.log_metrics(report.metrics(), step=report.frames_encoded)
     if ledger.worst:
         tracker.log_image(reconstruction_sheet(ledger.worst), "reconstructions", step=report.frames_encoded)

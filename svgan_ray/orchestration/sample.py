@@ -18,6 +18,7 @@ from svgan_ray.config import SampleConfig, flatten
 from svgan_ray.errors import ConfigError, WeightsError
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.sample_subjects import subject_latents
+from svgan_ray.orchestration.snapshots import links_of
 from svgan_ray.orchestration.training.folders import local_file, model_folder
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.generator import Generator
@@ -129,12 +130,15 @@ def _write_video(plan: SamplePlan, generator: Generator, chunks: Iterator[Tensor
 
 
 def _log(report: SampleReport, strip: npt.NDArray[np.uint8]) -> None:
-    plan = report.plan
+    plan, card = report.plan, report.plan.model.card
     settings = {name: str(value) for name, value in flatten(plan.config).items()}
     identity = f"sample-{content_id({**settings, 'model': plan.model_sha256})}"
     with open_tracker(plan.config.experiment, f"sample {plan.out.stem}", "sample", identity) as tracker:
         tracker.log_params(settings)
-        tracker.set_tags({"model_sha256": plan.model_sha256, "model": plan.model.card.get("store_name", "")})
+        tracker.set_tags({"model_sha256": plan.model_sha256})
+        tracker.link(links_of(card))
+        if "snapshot" in card:
+            tracker.log_input(card["snapshot"], card["snapshot_digest"], plan.config.model, "training")
         tracker.log_metrics({"frames_per_s": plan.frames / report.duration_s}, 0)
         tracker.log_image(strip, "sample", 0)
         tracker.log_artifact(plan.out, "samples")

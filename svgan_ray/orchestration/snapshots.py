@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 
 from svgan_ray.errors import DataError
 from svgan_ray.store import Filters, LatentStore, Snapshot, select
 
-__all__ = ["Choice", "named_snapshot", "resolve_snapshot", "snapshot_rows", "subjects_of", "take_snapshot"]
+__all__ = [
+    "Choice",
+    "links_of",
+    "named_snapshot",
+    "resolve_snapshot",
+    "snapshot_rows",
+    "subjects_of",
+    "take_snapshot",
+]
+
+_LINKS = {"inversion": "inversion_id", "snapshot": "snapshot_digest", "model": "store_name"}
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,11 @@ def _inversion(store: LatentStore, wanted: str | None, generator_sha256: str | N
 def _generator_of(store: LatentStore, inversion_id: str) -> str:
     """All commits of an inversion name the same generator."""
     return next(store.commits(inversion_id)).generator_sha256
+
+
+def links_of(card: Mapping[str, Any]) -> dict[str, str]:
+    """What the runs that led to a model and those that use it share, as `Tracker.link` takes it."""
+    return {name: str(card[field]) for name, field in _LINKS.items() if field in card}
 
 
 def _only_subject(store: LatentStore, inversion_id: str) -> str:

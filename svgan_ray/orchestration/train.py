@@ -96,6 +96,7 @@ def _train(plan: TrainingPlan) -> Finished:
     snapshot = plan.job.snapshot
     tracker.log_params(flatten(plan.config))
     tracker.log_input(snapshot.name, snapshot.digest, plan.job.store)
+    tracker.link({"inversion": snapshot.inversion_id, "snapshot": snapshot.digest})
     tracker.set_tags(
         {"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder}
     )

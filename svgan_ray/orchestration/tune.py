@@ -66,6 +66,7 @@ def _tune(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tune
     tracker = RunTracker(start_journal(plan.identity), plan.run)
     tracker.log_params(flatten(plan.config))
     tracker.log_input(plan.snapshot.name, plan.snapshot.digest, plan.store)
+    tracker.link({"inversion": plan.snapshot.inversion_id, "snapshot": plan.snapshot.digest})
     status: Status = "FAILED"
     try:
         with study_progress(tracker, plan):

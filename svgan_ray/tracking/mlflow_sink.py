@@ -8,13 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import getpass
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
@@ -33,6 +27,7 @@ __all__ = [
     "CHANGED_PARAMETER_TAG",
     "IDENTITY_TAG",
     "KIND_TAG",
+    "LINK_TAG",
     "MlflowSink",
     "RejectedError",
 ]
@@ -40,12 +35,15 @@ __all__ = [
 IDENTITY_TAG = "svgan_ray.identity"
 KIND_TAG = "svgan_ray.kind"
 CHANGED_PARAMETER_TAG = "changed_param."
+LINK_TAG = "svgan_ray.link."
 
 _METRICS_A_REQUEST = 1000
 _PARAMETERS_A_REQUEST = 100
 _PARAMETER_CHARACTERS = 6000
 _TAG_CHARACTERS = 8000
 _PREVIEW_SIDE = 256
+_NOTE_TAG, _NOTE = "mlflow.note.content", "Runs of the same "
+_SHOWN_CHARACTERS = 40
 _PERMANENT = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
 
@@ -95,7 +93,7 @@ class MlflowSink:
     def _open(self) -> tuple[str, bool]:
         run = self._run
         found = self._find(run.identity)
-        tags = {"mlflow.runName": run.name, KIND_TAG: run.kind, **_provenance()}
+        tags = {"mlflow.runName": run.name, KIND_TAG: run.kind, **run.tags}
         if run.parent is not None:
             # A parent that has not reached the server yet gets its run here and its name when it does.
             parent_id = self._find(run.parent) or self._create(run.parent, {"mlflow.runName": run.parent})
@@ -150,6 +148,8 @@ class MlflowSink:
                 registry.log_model(self._client, run, model, event["name"], event["sha256"])
             case "input":
                 self._send_input(event)
+            case "link":
+                self._send_links(event["values"])
             case "finish":
                 self.close(event["status"], event["time_ms"])
 
@@ -200,6 +200,21 @@ class MlflowSink:
         tag = InputTag("mlflow.data.context", event["context"])
         self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
+    def _send_links(self, related: dict[str, str]) -> None:
+        """Tags that others of the experiment share, and a description that leads to all that have them."""
+        self._send_tags(self.run_id, {LINK_TAG + name: value for name, value in related.items()})
+        tags = self._client.get_run(self.run_id).data.tags
+        if tags.get(_NOTE_TAG, _NOTE).startswith(_NOTE):  # a person's own words stay
+            shared = {name: value for name, value in tags.items() if name.startswith(LINK_TAG)}
+            links = (self._link(name, value) for name, value in sorted(shared.items()))
+            self._client.set_tag(self.run_id, _NOTE_TAG, _NOTE + ", ".join(links))
+
+    def _link(self, tag: str, value: str) -> str:
+        """A link in Markdown to the table of runs that share a tag."""
+        search = quote(f"tags.`{tag}` = '{value}'", safe="")
+        page = f"#/experiments/{self.experiment_id}/runs?searchFilter={search}&workflowType=machine_learning"
+        return f"[{tag.removeprefix(LINK_TAG)} {value[:_SHOWN_CHARACTERS]}]({page})"
+
 
 @contextlib.contextmanager
 def _rejections() -> Iterator[None]:
@@ -219,18 +234,3 @@ def _locked(path: Path) -> Iterator[None]:
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _provenance() -> dict[str, str]:
-    """Tags that say which code ran where."""
-    tags = {"mlflow.source.name": Path(sys.argv[0]).name, "mlflow.source.type": "JOB"}
-    with contextlib.suppress(KeyError, OSError):
-        tags["mlflow.user"] = getpass.getuser()
-    tags["svgan_ray.machine"] = f"{platform.node()}, {os.cpu_count()} cores, {platform.platform()}"
-    with contextlib.suppress(PackageNotFoundError):
-        tags["svgan_ray.version"] = version("svgan-ray")
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        command = ["git", "rev-parse", "HEAD"]
-        commit = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
-        tags["mlflow.source.git.commit"] = commit
-    return tags

@@ -44,6 +44,8 @@ class Run:
     identity: str
     parent: str | None
     opened_ms: int
+    tags: dict[str, str]
+    """Where and by what code it was opened."""
 
 
 class Spool:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from svgan_ray.errors import InputError, TrackingError
 from svgan_ray.tracking.drain import Drain
 from svgan_ray.tracking.names import image_name, metric_name
+from svgan_ray.tracking.provenance import program, provenance
 from svgan_ray.tracking.spool import Event, Run, Spool
 
 __all__ = ["Kind", "SpooledTracker", "Status", "Tracker", "default_uri", "open_tracker"]
@@ -59,6 +60,9 @@ class Tracker(Protocol):
     def log_input(self, name: str, digest: str, source: str, context: str) -> None:
         """The data that the run read, such as a snapshot with its digest."""
 
+    def link(self, related: Mapping[str, str]) -> None:
+        """Name what this run shares with others, such as {"model": name}: its page leads to them."""
+
     def set_tags(self, tags: Mapping[str, object]) -> None: ...
 
     def flush(self, timeout_s: float = 30.0) -> bool:
@@ -86,11 +90,13 @@ def open_tracker(
     parent: str | None = None,
     spool_dir: Path | None = None,
     uri: str | None = None,
+    source: str | None = None,
 ) -> SpooledTracker:
     """Open the run that `identity` names, the same one again after an interruption.
 
     `parent` is the identity of the run that this one belongs to; `spool_dir` defaults to mlspool in the
-    working directory, `uri` to `default_uri()`. A worker process, working elsewhere, needs both.
+    working directory, `uri` to `default_uri()`, `source` to the program that was called. A worker process,
+    working elsewhere and started by Ray, needs all three.
     """
     for name in filter(None, (identity, parent)):
         if set(name) & set("'\"`"):
@@ -98,7 +104,8 @@ def open_tracker(
                 f"identity {name!r} holds a quotation mark, which MLflow's search cannot express"
             )
     spool_dir = (spool_dir or Path("mlspool")).resolve()
-    run = Run(experiment, run_name, kind, identity, parent, opened_ms=_now_ms())
+    tags = provenance(source or program())
+    run = Run(experiment, run_name, kind, identity, parent, opened_ms=_now_ms(), tags=tags)
     try:
         spool = Spool.create(spool_dir, run)
     except OSError as error:
@@ -160,6 +167,9 @@ class SpooledTracker:
     def log_input(self, name: str, digest: str, source: str, context: str) -> None:
         digest = digest[:_DIGEST_CHARACTERS]
         self._append({"kind": "input", "name": name, "digest": digest, "source": source, "context": context})
+
+    def link(self, related: Mapping[str, str]) -> None:
+        self._append({"kind": "link", "values": dict(related)})
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         self._append({"kind": "tags", "values": {name: str(value) for name, value in tags.items()}})

@@ -110,7 +110,7 @@ def run_is_tracked(inversion_id: str) -> None:
     experiment = client.get_experiment_by_name("tests")
     [run] = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
-    assert run.data.tags["inversion_id"] == inversion_id
+    assert run.data.tags["svgan_ray.link.inversion"] == inversion_id
     assert run.data.params["batch_frames"] == "8"
     assert run.data.metrics["frames_encoded"] == 340
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}

@@ -11,7 +11,7 @@ from svgan_ray.orchestration.training.journal import Journal, RunKey
 
 
 def test_what_is_told_arrives_once_in_its_run(tmp_path: Path, mlflow_uri: str) -> None:
-    journal = Journal(str(tmp_path / "spool"), mlflow_uri)
+    journal = Journal(str(tmp_path / "spool"), mlflow_uri, "train.py")
     study = RunKey("journals", "study", "tune", "study")
     trial = RunKey("journals", "trial", "trial", "study/one", parent="study")
 

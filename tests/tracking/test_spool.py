@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from svgan_ray.tracking.spool import Run, Spool
 
-RUN = Run("motion", "a run", "train", "some identity", None, 1)
+RUN = Run("motion", "a run", "train", "some identity", None, 1, {"mlflow.source.name": "train.py"})
 
 events = st.lists(
     st.one_of(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 import os
+import platform
+import re
 import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -65,6 +68,38 @@ def test_everything_told_stands_in_mlflow(open_run, uri, tmp_path):
     assert not [path for path in (tmp_path / "spool").iterdir() if path.is_dir()], (
         "a delivered spool is removed"
     )
+
+
+def test_runs_that_share_something_are_a_click_away_and_a_persons_words_stay(open_run, uri):
+    with open_run("train") as tracker:
+        tracker.link({"inversion": "i" * 64})
+        tracker.link({"model": "anna/step-10"})
+    with open_run("sample") as tracker:
+        tracker.link({"model": "anna/step-10"})
+    client, run = MlflowClient(uri), the_run(uri, "train")
+    note = run.data.tags["mlflow.note.content"]
+    shown = re.findall(r"\[(.*?)\]\(#/experiments/(\d+)/runs\?searchFilter=(.*?)&workflowType", note)
+    assert [name for name, _, _ in shown] == ["inversion " + "i" * 40, "model anna/step-10"]
+    _, experiment, search = shown[1]
+    found = client.search_runs([experiment], unquote(search))
+    assert {one.info.run_name for one in found} == {"run train", "run sample"}
+    client.set_tag(run.info.run_id, "mlflow.note.content", "the one with the odd blinks")
+    with open_run("train") as tracker:
+        tracker.link({"model": "anna/step-20"})
+    tags = the_run(uri, "train").data.tags
+    assert tags["mlflow.note.content"] == "the one with the odd blinks"
+    assert tags["svgan_ray.link.model"] == "anna/step-20"
+
+
+def test_a_run_names_the_code_and_the_machine_that_opened_it(open_run, uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # wherever a job is started: the commit is the package's
+    with open_run():
+        pass
+    tags = the_run(uri).data.tags
+    head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
+    assert tags.get("mlflow.source.git.commit", "") == head.stdout.strip()
+    assert tags["mlflow.source.name"] == Path(sys.argv[0]).name and tags["svgan_ray.version"]
+    assert platform.node() in tags["svgan_ray.machine"]
 
 
 def test_reopening_finds_the_run_and_changed_parameters_become_tags(open_run, uri):

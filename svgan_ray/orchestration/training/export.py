@@ -43,6 +43,7 @@ def export_model(
         card = {**card_of(snapshot), "store_name": name}
         save_model(model_of(state, state.basis.mean.clone(), snapshot.generator_sha256, card), folder)
         store.put_model(folder, name)
+        tracker.link({"model": name})
         _publish(folder, uri)
         for path in folder.iterdir():
             tracker.log_file(f"model/{path.name}", path.read_bytes())

@@ -20,6 +20,7 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from svgan_ray.tracking import default_uri, open_tracker
+from svgan_ray.tracking.provenance import program
 from svgan_ray.tracking.tracker import Kind, SpooledTracker, Status
 
 __all__ = ["Journal", "RunKey", "RunTracker", "start_journal"]
@@ -39,8 +40,8 @@ class RunKey:
 class Journal:
     """The actor: trackers by identity, opened when they are first written to."""
 
-    def __init__(self, spool_dir: str, uri: str) -> None:
-        self._spool_dir, self._uri = Path(spool_dir), uri
+    def __init__(self, spool_dir: str, uri: str, source: str) -> None:
+        self._spool_dir, self._uri, self._source = Path(spool_dir), uri, source
         self._trackers: dict[str, SpooledTracker] = {}
         self._told: dict[str, dict[str, int]] = {}  # last step by metric
         self._latest: dict[str, tuple[int, dict[str, float]]] = {}
@@ -53,6 +54,9 @@ class Journal:
 
     def input(self, run: RunKey, name: str, digest: str, source: str) -> None:
         self._tracker(run).log_input(name, digest, source, "training")
+
+    def link(self, run: RunKey, related: dict[str, str]) -> None:
+        self._tracker(run).link(related)
 
     def metrics(self, run: RunKey, values: dict[str, float], step: int) -> None:
         """A step that was told before is trained again after a kill, to the same values: it is told once."""
@@ -93,7 +97,14 @@ class Journal:
     def _tracker(self, run: RunKey) -> SpooledTracker:
         if run.identity not in self._trackers:
             self._trackers[run.identity] = open_tracker(
-                run.experiment, run.name, run.kind, run.identity, run.parent, self._spool_dir, self._uri
+                run.experiment,
+                run.name,
+                run.kind,
+                run.identity,
+                run.parent,
+                self._spool_dir,
+                self._uri,
+                self._source,
             )
         return self._trackers[run.identity]
 
@@ -102,7 +113,8 @@ def start_journal(name: str | None = None) -> Any:
     """Start the actor on this machine; by its name, if given one, others find it with `ray.get_actor`."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here, "name": name}
-    return ray.remote(Journal).options(**options).remote(str(Path("mlspool").absolute()), default_uri())
+    place = str(Path("mlspool").absolute()), default_uri()
+    return ray.remote(Journal).options(**options).remote(*place, program())
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,10 @@ class RunTracker:
 
     def log_input(self, name: str, digest: str, source: str) -> None:
         self.journal.input.remote(self.run, name, digest, source)
+
+    def link(self, related: Mapping[str, str]) -> None:
+        """Name what this run has in common with others: see `Tracker.link`."""
+        self.journal.link.remote(self.run, dict(related))
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
         self.journal.tags.remote(self.run, dict(tags))
