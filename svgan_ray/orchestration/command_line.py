@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ __all__ = ["Report", "guarded", "run_job"]
 
 EXPERIMENT_FILE = Path("experiment.toml")
 INTERRUPTED = 130
+LOG_COLUMNS = 160
 
 Config = TypeVar("Config")
 
@@ -56,7 +58,7 @@ def _run(
     argv: Sequence[str],
 ) -> int:
     config, experiment, is_dry_run = parse(config_type, argv)
-    console = Console(highlight=False)
+    console = _console()
     console.print(config_type.__doc__, settings_table(config, experiment), sep="\n")
     if is_dry_run:
         console.print(plan(config) if plan else "dry run: nothing done")
@@ -64,6 +66,14 @@ def _run(
     report = action(config)
     console.print(report)
     return report.exit_code
+
+
+def _console() -> Console:
+    """Colours on a terminal; a log is plain, and wide enough for tables to keep their lines."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = LOG_COLUMNS
+    return console
 
 
 def guarded(action: Callable[[], int]) -> int:
@@ -130,7 +140,8 @@ def settings_table(config: Any, experiment: Experiment) -> Table:
     for name, value in flatten(config).items():
         default = (preset or f"recipe {recipe}") if name.startswith("temporal.") else "default"
         origin = experiment.path.name if value != defaults[name] else default
-        table.add_row(name, _shown(value), origin if value == from_file[name] else "flag")
+        origin = origin if value == from_file[name] else "flag"
+        table.add_row(name, _shown(value), origin, style="cyan" if value != defaults[name] else None)
     return table
 
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +17,8 @@ from svgan_ray.config import InvertConfig, TrainConfig
 from svgan_ray.errors import DataError
 from svgan_ray.orchestration.command_line import run_job
 from svgan_ray.temporal.recipes import paper
+
+ROOT = Path(__file__).parents[2]
 
 
 class Report:
@@ -112,6 +119,33 @@ def test_an_error_from_the_action_is_one_line_however_long(capsys: pytest.Captur
     assert run_job(InvertConfig, fail, argv=[]) == 2
     error = capsys.readouterr().err
     assert len(error.strip().splitlines()) == 1 and "[red]not markup[/red]" in error
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_tables_and_errors_have_colours_on_a_terminal_and_none_in_a_log(is_terminal: bool) -> None:
+    command = [sys.executable, str(ROOT / "jobs/train.py"), "--dry-run", "--temporal.steps", "77"]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "200"}
+    for name in ("NO_COLOR", "FORCE_COLOR", *([] if is_terminal else ["COLUMNS"])):
+        environment.pop(name, None)
+    if is_terminal:
+        ours, theirs = pty.openpty()
+    else:
+        ours, theirs = os.pipe()
+    with subprocess.Popen(command, env=environment, stdout=theirs, stderr=theirs) as job:
+        os.close(theirs)
+        written = b""
+        with suppress(OSError):  # how a terminal says that the other side is closed
+            while block := os.read(ours, 4096):
+                written += block
+        os.close(ours)
+    lines = written.decode().splitlines()
+    [changed] = [line for line in lines if "temporal.steps" in line]
+    [error] = [line for line in lines if "error:" in line]
+    assert job.returncode == 2 and "store" in error
+    if is_terminal:
+        assert "\x1b[36m" in changed and "\x1b[31m" in error
+    else:
+        assert "\x1b" not in written.decode() and changed.split() == ["temporal.steps", "77", "flag"]
 
 
 def test_a_mistyped_flag_is_refused() -> None:

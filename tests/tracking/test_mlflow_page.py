@@ -1,71 +1,153 @@
-"""The page of a run as a person sees it: a real server, a real browser."""
+"""What a person sees in MLflow: a server over PostgreSQL, artifacts on a real S3 server, a browser."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from playwright.sync_api import FrameLocator, Page
 
+from svgan_ray.report.charts import Line, line_chart
+from svgan_ray.report.page import embedded_video, page, section, write_page
+from svgan_ray.tracking import open_tracker
 from svgan_ray.tracking.server import page_url, serve
+from svgan_ray.tracking.tracker import Kind, SpooledTracker
+from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 from tests.browser import media_state, open_browser, screenshot
+from tests.postgres_server import postgres_server
+from tests.s3_servers import make_bucket, rgw_is_missing, rgw_server
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-
-def write_h264(path: Path, frames: int = 50) -> None:
-    """A white bar on a changing ground, as the UI has to play it."""
-    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=25)
-        stream.width = stream.height = 128
-        stream.pix_fmt = "yuv420p"
-        for number in range(frames):
-            picture = np.full((128, 128, 3), (5 * number, 80, 255 - 5 * number), np.uint8)
-            picture[20:60, number : number + 40] = 255
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
+EXPERIMENT = "faces"
+MODEL = {"model": "anna/step-1000"}
 
 
-def log_a_training(tracker, folder: Path) -> None:
-    write_h264(folder / "sample.mp4")
+@dataclass(frozen=True)
+class Site:
+    """A server, its runs, and a browser that shows them."""
+
+    address: str
+    browser: Page
+    training: SpooledTracker
+    folder: Path
+
+    def open_run(self, tab: str) -> None:
+        self.browser.goto(page_url(self.address, self.training.experiment_id, self.training.run_id))
+        self.browser.get_by_role("tab", name=tab).click()
+
+
+def write_sample(path: Path, frames: int = 50) -> Path:
+    """A white bar on a changing ground, written as samples are."""
+    pictures = np.full((frames, 128, 128, 3), 80, np.uint8)
+    for number, picture in enumerate(pictures):
+        picture[..., 0] = 5 * number
+        picture[20:60, number : number + 40] = 255
+    write_video(path, pictures, 25.0, SYNTHETIC_TAGS)
+    return path
+
+
+def tracked(address: str, folder: Path, kind: Kind) -> SpooledTracker:
+    return open_tracker(EXPERIMENT, f"{kind} anna", kind, kind, None, folder / "spool", address)
+
+
+def log_a_training(tracker: SpooledTracker, folder: Path) -> None:
+    video = write_sample(folder / "sample.mp4")
     for step in range(0, 1000, 5):
         tracker.log_metrics(
-            {"loss/critic": math.exp(-step / 300), "loss/generator": math.sin(step / 90)}, step
+            {"train/critic": math.exp(-step / 300), "train/generator": math.sin(step / 90)}, step
         )
     for step in (0, 500):
         strip = np.random.default_rng(step).integers(0, 255, (120, 480, 3)).astype(np.uint8)
-        tracker.log_image(strip, "validation/film strip", step)
-    tracker.log_artifact(folder / "sample.mp4", "samples")
+        tracker.log_image(strip, "samples", step)
+    tracker.log_artifact(video, "samples")
+    drawn = line_chart([Line("real", [0, 1, 2], [0, 1, 0])], "time [s]", "component 1")
+    parts = section("Side by side", embedded_video(video.read_bytes(), "real, then samples"), drawn)
+    write_page(folder / "gallery.html", page("Motion after 1,000 steps", parts))
+    tracker.log_artifact(folder / "gallery.html")
+    tracker.link(MODEL)
     tracker.finish()
 
 
-def test_curves_show_the_slider_steps_and_the_video_plays(open_run, uri, tmp_path):
-    tracker = open_run()
-    log_a_training(tracker, tmp_path)
-    with (
-        serve(uri, str(tmp_path / "mlartifacts"), log=tmp_path / "server.log") as address,
-        open_browser() as page,
-    ):
-        page.goto(page_url(address, tracker.experiment_id, tracker.run_id))
-        page.get_by_role("tab", name="Model metrics").click()
-        charts = page.locator(".js-plotly-plot")
-        charts.nth(1).wait_for(timeout=60_000)
-        for number in range(2):  # a line through many points in each
-            line = charts.nth(number).locator(".scatterlayer path.js-line").first.get_attribute("d")
-            assert line is not None and line.count("L") + line.count("C") > 20
-        screenshot(page, tmp_path / "curves.png")
-        slider = page.get_by_role("slider").first
-        slider.press("ArrowRight")
-        assert page.get_by_role("spinbutton").first.input_value() == "500"
-        slider.scroll_into_view_if_needed()
-        screenshot(page, tmp_path / "slider.png")
-        page.get_by_role("tab", name="Artifacts").click()
-        page.get_by_text("samples").click()
-        page.get_by_text("sample.mp4").first.click()
-        assert media_state(page) >= 2
-        assert page.evaluate("document.querySelector('video').videoWidth") == 128
-        page.evaluate("document.querySelector('video').play()")
-        page.wait_for_function("document.querySelector('video').currentTime > 0.5", timeout=20_000)
-        screenshot(page, tmp_path / "video.png")
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    if missing := rgw_is_missing():
+        pytest.skip(missing)
+    folder = tmp_path_factory.mktemp("site")
+    with postgres_server() as databases, rgw_server() as s3, pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.items():
+            patch.setenv(name, value)
+        make_bucket(s3, "tracking")
+        place = databases["MLFLOW_DATABASE"], "s3://tracking/artifacts"
+        with serve(*place, log=folder / "server.log") as address, open_browser() as browser:
+            training = tracked(address, folder, "train")
+            log_a_training(training, folder)
+            with tracked(address, folder, "evaluate") as evaluation:
+                evaluation.log_metrics({"frechet_motion": 1.5}, 0)
+                evaluation.link(MODEL)
+            tracked(address, folder, "invert").finish()
+            yield Site(address, browser, training, folder)
+
+
+def test_the_table_lists_the_runs_with_what_they_measured(site: Site) -> None:
+    site.browser.goto(page_url(site.address, site.training.experiment_id))
+    for name in ("train anna", "evaluate anna", "invert anna"):
+        site.browser.get_by_role("link", name=name).wait_for(timeout=60_000)
+    screenshot(site.browser, site.folder / "runs.png")
+
+
+def test_curves_are_lines_through_what_was_told(site: Site) -> None:
+    site.open_run("Model metrics")
+    charts = site.browser.locator(".js-plotly-plot")
+    charts.nth(1).wait_for(timeout=60_000)
+    for number in range(2):
+        line = charts.nth(number).locator(".scatterlayer path.js-line").first.get_attribute("d")
+        assert line is not None and line.count("L") + line.count("C") > 20
+    screenshot(site.browser, site.folder / "curves.png")
+
+
+def test_film_strips_lie_on_a_slider_of_steps(site: Site) -> None:
+    site.open_run("Model metrics")
+    slider = site.browser.get_by_role("slider").first
+    slider.wait_for(timeout=60_000)
+    slider.press("ArrowRight")
+    assert site.browser.get_by_role("spinbutton").first.input_value() == "500"
+    slider.scroll_into_view_if_needed()
+    site.browser.wait_for_function("[...document.images].some(image => image.naturalWidth > 200)")
+    screenshot(site.browser, site.folder / "slider.png")
+
+
+def test_the_sample_plays(site: Site) -> None:
+    site.open_run("Artifacts")
+    site.browser.get_by_text("samples", exact=True).click()
+    site.browser.get_by_text("sample.mp4").first.click()
+    assert media_state(site.browser) >= 2
+    assert site.browser.evaluate("document.querySelector('video').videoWidth") == 128
+    site.browser.evaluate("document.querySelector('video').play()")
+    site.browser.wait_for_function("document.querySelector('video').currentTime > 0.5", timeout=20_000)
+    screenshot(site.browser, site.folder / "video.png")
+
+
+def test_the_gallery_is_shown_with_its_video_and_chart(site: Site) -> None:
+    site.open_run("Artifacts")
+    site.browser.get_by_text("gallery.html").first.click()
+    gallery: FrameLocator = site.browser.frame_locator("iframe")
+    gallery.get_by_role("heading", name="Motion after 1,000 steps").wait_for(timeout=60_000)
+    assert gallery.locator("polyline").count() == 1
+    gallery.locator("video").evaluate("video => video.play()")
+    assert gallery.locator("video").evaluate("video => video.videoWidth") == 128
+    screenshot(site.browser, site.folder / "gallery.png")
+
+
+def test_a_run_leads_to_the_others_of_its_model(site: Site) -> None:
+    site.browser.goto(page_url(site.address, site.training.experiment_id, site.training.run_id))
+    link = site.browser.get_by_role("link", name="model anna/step-1000")
+    site.browser.goto(f"{site.address}/{link.get_attribute('href', timeout=60_000)}")
+    for name in ("train anna", "evaluate anna"):
+        site.browser.get_by_role("link", name=name).wait_for(timeout=60_000)
+    assert site.browser.get_by_role("link", name="invert anna").count() == 0
+    screenshot(site.browser, site.folder / "of_the_model.png")

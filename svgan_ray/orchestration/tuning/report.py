@@ -70,7 +70,7 @@ class TuneReport:
             state = f"{trial.state}, on the front" if sides and trial in front else trial.state
             spent = f"{trial.sequences:,}", f"{trial.minutes:.1f}"
             shown = (_shown(trial.params.get(name, "")) for name in options)
-            style = "bold" if trial is self.best else None
+            style = "bold green" if trial is self.best else None if trial.is_sound else "red"
             table.add_row(str(trial.number), objective, *values, state, *spent, *shown, style=style)
         return table
 
