@@ -24,7 +24,7 @@ class InvertConfig:
     store: str = "store"
     """Latent store: a folder or s3://bucket/prefix."""
     weights: str = "demo"
-    """Folder that holds `generator` and `encoder`, or `demo`."""
+    """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`."""
     faces: Literal["sidecar", "aligned", "mediapipe"] = "sidecar"
     """Where faces are: landmarks in `<video>.landmarks.safetensors`, footage that is aligned already, or what
     mediapipe finds (needs the extra `face`)."""
@@ -93,7 +93,8 @@ class TrainConfig:
     max_error: float | None = None
     """Leave out clips with a larger mean reconstruction error."""
     weights: str = "demo"
-    """Folder that holds `generator` and `encoder`, or `demo`; must be the pair that made the latents."""
+    """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`; must be the pair that made the
+    latents."""
     model: str = "models/demo"
     """Folder of the trained model, a local one or s3://bucket/prefix."""
     recipe: Literal["demo", "paper", "faces_1024"] = "demo"
@@ -141,7 +142,8 @@ class TuneConfig:
     max_error: float | None = None
     """Leave out clips with a larger mean reconstruction error."""
     weights: str = "demo"
-    """Folder that holds `generator` and `encoder`, or `demo`; must be the pair that made the latents."""
+    """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`; must be the pair that made the
+    latents."""
     model: str = "models/demo-tuned"
     """Folder of the best trial's model, a local one or s3://bucket/prefix."""
     out: str = "presets/tuned.json"
@@ -194,7 +196,8 @@ class SampleConfig:
     seconds: float = 10.0
     """Length of the video."""
     weights: str = "demo"
-    """Folder that holds `generator` and `encoder`, or `demo`; must be the pair that made the latents."""
+    """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`; must be the pair that made the
+    latents."""
     subject: str | None = None
     """Who moves instead of the model's subject: a picture, a subject or clip of the store, or `demo:7`."""
     store: str = "store"
@@ -278,7 +281,7 @@ class DoctorConfig:
     store: str = "store"
     """Latent store that jobs will use, a folder or s3://bucket/prefix; written to and cleaned up again."""
     weights: str = "demo"
-    """Folder that holds `generator` and `encoder`, or `demo`."""
+    """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`."""
     free_disk_gb: float = 2.0
     """Free space, in GB, that the working directory and the temporary folder need."""
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator
 import pytest
 
 # Hardware, optional extras and files that are not ours may be absent anywhere; a system package may not be
-# where it can be installed.
-PARDONED_SKIPS = ("needs a GPU", "needs the extra", "needs the KubeRay CRDs")
+# where it can be installed. Containers may lack the right to mount or to make namespaces.
+PARDONED_SKIPS = ("needs a GPU", "needs the extra", "needs the KubeRay CRDs", "needs the right")
 STRICT = os.environ.get("SVGAN_RAY_TESTS_STRICT") == "1"
 
 

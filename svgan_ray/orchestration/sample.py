@@ -20,9 +20,10 @@ from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.sample_subjects import subject_latents
 from svgan_ray.orchestration.snapshots import links_of
 from svgan_ray.orchestration.training.folders import local_file, model_folder
+from svgan_ray.orchestration.weights import folders_of
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.generator import Generator
-from svgan_ray.stylegan.weights import load_generator, weights_folders, weights_hash
+from svgan_ray.stylegan.weights import load_generator, weights_hash
 from svgan_ray.temporal.model import MotionModel, load_model
 from svgan_ray.temporal.rendering import BATCH_FRAMES, render
 from svgan_ray.temporal.sampling import sample_latents, transfer
@@ -74,7 +75,7 @@ def sample(config: SampleConfig) -> SampleReport:
     """Make the video that `config` describes. Raises WeightsError, ConfigError, DataError."""
     began_s = time.monotonic()
     plan = plan_sample(config)
-    generator = load_generator(weights_folders(config.weights)[0], plan.model.w_ref.device)
+    generator = load_generator(folders_of(config.weights)[0], plan.model.w_ref.device)
     chunks = _latents(plan, generator)
     try:
         strip = _write_video(plan, generator, chunks)
@@ -90,7 +91,7 @@ def plan_sample(config: SampleConfig) -> SamplePlan:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with model_folder(durable(config.model, "--model")) as folder:
         model, model_sha256 = load_model(folder).to(device), weights_hash(folder)
-    sha256 = weights_hash(weights_folders(config.weights)[0])
+    sha256 = weights_hash(folders_of(config.weights)[0])
     if model.generator_sha256 != sha256:
         raise WeightsError(
             f"--weights {config.weights}: the model {config.model} belongs to generator "

@@ -13,10 +13,11 @@ from svgan_ray.demo.renderer import render
 from svgan_ray.errors import ConfigError, DataError
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.snapshots import subjects_of
+from svgan_ray.orchestration.weights import folders_of
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.stylegan.encoder import Encoder
 from svgan_ray.stylegan.generator import Generator
-from svgan_ray.stylegan.weights import load_encoder, require_pair, weights_folders
+from svgan_ray.stylegan.weights import load_encoder, require_pair
 
 __all__ = ["subject_latents"]
 
@@ -39,7 +40,7 @@ def subject_latents(name: str, store: str, inversion_id: str, weights: str, gene
 def _encoded(images: Tensor, weights: str, generator: Generator) -> Tensor:
     """Pictures [N, 3, S, S] in [-1, 1] as W+ [N, n, d]."""
     device = next(generator.parameters()).device
-    encoder = load_encoder(weights_folders(weights)[1], device)
+    encoder = load_encoder(folders_of(weights)[1], device)
     require_pair(generator, encoder)
     with torch.no_grad():
         return torch.cat([_encode(encoder, generator, part.to(device)) for part in images.split(16)])

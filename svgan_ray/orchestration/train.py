@@ -164,7 +164,6 @@ def _finish(plan: TrainingPlan, result: Result, tracker: RunTracker) -> Finished
         {name: value for name, value in figures.items() if name not in ("step", "score")},
     )
     snapshot, name = plan.job.snapshot, plan.model_name(finished.steps)
-    checkpoint, generator = cast(Checkpoint, result.checkpoint), plan.job.generator_folder
-    export_model(checkpoint, name, plan.model, plan.store, snapshot, generator, tracker)
+    export_model(cast(Checkpoint, result.checkpoint), name, plan.model, plan.store, snapshot, tracker)
     write_record(plan.folder, FINISHED, dataclasses.asdict(finished))
     return finished

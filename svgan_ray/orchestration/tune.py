@@ -30,7 +30,6 @@ from svgan_ray.orchestration.tuning.progress import TrialBook, study_progress
 from svgan_ray.orchestration.tuning.report import TuneReport, list_of, preset_of, trial_rows
 from svgan_ray.orchestration.tuning.search import close_open_trials, open_study, study_search
 from svgan_ray.orchestration.tuning.trial import SEQUENCES, run_trial
-from svgan_ray.stylegan.weights import weights_folders
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.tracking.tracker import Status
 
@@ -155,8 +154,7 @@ def _finish(plan: StudyPlan, results: ResultGrid, tracker: RunTracker) -> TuneRe
     _write(Path(plan.preset), preset)
     name = f"{plan.config.study}/{plan.identity}/{best.trial_id}"
     checkpoint = cast(Checkpoint, result.checkpoint)
-    generator, _ = weights_folders(plan.config.weights)
-    export_model(checkpoint, name, plan.model, plan.open_store(), plan.snapshot, generator, tracker)
+    export_model(checkpoint, name, plan.model, plan.open_store(), plan.snapshot, tracker)
     return TuneReport(plan, rows, best)
 
 

@@ -42,14 +42,18 @@ class ModelStore(ObjectStore):
             raise StoreError(f"model {name}: {folder} exists already; name another folder")
         temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
         try:
-            for file in manifest.files:
-                keys.model_file(name, file.sha256, file.path)  # refuses paths that lead out of the folder
-                path = temporary / file.path
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(self.content(file))
+            self.write_files(manifest, temporary)
             temporary.rename(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+    def write_files(self, manifest: ModelManifest, folder: Path) -> None:
+        """Write a model's files below a folder; raises as `get_model` does."""
+        for file in manifest.files:
+            keys.model_file(manifest.name, file.sha256, file.path)  # refuses paths that lead out
+            path = folder / file.path
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(self.content(file))
 
     def model_names(self, prefix: str = "") -> list[str]:
         """Names of the models that start with the prefix."""

@@ -14,6 +14,7 @@ from svgan_ray.orchestration.evaluate import evaluate, plan_evaluation
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.export import export_model, subject_means
+from svgan_ray.store.weights import put_weights
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.checkpoints import save_checkpoint
 from svgan_ray.temporal.model import load_model
@@ -36,14 +37,13 @@ class Direct:
 @pytest.fixture
 def exported(tracked_folder: Path, weights: Path) -> Path:
     store = make_store("store", weights, subjects=2, clips=2, frames=1500)
-    generator = weights / "generator"
-    snapshot = resolve_snapshot(store, Choice("subject-1"), weights_hash(generator))
+    snapshot = resolve_snapshot(store, Choice("subject-1"), put_weights(store, weights / "generator"))
     save_checkpoint(new_state(tiny(), training_set(store, snapshot, tiny()).basis), "checkpoint")
     checkpoint = Checkpoint.from_directory("checkpoint")
     means = subject_means(store, snapshot.inversion_id)
     assert set(means) == {"subject-1", "subject-2"} and not torch.equal(*means.values())
     with open_tracker("svgan-ray", "train", "train", "exported") as tracker:
-        export_model(checkpoint, "a", "models/demo", store, snapshot, generator, Direct(tracker))  # type: ignore[arg-type]
+        export_model(checkpoint, "a", "models/demo", store, snapshot, Direct(tracker))  # type: ignore[arg-type]
     return tracked_folder
 
 

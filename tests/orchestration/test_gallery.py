@@ -17,7 +17,7 @@ from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.gallery import GALLERY
 from svgan_ray.orchestration.training.validation import Validator, require_measurable
 from svgan_ray.report.page import write_page
-from svgan_ray.stylegan.weights import weights_hash
+from svgan_ray.store.weights import put_weights
 from svgan_ray.temporal.checkpoints import save_checkpoint
 from svgan_ray.temporal.training import new_state
 from tests.browser import media_state, open_browser, screenshot
@@ -56,7 +56,7 @@ class Checkpoint:
 def validate(tmp_path: Path, weights: Path, frames: int) -> Told:
     """Validate a model that was not trained, on clips of so many frames."""
     store = make_store(tmp_path / "store", weights, clips=2, frames=frames)
-    sha256 = weights_hash(weights / "generator")
+    sha256 = put_weights(store, weights / "generator")
     snapshot = resolve_snapshot(store, Choice("subject-1"), sha256)
     data = training_set(store, snapshot, tiny())
     save_checkpoint(new_state(tiny(), data.basis), tmp_path / "checkpoint")
@@ -65,7 +65,6 @@ def validate(tmp_path: Path, weights: Path, frames: int) -> Told:
         snapshot=snapshot,
         config=tiny(),
         generator_sha256=sha256,
-        generator_folder=str(weights / "generator"),
         sample_seconds=2.0,
     )
     told = Told()

@@ -101,7 +101,7 @@ def test_the_model_is_in_its_folder_and_in_the_store(straight: Path, weights: Pa
 
     assert (model.card["subject"], model.card["steps"]) == ("subject-1", STEPS)
     assert model.card["snapshot_digest"] == plan.job.snapshot.digest
-    assert open_store("store").model_names() == [plan.model_name(STEPS)]
+    assert open_store("store").model_names("subject-1") == [plan.model_name(STEPS)]
     kept = [path.name for path in Path(plan.folder).glob("step-*")]
     assert f"step-{STEPS:08d}" in kept and len(kept) <= 4
 

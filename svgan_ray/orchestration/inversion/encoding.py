@@ -27,9 +27,10 @@ from svgan_ray.orchestration.inversion.items import (
 )
 from svgan_ray.orchestration.inversion.sources import unchanged_copy
 from svgan_ray.store import ChunkRef, LatentStore
+from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.refinement import refine
 from svgan_ray.stylegan.resize import resize_antialiased
-from svgan_ray.stylegan.weights import load_encoder, load_generator, weights_folders
+from svgan_ray.stylegan.weights import load_encoder, load_generator
 from svgan_ray.video.cropping import crop_span
 from svgan_ray.video.reading import open_video
 
@@ -83,9 +84,8 @@ class BlockEncoder:
         self.node = node
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cudnn.deterministic = True
-        generator_folder, encoder_folder = weights_folders(job.weights)
-        self.encoder = load_encoder(encoder_folder, self.device)
-        self.generator = load_generator(generator_folder, self.device)
+        self.encoder = load_encoder(local_weights(store, job.encoder_sha256), self.device)
+        self.generator = load_generator(local_weights(store, job.generator_sha256), self.device)
         self._computing = threading.Lock()
         self._worst_errors: list[float] = []  # of the pictures handed on, ascending
 

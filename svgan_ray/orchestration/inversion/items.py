@@ -71,7 +71,6 @@ class Inversion:
     people: str
     subject: str | None
     crop: CropParameters
-    weights: str
     generator_sha256: str
     encoder_sha256: str
     num_ws: int

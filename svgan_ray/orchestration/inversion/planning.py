@@ -15,16 +15,11 @@ from svgan_ray.orchestration.inversion.demo_footage import demo_footage
 from svgan_ray.orchestration.inversion.failures import unread_id
 from svgan_ray.orchestration.inversion.items import BLOCK_FRAMES, Inversion, Source
 from svgan_ray.orchestration.inversion.sources import expand
+from svgan_ray.orchestration.weights import folders_of
 from svgan_ray.store import FailureRecord, LatentStore, open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.refinement import RefinementConfig
-from svgan_ray.stylegan.weights import (
-    load_encoder,
-    load_generator,
-    require_pair,
-    weights_folders,
-    weights_hash,
-)
+from svgan_ray.stylegan.weights import load_encoder, load_generator, require_pair, weights_hash
 from svgan_ray.video.alignment import CropParameters
 from svgan_ray.video.landmarks import landmark_source
 
@@ -60,8 +55,7 @@ class Plan:
 
 def inversion_of(config: InvertConfig, store: str) -> Inversion:
     """The settings as ids and what workers need. Raises WeightsError, ConfigError."""
-    weights = config.weights if config.weights == "demo" else durable(config.weights, "--weights")
-    folders = weights_folders(weights)
+    folders = folders_of(config.weights)
     generator, encoder = load_generator(folders[0]), load_encoder(folders[1])
     require_pair(generator, encoder)
     face_model = durable(config.face_model, "--face-model") if config.face_model else None
@@ -89,7 +83,6 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         people=config.people,
         subject=config.subject,
         crop=crop,
-        weights=weights,
         num_ws=encoder.config.num_ws,
         w_dim=encoder.config.w_dim,
         crop_side=encoder.config.input_side,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import fnmatch
 import glob
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +14,7 @@ from pathlib import Path
 from svgan_ray.errors import ConfigError, VideoError
 from svgan_ray.orchestration.inversion.items import Source
 from svgan_ray.store.backend import Entry
+from svgan_ray.store.node_cache import cache_folder, made_once
 from svgan_ray.store.s3 import S3Backend
 from svgan_ray.video.landmarks import sidecar_path
 
@@ -132,28 +131,22 @@ def _require_unchanged(planned: Source, now: Source | None) -> None:
 
 def _download(source: Source) -> Path:
     """Fetch once per machine, whoever asks; visible only when whole."""
-    folder = Path(tempfile.gettempdir()) / f"svgan-ray-videos-{os.getuid()}"
-    target = folder / source.id / source.uri.rpartition("/")[2]
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with (folder / f"{source.id}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not target.exists():
-            _make_room(folder, source.size_bytes)
-            _fetch(source, target)
-        os.utime(target.parent, ns=(time.time_ns(), time.time_ns()))  # finer than the kernel stamps files
-    return target
+    folder = cache_folder("videos")
+    copy = made_once(folder / source.id, Path.exists, lambda partial: _fetch(source, partial))
+    os.utime(copy, ns=(time.time_ns(), time.time_ns()))  # finer than the kernel stamps files
+    return copy / source.uri.rpartition("/")[2]
 
 
-def _fetch(source: Source, target: Path) -> None:
+def _fetch(source: Source, folder: Path) -> None:
+    _make_room(folder.parent, source.size_bytes)
     backend, key = _bucket_and_key(source.uri)
     entry = backend.stat(key)
     _require_unchanged(source, _s3_source(backend, entry) if entry else None)
-    partial = Path(tempfile.mkdtemp(dir=target.parent.parent))
-    _fetch_object(backend, key, source.size_bytes, partial / target.name)
+    video = folder / source.uri.rpartition("/")[2]
+    _fetch_object(backend, key, source.size_bytes, video)
     landmarks = backend.stat(str(sidecar_path(key)))
     if landmarks is not None:
-        _fetch_object(backend, landmarks.key, landmarks.size_bytes, sidecar_path(partial / target.name))
-    partial.rename(target.parent)
+        _fetch_object(backend, landmarks.key, landmarks.size_bytes, sidecar_path(video))
 
 
 def _fetch_object(backend: S3Backend, key: str, size_bytes: int, path: Path) -> None:

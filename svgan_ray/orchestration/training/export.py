@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from svgan_ray.orchestration.training.folders import publish_model
 from svgan_ray.orchestration.training.journal import RunTracker
 from svgan_ray.store import CommitRecord, LatentStore, Snapshot
+from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import load_model, model_of, save_model
@@ -32,7 +33,6 @@ def export_model(
     uri: str,
     store: LatentStore,
     snapshot: Snapshot,
-    generator_folder: str | Path,
     tracker: RunTracker,
 ) -> None:
     """Write the averaged weights of a checkpoint as a model at `uri`, keep it in the store, register it."""
@@ -47,7 +47,7 @@ def export_model(
         _publish(folder, uri)
         for path in folder.iterdir():
             tracker.log_file(f"model/{path.name}", path.read_bytes())
-        shutil.copytree(generator_folder, Path(temporary, "generator"))
+        shutil.copytree(local_weights(store, snapshot.generator_sha256), Path(temporary, "generator"))
         save_file(subject_means(store, snapshot.inversion_id), Path(temporary, "subjects.safetensors"))
         subject = snapshot.clips[0].subject
         tracker.log_model(Path(temporary), registered_name(subject), weights_hash(folder))

@@ -47,7 +47,6 @@ class TrainingJob:
     budget_s: float | None
     store: str
     snapshot: Snapshot
-    generator_folder: str
     generator_sha256: str
     checkpoint_every_steps: int
     sample_every_steps: int

@@ -15,9 +15,11 @@ from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot, snapshot
 from svgan_ray.orchestration.training.folders import read_record
 from svgan_ray.orchestration.training.journal import RunKey
 from svgan_ray.orchestration.training.loop import TrainingJob
+from svgan_ray.orchestration.weights import folders_of
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.store.keys import content_id
-from svgan_ray.stylegan.weights import weights_folders, weights_hash
+from svgan_ray.store.weights import put_weights
+from svgan_ray.stylegan.weights import weights_hash
 
 __all__ = ["FINISHED", "Finished", "TrainingPlan", "dry_run", "plan_training"]
 
@@ -88,12 +90,12 @@ class TrainingPlan:
 
 
 def plan_training(config: TrainConfig, put: bool = True) -> TrainingPlan:
-    """Resolve paths, snapshot and identity; `put` stores a snapshot that is new."""
+    """Resolve paths, snapshot and identity; `put` stores snapshot and generator where they are new."""
     if config.workers > config.temporal.batch_size:
         raise ConfigError(f"--workers {config.workers}: a batch of {config.temporal.batch_size} feeds fewer")
     store = open_store(durable(config.store, "--store"))
-    generator_folder, _ = weights_folders(config.weights)
-    generator_sha256 = weights_hash(generator_folder)
+    generator_folder, _ = folders_of(config.weights)
+    generator_sha256 = put_weights(store, generator_folder) if put else weights_hash(generator_folder)
     choice = Choice(config.subject, config.snapshot, config.inversion, config.min_clip_s, config.max_error)
     snapshot = resolve_snapshot(store, choice, generator_sha256, put)
     identity = {"temporal": {**config.temporal.to_dict(), "steps": None}, "snapshot": snapshot.digest}
@@ -103,7 +105,6 @@ def plan_training(config: TrainConfig, put: bool = True) -> TrainingPlan:
         budget_s=None if config.minutes is None else 60 * config.minutes,
         store=store.uri,
         snapshot=snapshot,
-        generator_folder=str(generator_folder.absolute()),
         generator_sha256=generator_sha256,
         checkpoint_every_steps=config.checkpoint_every_steps,
         sample_every_steps=config.sample_every_steps,

@@ -21,6 +21,8 @@ from svgan_ray.orchestration.training.gallery import GALLERY, Shown, gallery
 from svgan_ray.orchestration.training.journal import RunTracker
 from svgan_ray.orchestration.training.loop import TrainingJob
 from svgan_ray.store import open_store
+from svgan_ray.store.weights import local_weights
+from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_generator
 from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import MotionModel, model_of
@@ -68,21 +70,23 @@ class Validator:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         with checkpoint.as_directory() as folder:
             state = load_checkpoint(folder, device)
-        data = training_set(open_store(self.job.store), self.job.snapshot, self.job.config)
+        store = open_store(self.job.store)
+        data = training_set(store, self.job.snapshot, self.job.config)
         model = model_of(state, data.basis.mean, self.job.generator_sha256).to(device)
         try:
             figures = figures_of(measure(model, data))
         except DataError:  # footage too short to be measured is long enough to be shown
             figures = {}
-        shown = self._show(model, data, state.step)
+        generator = load_generator(local_weights(store, self.job.generator_sha256), device)
+        shown = self._show(model, data, generator, state.step)
         self.tracker.log_file(GALLERY, gallery(model, data, shown, figures).encode())
         if not figures:
             return {}
         self.tracker.log_metrics(figures, state.step)
         return {**figures, "score": -figures[OBJECTIVE]}
 
-    def _show(self, model: MotionModel, data: TrainingSet, step: int) -> Shown:
-        rows = sample_rows(model, data, self.job.generator_folder, self.job.sample_seconds)
+    def _show(self, model: MotionModel, data: TrainingSet, generator: Generator, step: int) -> Shown:
+        rows = sample_rows(model, data, generator, self.job.sample_seconds)
         labels = ["real", *(f"sample {sample}" for sample in range(SHOWN_SAMPLES))]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "samples.mp4")
@@ -147,7 +151,7 @@ def _mean(values: list[float]) -> float:
 
 
 def sample_rows(
-    model: MotionModel, data: TrainingSet, generator_folder: str, seconds: float
+    model: MotionModel, data: TrainingSet, generator: Generator, seconds: float
 ) -> list[npt.NDArray[np.uint8]]:
     """Real footage, as the basis holds it, above samples of fixed noises: each uint8 [T, S, S, 3]."""
     first, stop = max(data.segments, key=lambda segment: segment[1] - segment[0])
@@ -158,6 +162,5 @@ def sample_rows(
         [real.to(device)],
         *(sample_latents(model, SEED, frames, sample) for sample in range(SHOWN_SAMPLES)),
     ]
-    generator = load_generator(generator_folder, device)
     side = min(generator.config.resolution, SHOWN_SIDE)
     return [np.concatenate(list(render(generator, clip, side))) for clip in clips]

@@ -18,9 +18,11 @@ from svgan_ray.orchestration.training.estimate import step_time_s
 from svgan_ray.orchestration.training.folders import local_file
 from svgan_ray.orchestration.training.journal import RunKey
 from svgan_ray.orchestration.training.validation import DRIFT, FIDELITY, OBJECTIVE
+from svgan_ray.orchestration.weights import folders_of
 from svgan_ray.store import LatentStore, Snapshot, open_store
 from svgan_ray.store.keys import content_id
-from svgan_ray.stylegan.weights import weights_folders, weights_hash
+from svgan_ray.store.weights import put_weights
+from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.spaces import SPACE
 
@@ -106,18 +108,19 @@ class StudyPlan:
 
 
 def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
-    """Resolve paths and snapshot; `put` stores a snapshot that is new."""
+    """Resolve paths and snapshot; `put` stores snapshot and generator where they are new."""
     if "/" in config.study or not config.study:
         raise ConfigError(f"--study {config.study!r}: expected a name without a slash")
     store = open_store(durable(config.store, "--store"))
-    generator_folder, _ = weights_folders(config.weights)
+    generator_folder, _ = folders_of(config.weights)
+    generator_sha256 = put_weights(store, generator_folder) if put else weights_hash(generator_folder)
     choice = Choice(config.subject, config.snapshot, config.inversion, config.min_clip_s, config.max_error)
     for path in config.enqueue:
         load_preset(path)
     return StudyPlan(
         config,
         store.uri,
-        resolve_snapshot(store, choice, weights_hash(generator_folder), put),
+        resolve_snapshot(store, choice, generator_sha256, put),
         durable(config.study_folder, "--study-folder"),
         _database(config.search_storage),
         durable(config.model, "--model"),

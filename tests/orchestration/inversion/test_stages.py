@@ -30,6 +30,7 @@ from svgan_ray.orchestration.inversion.planning import Plan, dry_run, inversion_
 from svgan_ray.orchestration.inversion.report import InvertReport, report_of
 from svgan_ray.orchestration.inversion.sources import expand, unchanged_copy
 from svgan_ray.orchestration.inversion.tracking import track_source
+from svgan_ray.orchestration.weights import publish_pair
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.video.landmarks import write_sidecar
 from tests.footage import face_frames, face_points, make_video
@@ -53,6 +54,7 @@ def plan_for(config: InvertConfig, store: LatentStore) -> tuple[Plan, Inversion]
 def run(config: InvertConfig, store: LatentStore, die_after_chunks: int | None = None) -> InvertReport:
     """What the job does, in one process."""
     plan, job = plan_for(config, store)
+    publish_pair(store, config.weights)
     ledger, encoder = Ledger(store, job, plan.earlier_failures), BlockEncoder(job, store, "here")
     closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
     for source in plan.todo:
@@ -309,6 +311,7 @@ def test_reasons_are_short_and_stable(footage: Path, weights: Path, store: Laten
 
 def test_a_clip_with_a_lost_block_is_not_settled(footage: Path, weights: Path, store: LatentStore) -> None:
     plan, job = plan_for(config_for(footage / "anna.mp4", weights, store), store)
+    publish_pair(store, str(weights))
     ledger, encoder = Ledger(store, job, {}), BlockEncoder(job, store, "here")
     items = list(track_source(job, plan.todo[0], frozenset()))
     blocks = [item for item in items if isinstance(item, Block)]

@@ -1,0 +1,59 @@
+"""Copies of a store's content on this machine, made once whoever asks, visible only when whole."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from svgan_ray.errors import StoreAccessError
+
+__all__ = ["cache_folder", "made_once"]
+
+
+def cache_folder(kind: str) -> Path:
+    """This user's folder for copies of a kind, below TMPDIR. StoreAccessError where it is not ours alone."""
+    folder = Path(tempfile.gettempdir()) / f"svgan-ray-{kind}-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        status = folder.lstat()
+    except OSError as error:
+        raise StoreAccessError(f"{folder}: cannot be made ({error.strerror}); set TMPDIR") from error
+    # Whoever else may write there could put other content in after it was checked.
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise StoreAccessError(f"{folder}: others may write there; remove it, or set TMPDIR elsewhere")
+    return folder
+
+
+def made_once(target: Path, is_sound: Callable[[Path], bool], make: Callable[[Path], None]) -> Path:
+    """The folder `target`, which `make` fills unless it is sound; of several processes one does.
+
+    Raises StoreAccessError where the disk takes no more.
+    """
+    if is_sound(target):
+        return target
+    with target.with_name(f"{target.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not is_sound(target):
+            _make(target, make)
+    return target
+
+
+def _make(target: Path, make: Callable[[Path], None]) -> None:
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+    try:
+        partial.mkdir()
+        make(partial)
+        shutil.rmtree(target, ignore_errors=True)  # whoever reads it keeps the open files
+        partial.rename(target)
+    except OSError as error:
+        raise StoreAccessError(
+            f"{target}: cannot be written ({error.strerror}); free space there, or set TMPDIR to another disk"
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

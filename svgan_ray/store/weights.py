@@ -1,0 +1,95 @@
+"""Networks for every machine of a job: published by content, fetched once a machine, checked at each use.
+
+In the store they are models named `weights/<sha256 of model.safetensors>`, the hash by which commits,
+snapshots and trained models name their networks. So a store and a hash are all that travels to a worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from svgan_ray.errors import ConflictError, CorruptObjectError
+from svgan_ray.store import keys
+from svgan_ray.store.backend import ObjectNotFoundError
+from svgan_ray.store.models import ModelStore
+from svgan_ray.store.node_cache import cache_folder, made_once
+from svgan_ray.store.records import ModelManifest
+from svgan_ray.stylegan.weights import RECORD, TENSORS, weights_hash
+
+__all__ = ["local_weights", "put_weights"]
+
+
+def put_weights(store: ModelStore, folder: Path) -> str:
+    """Store a weights folder unless its tensors stand there already; returns their sha256.
+
+    Raises WeightsError, ConflictError where the same tensors stand there as another network.
+    """
+    sha256 = weights_hash(folder)
+    standing = store.record(ModelManifest, _key(sha256))
+    if standing is None:
+        with suppress(ConflictError):  # somebody was quicker, with another record of where they come from
+            store.put_model(folder, _name(sha256))
+        standing = _manifest(store, sha256)
+    theirs = next(file for file in standing.files if file.path == RECORD)
+    if _network(store.content(theirs)) != _network((folder / RECORD).read_bytes()):
+        raise ConflictError(
+            f"{store.uri}: holds the tensors of {folder} ({sha256[:12]}) as a network of another kind or "
+            "configuration; use another store"
+        )
+    return sha256
+
+
+def local_weights(store: ModelStore, sha256: str) -> Path:
+    """A weights folder of this machine with the store's networks of that hash, every byte checked.
+
+    Raises ObjectNotFoundError where nobody published it, CorruptObjectError, StoreAccessError.
+    """
+    manifest = _manifest(store, sha256)
+    return made_once(
+        cache_folder("weights") / sha256,
+        lambda folder: _is_sound(folder, manifest),
+        lambda folder: store.write_files(manifest, folder),
+    )
+
+
+def _manifest(store: ModelStore, sha256: str) -> ModelManifest:
+    manifest = store.record(ModelManifest, _key(sha256))
+    if manifest is None:
+        raise ObjectNotFoundError(
+            f"{store.uri}: holds no weights {sha256[:12]}; a job publishes its --weights there: run it again"
+        )
+    if (TENSORS, sha256) not in {(file.path, file.sha256) for file in manifest.files}:
+        raise CorruptObjectError(
+            f"{store.uri}: {_key(sha256)} names other tensors; delete it, run the job again"
+        )
+    return manifest
+
+
+def _is_sound(folder: Path, manifest: ModelManifest) -> bool:
+    """Whether a copy holds what the store names; disks rot, and temporary folders are cleaned in part."""
+    try:
+        return all(_sha256(folder / file.path) == file.sha256 for file in manifest.files)
+    except OSError:
+        return False
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _network(record: bytes) -> tuple[Any, Any]:
+    document = json.loads(record)
+    return document["kind"], document["config"]
+
+
+def _name(sha256: str) -> str:
+    return f"weights/{sha256}"
+
+
+def _key(sha256: str) -> str:
+    return keys.model_manifest(_name(sha256))
