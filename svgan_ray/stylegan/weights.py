@@ -14,7 +14,8 @@ import re
 import shutil
 import types
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -36,6 +37,7 @@ __all__ = [
     "require_pair",
     "require_same_layout",
     "save_weights",
+    "suggestion",
     "weights_folders",
     "weights_hash",
 ]
@@ -45,8 +47,22 @@ TENSORS, RECORD = "model.safetensors", "model.json"
 
 _DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "weights"
 _PROBLEMS_SHOWN = 8
+# Comparing names costs up to a millisecond each; layers have shorter names than this, networks not many more.
+_NAMES_COMPARED, _NAME_CHARACTERS = 1000, 64
 
 Module = TypeVar("Module", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """A layer that does not fit; its name may be a slip for one of others."""
+
+    text: str
+    key: str = ""
+    others: Collection[str] = ()
+
+    def __str__(self) -> str:
+        return self.text + suggestion(self.key, self.others)
 
 
 class Shaped(Protocol):
@@ -152,7 +168,7 @@ def require_same_layout(expected: Mapping[str, Tensor], got: Mapping[str, Shaped
     """Same keys, shapes and dtypes, or a WeightsError that names those that differ."""
     problems = list(_layout_problems(expected, got))
     if problems:
-        shown = "\n  ".join(problems[:_PROBLEMS_SHOWN])
+        shown = "\n  ".join(str(problem) for problem in problems[:_PROBLEMS_SHOWN])
         more = f"\n  and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
         raise WeightsError(f"{where} does not fit its configuration:\n  {shown}{more}")
 
@@ -196,7 +212,7 @@ def _parse_config(config_type: type[Any], values: Mapping[str, Any], path: Path)
     hints = get_type_hints(config_type)
     for name, value in values.items():
         if name not in hints:
-            raise WeightsError(f"{path}: unknown config field {name!r}{_suggest(name, hints)}")
+            raise WeightsError(f"{path}: unknown config field {name!r}{suggestion(name, hints)}")
         if not _fits(value, hints[name]):
             raise WeightsError(
                 f"{path}: config field {name!r}: expected {_type_name(hints[name])}, got {value!r}"
@@ -228,24 +244,30 @@ def _type_name(hint: Any) -> str:
     return hint.__name__ if hint in (int, float) else str(hint).removeprefix("typing.")
 
 
-def _layout_problems(expected: Mapping[str, Tensor], got: Mapping[str, Shaped]) -> Iterator[str]:
+def _layout_problems(expected: Mapping[str, Tensor], got: Mapping[str, Shaped]) -> Iterator[_Problem]:
     missing = [key for key in expected if key not in got]
     foreign = [key for key in got if key not in expected]
     for key, tensor in expected.items():
         if key not in got:
-            yield f"missing {key!r}{_suggest(key, foreign)}"
+            yield _Problem(f"missing {_clipped(key)}", key, foreign or got.keys())
         elif (got[key].shape, got[key].dtype) != (tensor.shape, tensor.dtype):
-            yield f"layer {key!r}: expected {_layout(tensor)}, got {_layout(got[key])}"
+            yield _Problem(f"layer {_clipped(key)}: expected {_layout(tensor)}, got {_layout(got[key])}")
     for key in foreign:
-        yield f"foreign {key!r}{_suggest(key, missing)}"
+        yield _Problem(f"foreign {_clipped(key)}", key, missing or expected.keys())
+
+
+def _clipped(key: str) -> str:
+    return repr(key if len(key) <= _NAME_CHARACTERS else f"{key[:_NAME_CHARACTERS]}...")
 
 
 def _layout(tensor: Shaped) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
-def _suggest(key: str, candidates: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(key, candidates, n=1)
+def suggestion(key: str, candidates: Iterable[str]) -> str:
+    """The nearest of some names in brackets, or nothing where none is near."""
+    names = [name for name in (key, *candidates) if len(name) <= _NAME_CHARACTERS][: _NAMES_COMPARED + 1]
+    nearest = difflib.get_close_matches(key, names[1:], n=1) if key in names[:1] else []
     return f" (nearest: {nearest[0]!r})" if nearest else ""
 
 

@@ -6,7 +6,6 @@ from collections.abc import Collection
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from svgan_ray.errors import WeightsError
 from svgan_ray.stylegan.encoder import Encoder, EncoderConfig, EncoderKind
@@ -15,14 +14,17 @@ from svgan_ray.stylegan.importing.networks import (
     LICENCE,
     Imported,
     build,
+    common_average,
     encoder_config,
     fields,
+    latent_average,
     shape,
     without_prefix,
 )
 from svgan_ray.stylegan.importing.pickles import shown
 from svgan_ray.stylegan.importing.rosinality import generator_of
-from svgan_ray.stylegan.importing.tensors import State, StoredTensor, tensors_of
+from svgan_ray.stylegan.importing.tensors import State, tensors_of
+from svgan_ray.stylegan.weights import suggestion
 
 __all__ = ["convert", "refuse_feature_space"]
 
@@ -32,6 +34,7 @@ _KINDS: dict[str, tuple[EncoderKind, str]] = {
     "BackboneEncoder": ("restyle", "ReStyle-pSp"),
     "ProgressiveBackboneEncoder": ("restyle_e4e", "ReStyle-e4e"),
 }
+_PREFIXES = ("encoder", "decoder")
 _FEATURE_SPACE = {
     "residue.": "HFGI",
     "grid_align.": "HFGI",
@@ -44,13 +47,14 @@ def convert(root: dict[str, Any]) -> Imported:
     """Encoder and generator in a file."""
     state = tensors_of(root["state_dict"], "state_dict")
     refuse_feature_space(state)
+    _refuse_foreign(state)
     opts = fields(root.get("opts", {}), "opts")
     encoder_state, decoder_state = without_prefix(state, "encoder."), without_prefix(state, "decoder.")
     kind, name, notes = _kind(opts, encoder_state)
     config = encoder_config(encoder_state, kind)
     notes += _resolution_notes(opts, config)
-    average = _average(root.get("latent_avg"), config)
-    generator, generator_notes = generator_of(decoder_state, _common(average), "state_dict decoder")
+    average = latent_average(root.get("latent_avg"), config.num_ws, config.w_dim)
+    generator, generator_notes = generator_of(decoder_state, common_average(average), "state_dict decoder")
     _require_pair(config, generator)
     if average is None:
         average = generator.mapping.w_avg.expand(config.num_ws, -1).contiguous()
@@ -68,6 +72,15 @@ def refuse_feature_space(keys: Collection[str]) -> None:
             raise WeightsError(
                 f"{name} ({prefix}*): it inverts into features or weights of the generator beside W+, "
                 "so its W+ would not show the picture; use pSp, e4e or ReStyle"
+            )
+
+
+def _refuse_foreign(keys: Collection[str]) -> None:
+    for key in keys:
+        if (prefix := key.partition(".")[0]) not in _PREFIXES:
+            raise WeightsError(
+                f"state_dict: foreign {shown(key)}{suggestion(prefix, _PREFIXES)}; "
+                "expected encoder.* and decoder.* alone"
             )
 
 
@@ -94,24 +107,6 @@ def _resolution_notes(opts: dict[str, Any], config: EncoderConfig) -> tuple[str,
     if given is None or given == resolution:
         return ()
     return (f"resolution: {resolution} by the {config.num_ws} styles, though opts say {shown(given)}",)
-
-
-def _average(value: object, config: EncoderConfig) -> Tensor | None:
-    """`latent_avg` [d], [1, d] or [n, d] -> [n, d]."""
-    if value is None:
-        return None
-    d, n = config.w_dim, config.num_ws
-    if not isinstance(value, StoredTensor) or value.size not in ((d,), (1, d), (n, d)):
-        got = list(value.size) if isinstance(value, StoredTensor) else shown(value)
-        raise WeightsError(f"latent_avg: expected a tensor [{d}], [1, {d}] or [{n}, {d}], got {got}")
-    return value.read().expand(n, d).contiguous()
-
-
-def _common(average: Tensor | None) -> Tensor | None:
-    """The one average that a generator has, [n, d] -> [d]; None where the layers' differ."""
-    if average is None or not torch.equal(average, average[:1].expand_as(average)):
-        return None
-    return average[0].clone()
 
 
 def _require_pair(config: EncoderConfig, generator: Generator) -> None:

@@ -15,18 +15,22 @@ from svgan_ray.stylegan.encoder import EncoderConfig, EncoderKind
 from svgan_ray.stylegan.generator import Generator, GeneratorConfig
 from svgan_ray.stylegan.importing.pickles import Inert, shown
 from svgan_ray.stylegan.importing.tensors import State, StoredTensor
-from svgan_ray.stylegan.weights import require_same_layout
+from svgan_ray.stylegan.weights import require_same_layout, suggestion
 
 __all__ = [
     "LICENCE",
     "Imported",
     "build",
     "build_generator",
+    "common_average",
+    "config_of_channels",
     "count",
+    "empty",
     "encoder_config",
     "encoder_stages",
     "fields",
     "generator_config",
+    "latent_average",
     "shape",
     "without_prefix",
 ]
@@ -52,16 +56,21 @@ class Imported:
 
 def build(kind: type[Module], config: Any, state: Mapping[str, StoredTensor | Tensor], where: str) -> Module:
     """A network with a file's weights, without gradients; WeightsError names the layers that do not fit."""
-    try:
-        with torch.device("meta"):
-            module = kind(config)
-    except (RuntimeError, OverflowError) as error:
-        raise WeightsError(f"{where}: its shapes make no network ({shown(error)})") from error
+    module = empty(kind, config, where)
     require_same_layout(module.state_dict(), state, where)
     _require_own_bytes([tensor for tensor in state.values() if isinstance(tensor, StoredTensor)], where)
     tensors = {key: t.read() if isinstance(t, StoredTensor) else t for key, t in state.items()}
     module.load_state_dict(tensors, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def empty(kind: type[Module], config: Any, where: str) -> Module:
+    """A network that takes no memory: names and shapes alone."""
+    try:
+        with torch.device("meta"):
+            return kind(config)
+    except (RuntimeError, OverflowError) as error:
+        raise WeightsError(f"{where}: its shapes make no network ({shown(error)})") from error
 
 
 def build_generator(
@@ -87,25 +96,27 @@ def generator_config(
     state: State, mapping_lr_multiplier: float = 0.01, conv_clamp: float | None = None
 ) -> GeneratorConfig:
     """The configuration that tensors with NVIDIA's names speak of."""
-    channels = {4: shape(state, "synthesis.b4.conv1.weight", 4)[0]}
-    while f"synthesis.b{2 * max(channels)}.conv1.weight" in state:
-        side = 2 * max(channels)
-        channels[side] = shape(state, f"synthesis.b{side}.conv1.weight", 4)[0]
     w_dim, z_dim = shape(state, "mapping.fc0.weight", 2)
-    resolution = max(channels)
+    last = [f"synthesis.b{4 << block}.conv1.weight" for block in range(count(state, "synthesis.b"))]
+    return config_of_channels(
+        [shape(state, key, 4)[0] for key in last],
+        z_dim=z_dim,
+        w_dim=w_dim,
+        mapping_layers=count(state, "mapping.fc"),
+        img_channels=shape(state, "synthesis.b4.torgb.weight", 4)[0],
+        mapping_lr_multiplier=mapping_lr_multiplier,
+        conv_clamp=conv_clamp,
+    )
+
+
+def config_of_channels(channels: Sequence[int], **others: Any) -> GeneratorConfig:
+    """The configuration of a generator whose blocks, from 4 px on, have so many channels."""
+    resolution = 2 << len(channels)
     if resolution > MAX_RESOLUTION:
         raise WeightsError(f"synthesis: blocks up to {resolution} px, expected {MAX_RESOLUTION} at most")
     try:
         return GeneratorConfig(
-            resolution,
-            z_dim=z_dim,
-            w_dim=w_dim,
-            mapping_layers=count(state, "mapping.fc"),
-            mapping_lr_multiplier=mapping_lr_multiplier,
-            channel_base=resolution * channels[resolution],
-            channel_max=max(channels.values()),
-            img_channels=shape(state, "synthesis.b4.torgb.weight", 4)[0],
-            conv_clamp=conv_clamp,
+            resolution, channel_base=resolution * channels[-1], channel_max=max(channels), **others
         )
     except ConfigError as error:
         raise WeightsError(f"{error}") from error
@@ -143,6 +154,24 @@ def encoder_config(state: State, kind: EncoderKind) -> EncoderConfig:
         raise WeightsError(f"encoder: {error}") from error
 
 
+def latent_average(value: object, num_ws: int, w_dim: int) -> Tensor | None:
+    """A file's `latent_avg` [d], [1, d] or [n, d] -> [n, d]; None where it has none."""
+    if value is None:
+        return None
+    n, d = num_ws, w_dim
+    if not isinstance(value, StoredTensor) or value.size not in ((d,), (1, d), (n, d)):
+        got = list(value.size) if isinstance(value, StoredTensor) else shown(value)
+        raise WeightsError(f"latent_avg: expected a tensor [{d}], [1, {d}] or [{n}, {d}], got {got}")
+    return value.read().expand(n, d).contiguous()
+
+
+def common_average(average: Tensor | None) -> Tensor | None:
+    """The one average that a generator has, [n, d] -> [d]; None where the layers' differ."""
+    if average is None or not torch.equal(average, average[:1].expand_as(average)):
+        return None
+    return average[0].clone()
+
+
 def _average_w(generator: Generator) -> Tensor:
     """The mean of mapped z, seeded: what a file without `latent_avg` leaves to be found."""
     random, batch = torch.Generator().manual_seed(0), AVERAGED_SAMPLES // 10
@@ -156,7 +185,8 @@ def _average_w(generator: Generator) -> Tensor:
 def shape(state: State, key: str, dimensions: int) -> tuple[int, ...]:
     """The shape of a tensor that must be there, with so many dimensions."""
     if key not in state:
-        raise WeightsError(f"missing {key!r}; the file holds {', '.join(map(shown, list(state)[:4]))}, ...")
+        holds = suggestion(key, state) or f"; the file holds {', '.join(map(shown, list(state)[:4]))}, ..."
+        raise WeightsError(f"missing {key!r}{holds}")
     size = state[key].size
     if len(size) != dimensions:
         raise WeightsError(f"layer {key!r}: expected {dimensions} dimensions, got {list(size)}")

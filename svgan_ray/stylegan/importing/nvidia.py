@@ -40,6 +40,7 @@ def convert(root: Any) -> Imported:
     settings = fields(node.state.get("_init_kwargs", {}), "G_ema._init_kwargs")
     if settings.get("c_dim") or any(key.startswith("mapping.embed.") for key in state):
         raise WeightsError("a class-conditional generator (c_dim above 0): its mapping needs a label")
+    _require_usual_layers(modules)
     _require_usual_filter(state)
     state = {key: tensor for key, tensor in state.items() if not key.endswith("resample_filter")}
     config = generator_config(state, _lr_multiplier(modules), _clamp(modules, settings))
@@ -87,6 +88,18 @@ def _entries(node: PersistentModule, field: str, name: str) -> list[tuple[str, A
     if not isinstance(values, dict) or len(values) > MAX_ENTRIES or {*map(type, values)} - {str}:
         raise WeightsError(f"G_ema.{shown(name)}{field}: expected a dict by name, got {shown(values)}")
     return [(key, value) for key, value in values.items() if value is not None]
+
+
+def _require_usual_layers(modules: Mapping[str, PersistentModule]) -> None:
+    """The settings of layers that change the numbers and leave no mark in the tensors."""
+    for name, module in modules.items():
+        if not name.startswith(("mapping.fc", "synthesis.b")):
+            continue
+        activation = "linear" if name.endswith(".affine.") else "lrelu"
+        for field, usual in (("activation", activation), ("architecture", "skip"), ("use_noise", True)):
+            if (given := module.state.get(field, usual)) != usual:
+                got = shown(given)
+                raise WeightsError(f"G_ema.{name}{field}: expected {usual!r}, got {got}; not supported")
 
 
 def _require_usual_filter(state: State) -> None:

@@ -2,94 +2,110 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from svgan_ray.errors import WeightsError
-from svgan_ray.stylegan.generator import Generator
-from svgan_ray.stylegan.importing.networks import LICENCE, Imported, build_generator, generator_config
-from svgan_ray.stylegan.importing.pickles import shown
+from svgan_ray.stylegan.generator import Generator, GeneratorConfig
+from svgan_ray.stylegan.importing.networks import (
+    LICENCE,
+    Imported,
+    build_generator,
+    common_average,
+    config_of_channels,
+    count,
+    empty,
+    latent_average,
+    shape,
+)
 from svgan_ray.stylegan.importing.tensors import State, StoredTensor, tensors_of
+from svgan_ray.stylegan.weights import require_same_layout
 
 __all__ = ["convert", "generator_of"]
 
-# Ending of a layer's tensor -> our ending, dimensions of size 1 to drop.
-_ENDINGS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "conv.weight": ("weight", (0,)),
-    "conv.modulation.weight": ("affine.weight", ()),
-    "conv.modulation.bias": ("affine.bias", ()),
-    "noise.weight": ("noise_strength", (0,)),
-    "activate.bias": ("bias", ()),
-    "bias": ("bias", (0, 2, 3)),
+_FILTERS = (".blur.kernel", ".upsample.kernel")  # recomputed
+
+# Our ending of a layer's tensor -> theirs, and the dimensions of size 1 that theirs has besides.
+_CONVOLUTION: dict[str, tuple[str, tuple[int, ...]]] = {
+    "weight": ("conv.weight", (0,)),
+    "affine.weight": ("conv.modulation.weight", ()),
+    "affine.bias": ("conv.modulation.bias", ()),
+    "noise_strength": ("noise.weight", (0,)),
+    "bias": ("activate.bias", ()),
 }
-_LAYER = re.compile(r"(conv1|to_rgb1|convs\.(\d{1,2})|to_rgbs\.(\d{1,2}))\.(.+)")
+_TO_RGB = {**_CONVOLUTION, "bias": ("bias", (0, 2, 3))}
 
 
 def convert(root: dict[str, Any]) -> Imported:
     """The moving average `g_ema` of a file."""
-    average = root.get("latent_avg")
-    if average is not None and not isinstance(average, StoredTensor):
-        raise WeightsError(f"latent_avg: expected a tensor, got {shown(average)}")
-    generator, notes = generator_of(tensors_of(root["g_ema"], "g_ema"), average, "g_ema")
+    state = tensors_of(root["g_ema"], "g_ema")
+    config = _config(state)
+    average = latent_average(root.get("latent_avg"), config.num_ws, config.w_dim)
+    generator, notes = generator_of(state, common_average(average), "g_ema")
     return Imported("rosinality stylegan2-pytorch file", (generator,), (*notes, LICENCE))
 
 
-def generator_of(
-    state: State, average: StoredTensor | Tensor | None, where: str
-) -> tuple[Generator, tuple[str, ...]]:
+def generator_of(state: State, average: Tensor | None, where: str) -> tuple[Generator, tuple[str, ...]]:
     """The generator in a state_dict with rosinality's names and the average of w [w_dim], and notes."""
-    renamed = dict(entry for key, tensor in state.items() if (entry := _renamed(key, tensor, where)))
-    config = generator_config(renamed)
-    notes: tuple[str, ...] = ()
-    weights: dict[str, StoredTensor | Tensor] = {**renamed}
+    state = {key: tensor for key, tensor in state.items() if not key.endswith(_FILTERS)}
+    has_noise = any(key.startswith("noises.") for key in state)
+    config = _config(state)
+    layout = empty(Generator, config, where).state_dict()
+    names = {ours: _their_name(ours) for ours in layout if ours != "mapping.w_avg"}
+    if not has_noise:
+        names = {ours: theirs for ours, theirs in names.items() if not ours.endswith("noise_const")}
+    expected = {theirs: _with_ones(layout[ours], ones) for ours, (theirs, ones) in names.items()}
+    require_same_layout(expected, state, where)
+    weights: dict[str, StoredTensor | Tensor] = {
+        ours: state[theirs].drop(*ones) for ours, (theirs, ones) in names.items()
+    }
     if average is not None:
         weights["mapping.w_avg"] = average
-    if not any(key.endswith("noise_const") for key in weights):
+    notes: tuple[str, ...] = ()
+    if not has_noise:
         weights |= _noise(config.block_resolutions)
         notes = ("noise patterns: not in the file, drawn with a fixed seed",)
     generator, more_notes = build_generator(config, weights, where)
     return generator, notes + more_notes
 
 
-def _renamed(key: str, tensor: StoredTensor, where: str) -> tuple[str, StoredTensor] | None:
-    """NVIDIA's name and shape of a tensor; None for filters, which are recomputed."""
-    if key.endswith((".blur.kernel", ".upsample.kernel")):
-        return None
-    try:
-        name, ones = _name(key)
-        return name, tensor.drop(*ones)
-    except WeightsError as error:
-        raise WeightsError(f"{where}[{shown(key)}]: {error}") from error
+def _config(state: State) -> GeneratorConfig:
+    """The configuration that tensors with rosinality's names speak of."""
+    w_dim, z_dim = shape(state, "style.1.weight", 2)
+    last = ("conv1", *(f"convs.{2 * block + 1}" for block in range(count(state, "to_rgbs."))))
+    return config_of_channels(
+        [shape(state, f"{layer}.conv.weight", 5)[1] for layer in last],
+        z_dim=z_dim,
+        w_dim=w_dim,
+        mapping_layers=count(state, "style."),
+        img_channels=shape(state, "to_rgb1.conv.weight", 5)[1],
+    )
 
 
-def _name(key: str) -> tuple[str, tuple[int, ...]]:
-    """NVIDIA's name of a key, and the dimensions to drop."""
-    if key == "input.input":
-        return "synthesis.b4.const", (0,)
-    if match := re.fullmatch(r"style\.(\d{1,3})\.(weight|bias)", key):  # style.0 is the pixel norm
-        return f"mapping.fc{int(match[1]) - 1}.{match[2]}", ()
-    if match := re.fullmatch(r"noises\.noise_(\d{1,2})", key):
-        return f"synthesis.{_convolution(int(match[1]) - 1)}.noise_const", (0, 1)
-    if (match := _LAYER.fullmatch(key)) and match[4] in _ENDINGS:
-        ending, ones = _ENDINGS[match[4]]
-        return f"synthesis.{_layer(match)}.{ending}", ones
-    raise WeightsError("foreign: no layer of rosinality's generator has this name")
+def _their_name(ours: str) -> tuple[str, tuple[int, ...]]:
+    """Rosinality's name of a tensor of ours, and the dimensions of size 1 that it has besides."""
+    network, layer, rest = ours.split(".", 2)
+    if network == "mapping":  # style.0 is the pixel norm
+        return f"style.{int(layer.removeprefix('fc')) + 1}.{rest}", ()
+    if rest == "const":
+        return "input.input", (0,)
+    part, ending = rest.split(".", 1)
+    block = int(layer.removeprefix("b")).bit_length() - 4  # 0 at 8 px, -1 at 4
+    index = 2 * block + (part == "conv1")  # of the convolutions from 8 px on
+    if ending == "noise_const":
+        return f"noises.noise_{index + 1}", (0, 1)
+    if part == "torgb":
+        theirs, ones = _TO_RGB[ending]
+        return f"{'to_rgb1' if block < 0 else f'to_rgbs.{block}'}.{theirs}", ones
+    theirs, ones = _CONVOLUTION[ending]
+    return f"{'conv1' if block < 0 else f'convs.{index}'}.{theirs}", ones
 
 
-def _layer(match: re.Match[str]) -> str:
-    if match[2]:
-        return _convolution(int(match[2]))
-    if match[3]:
-        return f"b{8 << int(match[3])}.torgb"
-    return "b4.conv1" if match[1] == "conv1" else "b4.torgb"
-
-
-def _convolution(index: int) -> str:
-    """Convolutions counted from b8.conv0; the one before is b4's."""
-    return "b4.conv1" if index < 0 else f"b{8 << index // 2}.conv{index % 2}"
+def _with_ones(tensor: Tensor, dimensions: tuple[int, ...]) -> Tensor:
+    for dimension in dimensions:
+        tensor = tensor.unsqueeze(dimension)
+    return tensor
 
 
 def _noise(sides: tuple[int, ...]) -> dict[str, Tensor]:

@@ -34,17 +34,24 @@ def read_networks(stream: Stream, data: memoryview) -> Imported:
     if type(value) is int and value == LEGACY_MAGIC:
         stream.seek(0)
         return _of_torch(read_legacy(stream, data, budget))
+    _refuse_tuned(value)
     return nvidia.convert(value)
 
 
-def _of_torch(root: Any) -> Imported:
-    """By the marks that each kind of file leaves in what `torch.save` was given."""
-    values = root.values() if isinstance(root, dict) else (root,)
+def _refuse_tuned(root: Any) -> None:
+    """WeightsError for a module that stands by itself: NVIDIA's own files name theirs."""
+    is_bundle = isinstance(root, dict) and root.keys().isdisjoint(("G", "D", "G_ema"))
+    values = root.values() if is_bundle else (root,)
     if any(isinstance(value, PersistentModule) for value in values):
         raise WeightsError(
             "a generator tuned to one clip, as PTI and STIT save it: encoders do not answer in its latents; "
             "import the generator and the encoder that it was made from"
         )
+
+
+def _of_torch(root: Any) -> Imported:
+    """By the marks that each kind of file leaves in what `torch.save` was given."""
+    _refuse_tuned(root)
     if not isinstance(root, dict):
         raise WeightsError(f"a PyTorch file with {shown(root)}; expected {KNOWN}")
     if "state_dict" in root:
@@ -55,5 +62,5 @@ def _of_torch(root: Any) -> Imported:
         return metric_networks.convert_arcface(root)
     encoders.refuse_feature_space([key for key in root if isinstance(key, str)])
     holds = ", ".join(shown(key) for key in list(root)[:4])
-    tensors = "tensors" if any(isinstance(value, StoredTensor) for value in values) else "values"
+    tensors = "tensors" if any(isinstance(value, StoredTensor) for value in root.values()) else "values"
     raise WeightsError(f"a PyTorch file with the {tensors} {holds}, ...; expected {KNOWN}")

@@ -123,6 +123,20 @@ def zipped_with(value: Callable[[], Any]) -> bytes:
         return zipped(value())
 
 
+def pickled_with(value: Callable[[], Any]) -> bytes:
+    with nvidia_modules():
+        return pickle.dumps(value())
+
+
+def many_foreign() -> bytes:
+    """A good file beside as many long and similar names as one may hold."""
+    file = rosinality_file(random_generator(TINY))
+    number = torch.zeros(1)
+    file["g_ema"] |= {f"{'convs.' * 9}{i}": number for i in range(2000)}
+    file["g_ema"] |= {f"convs.{i}.conv.modulation.weight": number for i in range(2, 2000)}
+    return zipped(file)
+
+
 TINY = GeneratorConfig(8, 6, 6, 2, channel_base=64, channel_max=8)
 HOLE = "trap"
 SYSTEM = f"touch {HOLE}"
@@ -280,6 +294,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
         lambda: archive(b"\x80\x02}.", **{f"data/{i}{'x' * 200}": b"" for i in range(18_000)}),
         "refused: a zip directory of",
     ),
+    "many foreign layers": (many_foreign, "foreign 'convs.convs.convs."),
     "layers over each other": (shared_storages, "its tensors share memory"),
     "big endian": (lambda: archive(b"\x80\x02}.", byteorder=b"big"), "byteorder: expected little"),
     "no pickle in the zip": (lambda: archive(b"").replace(b"data.pkl", b"data.txt"), "not one of PyTorch's"),
@@ -289,6 +304,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "no dict": (lambda: zipped([torch.zeros(3)]), "a PyTorch file with a list"),
     "tuned generator": (lambda: zipped_with(_persistent), "as PTI and STIT save it"),
+    "tuned generator, pickled": (lambda: pickled_with(_persistent), "as PTI and STIT save it"),
     "tuned generator among pivots": (
         lambda: zipped_with(lambda: {"generator": _persistent()}),
         "PTI and STIT",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,13 @@ def test_missing_average_is_found_with_the_decoder(tmp_path: Path) -> None:
     assert loaded.w_avg.abs().max() > 0
 
 
+def test_settings_may_be_a_namespace(tmp_path: Path) -> None:
+    """As argparse gives them, which some forks save."""
+    file = encoder_file(*_pair("e4e"))
+    file["opts"] = argparse.Namespace(**file["opts"])
+    assert _imported(tmp_path, zipped(file))[0].config.kind == "e4e"
+
+
 @pytest.mark.parametrize("kind", ["psp", "e4e"])
 def test_encoder_that_counts_from_zero(tmp_path: Path, kind: EncoderKind) -> None:
     encoder, generator = _pair(kind)
@@ -186,8 +194,15 @@ def _with(key: str, value: object) -> Callable[[dict[str, Any]], object]:
             _with("encoder.input_layer.0.weight", torch.zeros(16, 19, 3, 3)),
             "layer 'input_layer.0.weight': expected float32 [16, 3, 3, 3], got float32 [16, 19, 3, 3]",
         ),
-        (_without("decoder.style.2.weight"), "missing 'mapping.fc1.weight'"),
-        (_with("decoder.to_rgbs.0.skew", torch.zeros(1)), "decoder['to_rgbs.0.skew']: foreign"),
+        (_without("decoder.style.2.weight"), "missing 'style.2.weight' (nearest: "),
+        (
+            _with("decoder.to_rgbs.0.skew", torch.zeros(1)),
+            "foreign 'to_rgbs.0.skew' (nearest: 'to_rgbs.0.bias')",
+        ),
+        (
+            _with("encodr.latlayer1.bias", torch.zeros(1)),
+            "state_dict: foreign 'encodr.latlayer1.bias' (nearest: 'encoder')",
+        ),
         (
             lambda file: file.update(latent_avg=torch.zeros(7)),
             "latent_avg: expected a tensor [20], [1, 20] or",

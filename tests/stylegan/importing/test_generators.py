@@ -111,6 +111,14 @@ def test_rosinality_snapshot_without_average_has_it_found(
     _assert_equals_twin(loaded, original)
 
 
+@pytest.mark.parametrize("shape", [(1, 20), (8, 20)])
+def test_rosinality_average_may_come_as_rows(tmp_path: Path, shape: tuple[int, int]) -> None:
+    original = random_generator()
+    file = rosinality_file(original)
+    file["latent_avg"] = file["latent_avg"].expand(shape).contiguous()
+    assert torch.equal(_imported(tmp_path, zipped(file)).mapping.w_avg, original.mapping.w_avg)
+
+
 def test_nvidia_without_average_has_it_found(tmp_path: Path) -> None:
     original = random_generator()
     loaded = _imported(tmp_path, nvidia_pickle(original, without="w_avg"))
@@ -165,6 +173,14 @@ def _clamps(node: Any) -> None:
     block.state["_modules"]["conv0"].state["conv_clamp"] = 17.0
 
 
+def _in_block(layer: str, field: str, value: object) -> Callable[[Any], None]:
+    def edit(node: Any) -> None:
+        block = node.state["_modules"]["synthesis"].state["_modules"]["b8"]
+        (block.state["_modules"][layer] if layer else block).state[field] = value
+
+    return edit
+
+
 def _class_name(node: Any) -> None:
     node.class_name = "TriPlaneGenerator"
     del node.state["_modules"]["synthesis"]
@@ -176,6 +192,15 @@ def _class_name(node: Any) -> None:
         ({"edit": _stylegan3}, "StyleGAN3 generator"),
         ({"edit": _class_name}, "'TriPlaneGenerator': only StyleGAN2's Generator"),
         ({"edit": _cycle}, "modules contain each other"),
+        (
+            {"edit": _in_block("", "architecture", "resnet")},
+            r"synthesis.b8.architecture: expected 'skip', got 'resnet'",
+        ),
+        (
+            {"edit": _in_block("conv1", "activation", "relu")},
+            "conv1.activation: expected 'lrelu', got 'relu'",
+        ),
+        ({"edit": _in_block("conv0", "use_noise", False)}, "conv0.use_noise: expected True, got False"),
         ({"edit": _clamps}, "conv_clamp: expected one value for all layers"),
         ({"settings": {"c_dim": 10}}, "class-conditional"),
         ({"extra": {"mapping.embed.weight": torch.zeros(2, 2)}}, "class-conditional"),
@@ -213,16 +238,25 @@ def test_nvidia_refusals_name_the_field(tmp_path: Path, options: dict[str, Any],
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("convs.0.conv.weight", None, "missing 'synthesis.b8.conv0.weight'"),
-        ("style.1.weight", torch.zeros(3), "layer 'mapping.fc0.weight': expected 2 dimensions, got"),
+        ("convs.0.conv.weight", None, r"missing 'convs.0.conv.weight' \(nearest: "),
+        ("convs.5.conv.weight", None, r"missing 'convs.5.conv.weight' \(nearest: "),
+        ("style.1.weight", torch.zeros(3), "layer 'style.1.weight': expected 2 dimensions, got"),
         (
             "to_rgbs.1.bias",
             torch.zeros(1, 3, 2, 1),
-            r"g_ema\['to_rgbs.1.bias'\]: expected size 1 in dimensions",
+            r"layer 'to_rgbs.1.bias': expected float32 \[1, 3, 1, 1\], got float32 \[1, 3, 2, 1\]",
         ),
-        ("convs.1.conv.wait", torch.zeros(1), r"g_ema\['convs.1.conv.wait'\]: foreign"),
+        (
+            "convs.1.conv.wait",
+            torch.zeros(1),
+            r"foreign 'convs.1.conv.wait' \(nearest: 'convs.1.conv.weight'\)",
+        ),
         ("convs.1.activate.bias", "text", r"g_ema\['convs.1.activate.bias'\]: expected a tensor"),
-        ("noises.noise_3", torch.zeros(1, 1, 8, 8), r"expected float32 \[16, 16\], got float32 \[8, 8\]"),
+        (
+            "noises.noise_3",
+            torch.zeros(1, 1, 8, 8),
+            r"layer 'noises.noise_3': expected float32 \[1, 1, 16, 16\], got float32 \[1, 1, 8, 8\]",
+        ),
     ],
 )
 def test_rosinality_refusals_name_the_field(tmp_path: Path, key: str, value: Any, message: str) -> None:

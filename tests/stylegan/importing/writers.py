@@ -113,9 +113,13 @@ def module_tree(state: Mapping[str, Tensor], name: str, **attributes: Any) -> Pe
         _backward_hooks=OrderedDict(),
         _modules=OrderedDict(),
         weight_gain=np.float64(0.1),
-        activation="lrelu",
+        activation="linear" if leaf == "affine" else "lrelu",
         padding=np.array([1, 2]),
     )
+    if leaf[:1] == "b":
+        node.state["architecture"] = "skip"
+    if leaf in ("conv0", "conv1"):
+        node.state["use_noise"] = True
     if leaf.startswith("fc"):
         node.state["bias_gain"] = attributes["lr_multiplier"]
     if leaf in ("conv0", "conv1", "torgb") and "conv_clamp" in attributes:
