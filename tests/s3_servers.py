@@ -10,6 +10,7 @@ import socket
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -107,7 +108,7 @@ class FaultProxy(ThreadingHTTPServer):
         self._lock = threading.Lock()
 
     def break_next(self, fault: str, times: int = 1, method: str = "") -> None:
-        """Break requests (of one method): slow_down (503), reset, cut_body, lose_answer (done, not told)."""
+        """Break requests (of one method): slow_down (503), slow, reset, cut_body, lose_answer (done)."""
         with self._lock:
             self._faults += [(fault, method)] * times
 
@@ -141,7 +142,9 @@ class _Passing(BaseHTTPRequestHandler):
         fault = self.server.take_fault(self.command)
         if fault == "reset":
             return self._hang_up()
-        if fault and fault not in ("cut_body", "lose_answer"):
+        if fault == "slow":
+            time.sleep(1)
+        elif fault and fault not in ("cut_body", "lose_answer"):
             status, _, code = fault.replace("slow_down", "503 SlowDown").partition(" ")
             text = f"<Error><Code>{code}</Code><Message>by the test</Message></Error>".encode()
             return self._answer(int(status), {"Content-Type": "application/xml"}, text, len(text))

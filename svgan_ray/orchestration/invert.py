@@ -45,6 +45,7 @@ Row = dict[str, Any]
 TRACK_CPUS, CROP_CPUS, ENCODE_CPUS = 0.2, 0.3, 0.5
 """One core holds one of each. They differ so that Ray Data runs the stages apart, not fused into one task."""
 NO_PROGRESS_TIMEOUT_S = 600
+CALLS_PER_ACTOR = 2
 
 
 def invert(config: InvertConfig) -> InvertReport:
@@ -86,7 +87,10 @@ def stream(
     rows = ray.data.from_items([{"item": source} for source in sources], override_num_blocks=len(sources))
     blocks = contained(rows.flat_map, _track_row, fn_args=(job, closed), num_cpus=TRACK_CPUS)
     crops = contained(blocks.map, _crop_row, fn_args=(job,), num_cpus=CROP_CPUS)
-    encoders: dict[str, Any] = {"compute": _actor_pool(config), **_encoder_resources(config)}
+    encoders: dict[str, Any] = {
+        "compute": encoder_pool(*(config.actor_range or (1, _actors_that_fit(config)))),
+        **_encoder_resources(config),
+    }
     for row in contained(crops.map, _EncodeRow, fn_constructor_args=(job,), **encoders).iter_rows():
         yield row["item"]
 
@@ -104,9 +108,10 @@ def configure_data() -> None:
 
 
 def contained(stage: Callable[..., ray.data.Dataset], work: Any, **options: Any) -> ray.data.Dataset:
-    """A stage of which a row that kills its process is tried twice; by default Ray tries it for ever."""
+    """A stage that gives up rows whose process dies; by default Ray tries them again for ever."""
+    # An actor comes back, its rows do not: where its node is gone, they would wait for another to come up.
     is_actor = isinstance(work, type)
-    retries = {"max_restarts": -1, "max_task_retries": 1} if is_actor else {"max_retries": 1}
+    retries = {"max_restarts": -1, "max_task_retries": 0} if is_actor else {"max_retries": 1}
     with warnings.catch_warnings():
         # The named parameters that the warning recommends do not include retries.
         warnings.simplefilter("ignore", RayDeprecationWarning)
@@ -200,9 +205,14 @@ def _encoder_resources(config: InvertConfig) -> dict[str, Any]:
     return {"num_cpus": ENCODE_CPUS} | ({"num_gpus": config.gpus_per_actor} if has_gpu else {})
 
 
-def _actor_pool(config: InvertConfig) -> ray.data.ActorPoolStrategy:
-    least, most = config.actor_range or (1, _actors_that_fit(config))
-    return ray.data.ActorPoolStrategy(min_size=least, max_size=most)
+def encoder_pool(least: int, most: int) -> ray.data.ActorPoolStrategy:
+    """Actors that encode one block while they fetch or store another."""
+    return ray.data.ActorPoolStrategy(
+        min_size=least,
+        max_size=most,
+        max_concurrent_calls_per_actor=CALLS_PER_ACTOR,
+        enable_true_multi_threading=True,
+    )
 
 
 def _actors_that_fit(config: InvertConfig) -> int:

@@ -16,7 +16,6 @@ from svgan_ray.errors import (
     CorruptObjectError,
     DataError,
     StoreAccessError,
-    StoreError,
 )
 from svgan_ray.latents.clips import ClipLatents
 from svgan_ray.store import codec, keys
@@ -165,8 +164,8 @@ class LatentStore(ModelStore):
     def commit(self, record: CommitRecord) -> bool:
         """Declare a clip complete. True: done now; False: equal work stood already.
 
-        Raises UnequalWorkError where other latents were committed first (they are kept), StoreError where a
-        chunk is missing, DataError where the chunks do not make up the clip.
+        Raises UnequalWorkError where other latents were committed first (they are kept), ObjectNotFoundError
+        where a chunk is missing, DataError where the chunks do not make up the clip.
         """
         if sum(chunk.frames for chunk in record.chunks) != record.frames:
             raise DataError(f"clip {record.clip_id}: its chunks do not add up to its {record.frames} frames")
@@ -299,7 +298,9 @@ class LatentStore(ModelStore):
         for chunk in record.chunks:
             entry = listed.get(chunk.key)
             if entry is None or entry.size_bytes != chunk.size_bytes:
-                raise StoreError(f"clip {record.clip_id}: {chunk.key} is missing; run the same command again")
+                raise ObjectNotFoundError(
+                    f"clip {record.clip_id}: {chunk.key} is missing; run the same command again"
+                )
             chunks.append(chunk if is_fresh(entry) else self._stored_chunk(entry))
         return tuple(chunks)
 

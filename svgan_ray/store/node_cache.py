@@ -12,7 +12,10 @@ from pathlib import Path
 
 from svgan_ray.errors import StoreAccessError
 
-__all__ = ["cache_folder", "made_once"]
+__all__ = ["PARTIAL", "cache_folder", "made_once"]
+
+PARTIAL = ".partial"
+"""Ending of a folder that is being filled."""
 
 
 def cache_folder(kind: str) -> Path:
@@ -44,7 +47,7 @@ def made_once(target: Path, is_sound: Callable[[Path], bool], make: Callable[[Pa
 
 
 def _make(target: Path, make: Callable[[Path], None]) -> None:
-    partial = target.with_name(f"{target.name}.partial")
+    partial = target.with_name(target.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)  # of a killed process
     try:
         partial.mkdir()

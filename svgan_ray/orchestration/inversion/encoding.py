@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import bisect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,7 @@ from svgan_ray.orchestration.inversion.items import (
     Crops,
     Inversion,
     Pair,
+    Source,
 )
 from svgan_ray.orchestration.inversion.sources import unchanged_copy
 from svgan_ray.store import ChunkRef, LatentStore
@@ -32,7 +35,7 @@ from svgan_ray.stylegan.refinement import refine
 from svgan_ray.stylegan.resize import resize_antialiased
 from svgan_ray.stylegan.weights import load_encoder, load_generator
 from svgan_ray.video.cropping import crop_span
-from svgan_ray.video.reading import open_video
+from svgan_ray.video.reading import VideoReader, open_video
 
 __all__ = ["BlockEncoder", "crop_block", "in_batches", "standing_chunk"]
 
@@ -43,8 +46,29 @@ def crop_block(block: Block, side: int) -> Crops:
     """Decode a block and cut out its quads and its neighbours'. Raises VideoError."""
     quad = np.concatenate([block.quad_before, block.quad, block.quad_after])
     first_frame = block.first_frame - len(block.quad_before)
-    with unchanged_copy(block.clip.source) as path, open_video(path) as video:
+    with unchanged_copy(block.clip.source) as path, _left_open(block.clip.source, path) as video:
         return Crops(block, np.concatenate(list(crop_span(video, first_frame, quad, side))))
+
+
+_open_videos: dict[Source, VideoReader] = {}
+
+
+@contextmanager
+def _left_open(source: Source, path: Path) -> Iterator[VideoReader]:
+    """The video that this process read last stays open for its next block: opening goes through all of it."""
+    if source not in _open_videos:
+        _close_videos()
+        _open_videos[source] = open_video(path)
+    try:
+        yield _open_videos[source]
+    except BaseException:
+        _close_videos()
+        raise
+
+
+def _close_videos() -> None:
+    while _open_videos:
+        _open_videos.popitem()[1].close()
 
 
 def in_batches(function: Callable[..., Tensor], batch: int, position: int, *rows: Tensor) -> Tensor:

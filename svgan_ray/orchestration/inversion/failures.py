@@ -6,8 +6,9 @@ import re
 
 from ray.exceptions import RayError, RayTaskError
 
-from svgan_ray.errors import LandmarksError, StoreError, VideoError
+from svgan_ray.errors import ConflictError, CorruptObjectError, LandmarksError, StoreError, VideoError
 from svgan_ray.orchestration.inversion.items import Clip, Failure, Inversion, Source
+from svgan_ray.store.backend import ObjectNotFoundError
 from svgan_ray.store.records import FailureRecord
 
 __all__ = ["WORKER_DIED", "clip_failure", "source_failure", "unread_id"]
@@ -15,6 +16,8 @@ __all__ = ["WORKER_DIED", "clip_failure", "source_failure", "unread_id"]
 WORKER_DIED = "worker_died"
 _FILE_REASONS = frozenset({"changed", "missing", "unreadable"})
 """The same video at another place, or back at this one, is not to blame."""
+_OF_ONE_OBJECT = (ConflictError, CorruptObjectError, ObjectNotFoundError)
+"""The store is sound, less what it holds of this video."""
 _MESSAGE_CHARACTERS = 2000
 
 
@@ -43,7 +46,8 @@ def _blames_the_file(error: BaseException) -> bool:
 def _failure(scope_id: str, item_id: str, uri: str, stage: str, error: BaseException) -> Failure:
     message = (str(error) or repr(error))[:_MESSAGE_CHARACTERS]
     record = FailureRecord(item_id, uri, stage, reason_of(error), message, attempts=1)
-    return Failure(scope_id, record, is_fatal=isinstance(error, StoreError))
+    is_fatal = isinstance(error, StoreError) and not isinstance(error, _OF_ONE_OBJECT)
+    return Failure(scope_id, record, is_fatal)
 
 
 def reason_of(error: BaseException) -> str:

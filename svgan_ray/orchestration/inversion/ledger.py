@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from svgan_ray.errors import StoreError
-from svgan_ray.orchestration.inversion.failures import unread_id
+from svgan_ray.orchestration.inversion.failures import clip_failure, unread_id
 from svgan_ray.orchestration.inversion.items import (
     WORST_FRAMES,
     Chunk,
@@ -22,7 +22,7 @@ from svgan_ray.orchestration.inversion.items import (
     Source,
     Tracked,
 )
-from svgan_ray.store import CommitRecord, FailureRecord, LatentStore, UnequalWorkError
+from svgan_ray.store import CommitRecord, FailureRecord, LatentStore, UnequalWorkError, open_store
 
 __all__ = ["Ledger"]
 
@@ -48,7 +48,8 @@ class Ledger:
     def take(self, item: Item) -> None:
         """Book one item. Raises StoreError where the store cannot serve anybody."""
         if isinstance(item, Tracked):
-            self.tracked[item.source.uri] = item
+            # What a second look finds to be done was done by this run.
+            self.tracked.setdefault(item.source.uri, item)
             for item_id in (item.video_id, unread_id(item.source)):
                 self._forget_failure(self.job.tracking_id, item_id)
         elif isinstance(item, Failure):
@@ -92,6 +93,9 @@ class Ledger:
         self.store.put_failure(failure.scope_id, record)
 
     def _collect(self, chunk: Chunk) -> None:
+        chunks = self._open[chunk.clip.clip_id]
+        if chunk.number in chunks:  # of a clip that is run again for its other blocks
+            return
         if chunk.is_reused:
             self.reused_frames += chunk.ref.frames
         else:
@@ -99,7 +103,6 @@ class Ledger:
         if chunk.worst is not None:
             bisect.insort(self.worst, chunk.worst, key=lambda pair: -pair.error)
             del self.worst[WORST_FRAMES:]
-        chunks = self._open[chunk.clip.clip_id]
         chunks[chunk.number] = chunk
         if len(chunks) == chunk.clip.block_count:
             self._commit(chunk.clip, [chunks[number] for number in sorted(chunks)])
@@ -111,6 +114,9 @@ class Ledger:
             self.store.commit(record)
         except UnequalWorkError as error:
             self.unequal.append(str(error))
+        except StoreError as error:
+            open_store(self.store.uri)  # raises where it is not the clip but the store that is gone
+            return self._fail(clip_failure(self.job, clip, "commit", error))
         self._forget_failure(self.job.inversion_id, clip.clip_id)
         self._closed[clip.source.uri].add(clip.clip_id)
         self.commits[clip.clip_id] = record

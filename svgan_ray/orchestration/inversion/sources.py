@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from svgan_ray.errors import ConfigError, VideoError
+from svgan_ray.errors import ConfigError, StoreError, VideoError
 from svgan_ray.orchestration.inversion.items import Source
 from svgan_ray.store.backend import Entry
-from svgan_ray.store.node_cache import cache_folder, made_once
+from svgan_ray.store.node_cache import PARTIAL, cache_folder, made_once
 from svgan_ray.store.s3 import S3Backend
 from svgan_ray.video.landmarks import sidecar_path
 
@@ -139,14 +139,25 @@ def _download(source: Source) -> Path:
 
 def _fetch(source: Source, folder: Path) -> None:
     _make_room(folder.parent, source.size_bytes)
+    try:
+        _fetch_with_landmarks(source, folder / source.uri.rpartition("/")[2])
+    except StoreError as error:  # where footage lies is not where latents go
+        raise VideoError(f"{source.uri}: cannot be fetched: {error}", "unreadable") from error
+
+
+def _fetch_with_landmarks(source: Source, video: Path) -> None:
     backend, key = _bucket_and_key(source.uri)
-    entry = backend.stat(key)
-    _require_unchanged(source, _s3_source(backend, entry) if entry else None)
-    video = folder / source.uri.rpartition("/")[2]
+    _require_unchanged(source, _on_s3_now(backend, key))
     _fetch_object(backend, key, source.size_bytes, video)
+    _require_unchanged(source, _on_s3_now(backend, key))  # else it may be made of two versions
     landmarks = backend.stat(str(sidecar_path(key)))
     if landmarks is not None:
         _fetch_object(backend, landmarks.key, landmarks.size_bytes, sidecar_path(video))
+
+
+def _on_s3_now(backend: S3Backend, key: str) -> Source | None:
+    entry = backend.stat(key)
+    return _s3_source(backend, entry) if entry else None
 
 
 def _fetch_object(backend: S3Backend, key: str, size_bytes: int, path: Path) -> None:
@@ -156,7 +167,8 @@ def _fetch_object(backend: S3Backend, key: str, size_bytes: int, path: Path) -> 
 
 
 def _make_room(folder: Path, size_bytes: int) -> None:
-    copies = sorted((c for c in folder.iterdir() if c.is_dir()), key=lambda c: c.stat().st_mtime)
+    whole = (c for c in folder.iterdir() if c.is_dir() and c.suffix != PARTIAL)
+    copies = sorted(whole, key=lambda c: c.stat().st_mtime)
     sizes = {copy: sum(file.stat().st_size for file in copy.iterdir()) for copy in copies}
     excess_bytes = sum(sizes.values()) + size_bytes - CACHE_BYTES
     for copy, size in sizes.items():

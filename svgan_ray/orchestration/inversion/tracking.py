@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from svgan_ray.errors import CorruptObjectError
 from svgan_ray.orchestration.inversion.encoding import standing_chunk
 from svgan_ray.orchestration.inversion.failures import source_failure
 from svgan_ray.orchestration.inversion.items import (
@@ -119,7 +120,7 @@ def _open_items(
     todo = [
         clip
         for clip in record.clips
-        if clip.clip_id not in closed and store.get_commit(job.inversion_id, clip.clip_id) is None
+        if clip.clip_id not in closed and not _is_committed(job, store, clip.clip_id)
     ]
     yield Tracked(
         source=source,
@@ -142,6 +143,13 @@ def _open_items(
             frame_rate_hz=record.frame_rate_hz,
         )
         yield from _clip_items(job, store, clip, tensors)
+
+
+def _is_committed(job: Inversion, store: LatentStore, clip_id: str) -> bool:
+    try:
+        return store.get_commit(job.inversion_id, clip_id) is not None
+    except CorruptObjectError:  # told when the clip is to be committed again; the others are not touched
+        return False
 
 
 def _subject(first: str, person: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from svgan_ray.errors import ConfigError, VideoError
 from svgan_ray.orchestration.inversion import sources
 from svgan_ray.orchestration.inversion.sources import expand, local_copy
 from svgan_ray.video.landmarks import sidecar_path
-from tests.s3_servers import make_bucket, moto_server
+from tests.s3_servers import fault_proxy, make_bucket, moto_server
 
 
 @pytest.fixture
@@ -75,6 +76,31 @@ def test_what_changed_or_went_after_planning_is_noticed(client: Any) -> None:
     client.delete_object(Bucket="footage", Key="raw/deep/ben.mov")
     with pytest.raises(VideoError, match="gone"):
         local_copy(ben)
+
+
+def test_what_may_not_be_read_is_that_videos_failure(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    [source] = expand(["s3://footage/raw/anna.mp4"])
+    with fault_proxy(os.environ["AWS_ENDPOINT_URL"]) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        proxy.refuse(403, "AccessDenied")
+        with pytest.raises(VideoError, match=r"anna.mp4: cannot be fetched: .* access is forbidden"):
+            local_copy(source)
+        assert local_copy(source).read_text() == "content of raw/anna.mp4"
+
+
+def test_an_object_that_changes_while_it_is_fetched(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    [source] = expand(["s3://footage/raw/anna.mp4"])
+    fetch = sources._fetch_object
+
+    def change_meanwhile(*of_what: Any) -> None:
+        fetch(*of_what)
+        client.put_object(Bucket="footage", Key="raw/anna.mp4", Body=b"another video")
+
+    monkeypatch.setattr(sources, "_fetch_object", change_meanwhile)
+    with pytest.raises(VideoError, match="changed"):
+        local_copy(source)
+    folder = Path(tempfile.gettempdir()) / f"svgan-ray-videos-{os.getuid()}"
+    assert not [path for path in folder.iterdir() if path.is_dir()], "nothing of it is kept"
 
 
 def test_old_copies_make_room(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from ray.exceptions import WorkerCrashedError
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.errors import StoreAccessError, StoreError, VideoError, WeightsError
+from svgan_ray.errors import CorruptObjectError, StoreAccessError, StoreError, VideoError, WeightsError
 from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block, in_batches
 from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
 from svgan_ray.orchestration.inversion.items import (
@@ -33,6 +34,7 @@ from svgan_ray.orchestration.inversion.tracking import track_source
 from svgan_ray.orchestration.weights import publish_pair
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.video.landmarks import write_sidecar
+from svgan_ray.video.reading import VideoReader, open_video
 from tests.footage import face_frames, face_points, make_video
 
 
@@ -111,7 +113,6 @@ def test_latents_are_those_of_the_frames_themselves(footage: Path, weights: Path
     """Block by block equals one pass by hand over the decoded video."""
     from svgan_ray.stylegan.weights import load_encoder
     from svgan_ray.video.cropping import crop_quads
-    from svgan_ray.video.reading import open_video
 
     report = run(config_for(footage / "anna.mp4", weights, store, error_every_frames=1000), store)
     [record] = store.commits(report.inversion_id)
@@ -125,6 +126,23 @@ def test_latents_are_those_of_the_frames_themselves(footage: Path, weights: Path
     with torch.no_grad():
         w_plus = load_encoder(weights / "encoder").encode(images)
     assert torch.allclose(clip.w_plus, w_plus, atol=1e-4)
+
+
+def test_a_video_is_opened_once_for_blocks_that_follow(
+    tmp_path: Path, weights: Path, store: LatentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening goes through the whole file: for a block of a long video, that takes longer than reading."""
+    for seed, name in enumerate(("anna", "ben")):
+        make_video(tmp_path / "footage" / f"{name}.mp4", 150, seed)
+    opened: list[str] = []
+
+    def open_and_tell(path: Path) -> VideoReader:
+        opened.append(path.stem)
+        return open_video(path)
+
+    monkeypatch.setattr("svgan_ray.orchestration.inversion.encoding.open_video", open_and_tell)
+    report = run(config_for(tmp_path / "footage", weights, store), store)
+    assert report.clips_committed == 2 and opened == ["anna", "ben"]
 
 
 @pytest.mark.parametrize("block_frames", [40, 100, 256])
@@ -297,6 +315,83 @@ def test_a_store_that_fails_stops_the_job(footage: Path, weights: Path, store: L
     assert not store.failures(job.tracking_id)
 
 
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_damaged_track_is_its_own_videos_failure(
+    footage: Path, weights: Path, store: LatentStore, tmp_path: Path
+) -> None:
+    for name in ("anna", "ben"):
+        for file in footage.glob(f"{name}.mp4*"):
+            shutil.copy2(file, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run(config_for(tmp_path / "anna.mp4", weights, store), store, die_after_chunks=1)
+    [track] = Path(store.uri).glob("tracks/*/*/*.safetensors")
+    damage(track)
+    report = run(config_for(tmp_path, weights, store), store)
+    [failure] = report.failures
+    assert (Path(failure.uri).stem, failure.stage, failure.reason) == (
+        "anna",
+        "track",
+        "corrupt_object_error",
+    )
+    assert "verify --deep" in failure.message and report.clips_committed == 1
+
+
+def test_a_damaged_commit_is_its_own_clips_failure(
+    two_people: Path, weights: Path, store: LatentStore
+) -> None:
+    config = config_for(two_people, weights, store, people="all")
+    first = run(config, store)
+    one, other = Path(store.uri).glob("commits/*/*.json")
+    damage(one)
+    other.unlink()
+    report = run(config, store)
+    [failure] = report.failures
+    assert (failure.item_id, failure.stage, failure.reason) == (one.stem, "commit", "corrupt_object_error")
+    assert other.exists() and report.clips_committed == 1
+    assert (report.frames_encoded, report.frames_reused) == (0, first.frames_encoded)
+
+
+@pytest.mark.parametrize("is_all_gone", [False, True])
+def test_chunks_that_vanish_before_the_commit(
+    footage: Path, weights: Path, store: LatentStore, is_all_gone: bool
+) -> None:
+    """One clip's are its failure; with the whole store gone there is nobody to fail but the job."""
+    plan, job = plan_for(config_for(footage / "anna.mp4", weights, store), store)
+    ledger, encoder = Ledger(store, job, {}), BlockEncoder(job, store, "here")
+    tracked, *blocks = track_source(job, plan.todo[0], frozenset())
+    chunks = [encoder(crop_block(block, job.crop_side)) for block in blocks if isinstance(block, Block)]
+    shutil.rmtree(store.uri if is_all_gone else Path(store.uri) / "chunks")
+    for item in (tracked, *chunks[:-1]):
+        ledger.take(item)
+    if is_all_gone:
+        with pytest.raises(StoreAccessError, match="no latent store here"):
+            ledger.take(chunks[-1])
+        return
+    ledger.take(chunks[-1])
+    assert [failure.reason for failure in ledger.failures.values()] == ["object_not_found_error"]
+    assert ledger.is_settled(plan.todo[0]) and not ledger.commits
+
+
+def test_what_is_looked_at_twice_counts_once(footage: Path, weights: Path, store: LatentStore) -> None:
+    """As when a dead process's blocks are run again: the blocks that were stored come back with them."""
+    plan, job = plan_for(config_for(footage / "anna.mp4", weights, store), store)
+    ledger, encoder = Ledger(store, job, {}), BlockEncoder(job, store, "here")
+    tracked, first, _ = track_source(job, plan.todo[0], frozenset())
+    assert isinstance(first, Block)
+    ledger.take(tracked)
+    ledger.take(encoder(crop_block(first, job.crop_side)))
+    for item in track_source(job, plan.todo[0], frozenset()):
+        ledger.take(encoder(crop_block(item, job.crop_side)) if isinstance(item, Block) else item)
+    ledger.take(dataclasses.replace(tracked, open_clips=0))  # type: ignore[type-var]
+    assert (ledger.encoded_frames, ledger.reused_frames) == (150, 0)
+    assert (len(ledger.commits), ledger.skipped_clips) == (1, 0)
+
+
 def test_reasons_are_short_and_stable(footage: Path, weights: Path, store: LatentStore) -> None:
     plan, job = plan_for(config_for(footage / "ben.mp4", weights, store), store)
     [source] = plan.todo
@@ -304,6 +399,8 @@ def test_reasons_are_short_and_stable(footage: Path, weights: Path, store: Laten
         (VideoError("x", "truncated"), "truncated", False),
         (ZeroDivisionError("x"), "zero_division_error", False),
         (StoreAccessError("x"), "store_access_error", True),
+        (StoreError("the disk is full"), "store_error", True),
+        (CorruptObjectError("x"), "corrupt_object_error", False),
     ]:
         failure = source_failure(job, source, None, error)
         assert (failure.record.reason, failure.is_fatal) == (reason, is_fatal)

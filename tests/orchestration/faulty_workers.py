@@ -1,0 +1,101 @@
+"""Workers of an inversion that keep a journal of what they encode, wait where a test wants, or are poisoned.
+
+A test and its workers meet in one folder: `encoded` is the journal. While `hold-encode` or `hold-read` is
+there, a worker that has just encoded a block, or read frames, writes `holding-encode` or `holding-read` and
+waits; the number in the file is that of the blocks which pass before.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from svgan_ray.config import InvertConfig
+
+FOLDER = "SVGAN_RAY_TEST_FOLDER"
+POISON = "poison"
+"""Encoding a clip of this subject kills its process, every time."""
+_PATIENCE_S = 120
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """One block that a worker began to encode."""
+
+    clip_id: str
+    number: int
+    subject: str
+    pid: int
+    node: str
+    began_s: float
+
+
+def journal(folder: Path) -> list[Encoded]:
+    """All blocks that were begun, in order."""
+    path = folder / "encoded"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [Encoded(**json.loads(line)) for line in lines]
+
+
+def wait_for(condition: Any, what: str) -> None:
+    """Until condition() is true."""
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"waited in vain for {what}"
+        time.sleep(0.02)
+
+
+def set_up() -> None:
+    """Runs when a worker starts."""
+    from svgan_ray.orchestration.inversion.encoding import BlockEncoder
+    from svgan_ray.video.reading import VideoReader
+
+    folder = Path(os.environ[FOLDER])
+    compute, read = BlockEncoder.compute, VideoReader.read
+
+    def journalled(self: BlockEncoder, crops: Any) -> Any:
+        clip = crops.block.clip
+        entry = Encoded(clip.clip_id, crops.block.number, clip.subject, os.getpid(), self.node, time.time())
+        with (folder / "encoded").open("a") as file:
+            file.write(json.dumps(dataclasses.asdict(entry)) + "\n")
+        if clip.subject == POISON:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return _held(folder, "encode", compute(self, crops))
+
+    def held_read(self: VideoReader, start: int, stop: int) -> Any:
+        return _held(folder, "read", read(self, start, stop))
+
+    BlockEncoder.compute = journalled  # type: ignore[method-assign]
+    VideoReader.read = held_read  # type: ignore[method-assign]
+
+
+def _held(folder: Path, stage: str, result: Any) -> Any:
+    hold = folder / f"hold-{stage}"
+    if hold.exists() and len(journal(folder)) >= int(hold.read_text()):
+        (folder / f"holding-{stage}").touch()
+        wait_for(lambda: not hold.exists(), f"{hold.name} to go")
+    return result
+
+
+def connect(address: str, folder: Path) -> None:
+    """Ray for this process, whose workers are those above."""
+    import ray.data
+
+    environment = {FOLDER: str(folder), "OMP_NUM_THREADS": "1"}  # the hook loads torch before Ray counts CPUs
+    hook = {"worker_process_setup_hook": set_up, "env_vars": environment}
+    ray.init(address=address, runtime_env=hook, logging_level="ERROR", log_to_driver=False)
+    ray.data.DataContext.get_current().wait_for_min_actors_s = 300  # so that all of them get work
+
+
+def main(address: str, folder: str, config: str) -> None:
+    """A driver of its own process: `python -c "from ... import main; main(*sys.argv[1:])"`."""
+    from svgan_ray.orchestration.invert import invert
+
+    connect(address, Path(folder))
+    settings = json.loads(config)
+    invert(InvertConfig(**{**settings, "videos": tuple(settings["videos"])}))

@@ -1,0 +1,349 @@
+"""Inversion under real faults. After each, the committed frames are those of a clean run, bit for bit.
+
+The clean run is one plain process; those with faults divide each video among actors on two nodes, and refine
+latents across the cuts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import ray
+import torch
+from ray.cluster_utils import Cluster
+
+from svgan_ray.config import InvertConfig
+from svgan_ray.errors import StoreError
+from svgan_ray.orchestration.inversion.report import InvertReport
+from svgan_ray.orchestration.inversion.tracking import file_sha256
+from svgan_ray.orchestration.invert import invert
+from svgan_ray.store import LatentStore, open_store
+from svgan_ray.video.landmarks import sidecar_path
+from tests.footage import make_video
+from tests.inverted import invert_here
+from tests.orchestration.faulty_workers import POISON, Encoded, connect, journal, wait_for
+from tests.s3_servers import FaultProxy, fault_proxy, make_bucket, moto_server
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+LONG, SHORT = 400, 40  # frames: four blocks, and one
+DRIVER = "import sys; from tests.orchestration.faulty_workers import main; main(*sys.argv[1:])"
+Frames = dict[tuple[str, int], str]  # hash of all that is kept of a frame, by video id and frame
+
+
+@dataclasses.dataclass
+class Bench:
+    """A cluster of two nodes, its journal, footage and the frames of a clean run."""
+
+    cluster: Cluster
+    second_node: object
+    proxy: FaultProxy
+    folder: Path
+    footage: Path
+    weights: Path
+    clean: Frames = dataclasses.field(default_factory=dict)
+
+    def config(self, videos: Path, store: str | Path, actors: str = "2") -> InvertConfig:
+        return InvertConfig(
+            videos=(str(videos),),
+            store=str(store),
+            weights=str(self.weights),
+            batch_frames=8,
+            error_every_frames=10,
+            refine_steps=1,
+            actors=actors,
+            experiment="faults",
+            max_failure_fraction=1.0,
+        )
+
+    @contextmanager
+    def held(self, stage: str, passing: int = 0) -> Iterator[None]:
+        """Workers wait after this stage (`encode`, `read`), once so many blocks were encoded."""
+        hold, holding = self.folder / f"hold-{stage}", self.folder / f"holding-{stage}"
+        holding.unlink(missing_ok=True)
+        hold.write_text(str(passing))
+        try:
+            yield
+        finally:
+            hold.unlink()
+
+    def is_holding(self, stage: str) -> bool:
+        return (self.folder / f"holding-{stage}").exists()
+
+    def clean_of(self, videos: Path) -> Frames:
+        """What a clean run commits for these videos."""
+        ids = {file_sha256(path) for path in videos.glob("*.mp4")}
+        return {key: value for key, value in self.clean.items() if key[0] in ids}
+
+
+@pytest.fixture(scope="module")
+def proxy() -> Iterator[FaultProxy]:
+    with moto_server() as environment, pytest.MonkeyPatch.context() as patch:
+        make_bucket(environment, "latents")
+        with fault_proxy(environment["AWS_ENDPOINT_URL"]) as proxy:
+            for name, value in {**environment, "AWS_ENDPOINT_URL": proxy.url}.items():
+                patch.setenv(name, value)  # before Ray starts: its workers inherit it
+            yield proxy
+
+
+@pytest.fixture(scope="module")
+def bench(
+    proxy: FaultProxy, weights: Path, mlflow_uri: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bench]:
+    folder = tmp_path_factory.mktemp("faults")
+    make_video(folder / "footage" / "long.mp4", LONG, seed=1)
+    for seed, name in enumerate(("anna", "ben"), start=2):
+        make_video(folder / "footage" / f"{name}.mp4", SHORT, seed)
+    cluster = Cluster()
+    try:
+        nodes = [cluster.add_node(num_cpus=1, object_store_memory=100_000_000) for _ in range(2)]
+        connect(cluster.address, folder)
+        bench = Bench(cluster, nodes[1], proxy, folder, folder / "footage", weights)
+        bench.clean = clean_run(bench)
+        yield bench
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def clean_run(bench: Bench) -> Frames:
+    """One process, with as many threads as an encoder actor has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    inversion_id = invert_here(bench.config(bench.footage, bench.folder / "clean"))
+    torch.set_num_threads(threads)
+    return committed_frames(bench.folder / "clean", inversion_id)
+
+
+@pytest.fixture(autouse=True)
+def fresh(bench: Bench, tracked_folder: Path) -> None:
+    """A working directory and a journal of the test's own."""
+    (bench.folder / "encoded").unlink(missing_ok=True)
+
+
+def committed_frames(store: str | Path, inversion_id: str) -> Frames:
+    latents = open_store(store)
+    frames: Frames = {}
+    for commit in latents.commits(inversion_id):
+        clip = latents.read_clip(inversion_id, commit.clip_id)
+        kept = (clip.w_plus, clip.quad, clip.time_s, clip.error, clip.interpolated)
+        for i, of_frame in enumerate(zip(*kept, strict=True)):
+            data = b"".join(tensor.numpy().tobytes() for tensor in of_frame)
+            frames[commit.video_id, commit.first_frame + i] = hashlib.sha256(data).hexdigest()
+    return frames
+
+
+def run_through(config: InvertConfig, fault: Callable[[], None]) -> InvertReport:
+    """Invert, while another thread injects the fault."""
+    with ThreadPoolExecutor(1) as pool:
+        injected = pool.submit(fault)
+        report = invert(config)
+        injected.result()
+    return report
+
+
+def assert_as_clean(bench: Bench, config: InvertConfig, report: InvertReport) -> None:
+    clean = bench.clean_of(Path(config.videos[0]))
+    assert committed_frames(config.store, report.inversion_id) == clean
+    assert report.failures == () and report.notes == ()
+
+
+def assert_told_once(bench: Bench, config: InvertConfig, report: InvertReport) -> None:
+    """Of a run that did everything: what was run again is not counted again."""
+    clean = bench.clean_of(Path(config.videos[0]))
+    assert report.frames_encoded + report.frames_reused == len(clean)
+    assert (report.clips_committed, report.clips_skipped) == (len({video for video, _ in clean}), 0)
+
+
+def assert_nothing_committed_was_encoded(store: LatentStore, encoded: list[Encoded]) -> None:
+    for path in (Path(store.uri) / "commits").rglob("*.json"):
+        begun_s = [entry.began_s for entry in encoded if entry.clip_id == path.stem]
+        assert max(begun_s, default=0) <= path.stat().st_mtime
+
+
+def test_an_encoder_that_is_killed(bench: Bench, tmp_path: Path) -> None:
+    config = bench.config(bench.footage, tmp_path / "store")
+
+    def kill_an_encoder() -> None:
+        with bench.held("encode"):
+            wait_for(lambda: bench.is_holding("encode"), "an encoder")
+            os.kill(journal(bench.folder)[0].pid, signal.SIGKILL)
+
+    report = run_through(config, kill_an_encoder)
+    assert_as_clean(bench, config, report)
+    assert_told_once(bench, config, report)
+    encoded = journal(bench.folder)
+    killed = encoded[0]
+    assert sum((e.clip_id, e.number) == (killed.clip_id, killed.number) for e in encoded) == 2
+    assert_nothing_committed_was_encoded(open_store(config.store), encoded)
+
+
+def test_a_block_that_kills_its_process_every_time(bench: Bench, tmp_path: Path) -> None:
+    videos = tmp_path / "videos"
+    shutil.copytree(bench.footage, videos)
+    make_video(videos / f"{POISON}.mp4", SHORT, seed=5)
+    config = bench.config(videos, tmp_path / "store")
+    report = invert(config)
+    [failure] = report.failures
+    assert (Path(failure.uri).stem, failure.stage, failure.reason) == (POISON, "encode", "worker_died")
+    assert sum(entry.subject == POISON for entry in journal(bench.folder)) == 2, "once more, alone"
+    assert committed_frames(config.store, report.inversion_id) == bench.clean
+    assert report.exit_code == 0
+    assert dataclasses.replace(report, max_failure_fraction=0.2).exit_code == 1
+
+
+def test_a_driver_that_is_killed(bench: Bench, tmp_path: Path) -> None:
+    config = bench.config(bench.footage, tmp_path / "store")
+    store = open_store(config.store, create=True)
+    arguments = [bench.cluster.address, str(bench.folder), json.dumps(dataclasses.asdict(config))]
+    with bench.held("encode", passing=4):
+        driver = subprocess.Popen([sys.executable, "-c", DRIVER, *arguments], cwd=tmp_path)
+        wait_for(lambda: bench.is_holding("encode") and chunks_of(store), "an encoder and a chunk")
+        driver.kill()
+        driver.wait()
+        wait_for(lambda: not any(map(is_alive, pids(bench))), "its workers to end")
+    stored = chunks_of(store)
+    begun = len(journal(bench.folder))
+
+    report = invert(config)
+    assert_as_clean(bench, config, report)
+    again = {(entry.clip_id, entry.number) for entry in journal(bench.folder)[begun:]}
+    assert again == all_blocks(bench) - stored
+    assert report.frames_reused >= 128
+
+
+def is_alive(pid: int) -> bool:
+    command = Path(f"/proc/{pid}/cmdline")
+    return command.exists() and command.read_bytes() != b""  # empty: dead, and not yet taken note of
+
+
+def pids(bench: Bench) -> set[int]:
+    return {entry.pid for entry in journal(bench.folder)}
+
+
+def all_blocks(bench: Bench) -> set[tuple[str, int]]:
+    return chunks_of(open_store(bench.folder / "clean"))
+
+
+def chunks_of(store: LatentStore) -> set[tuple[str, int]]:
+    """Clip id and number of the chunks that stand."""
+    found = (Path(store.uri) / "chunks").rglob("*.safetensors")
+    return {(path.parent.name, int(path.name.partition("-")[0])) for path in found}
+
+
+def test_s3_that_refuses_for_good_and_then_dawdles_hangs_up_and_cuts(bench: Bench) -> None:
+    config = bench.config(bench.footage, "s3://latents/store")
+
+    def let_credentials_expire() -> None:
+        with bench.held("encode"):
+            wait_for(lambda: bench.is_holding("encode"), "an encoder")
+            bench.proxy.refuse(400, "ExpiredToken", times=1000)
+
+    with pytest.raises(StoreError, match="the credentials have expired; renew them and run the same command"):
+        run_through(config, let_credentials_expire)
+    bench.proxy.clear()
+
+    faults = [("slow_down", ""), ("reset", ""), ("cut_body", "GET"), ("slow", ""), ("lose_answer", "PUT")]
+
+    def break_things() -> None:
+        for _ in range(4):
+            for fault, method in faults:
+                bench.proxy.break_next(fault, method=method)
+
+    before = bench.proxy.broken
+    report = run_through(config, break_things)
+    assert bench.proxy.broken - before == 4 * len(faults)
+    assert_as_clean(bench, config, report)
+
+
+def test_a_full_disk(bench: Bench, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=200k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    try:
+        config = bench.config(bench.footage, disk / "store")
+        with pytest.raises(StoreError, match=r"the disk is full; free space and run the same command again"):
+            invert(config)
+        stored = chunks_of(open_store(config.store))
+        begun = len(journal(bench.folder))
+        subprocess.run(["mount", "-o", "remount,size=20m", str(disk)], check=True)
+        report = invert(config)
+        assert_as_clean(bench, config, report)
+        again = {(entry.clip_id, entry.number) for entry in journal(bench.folder)[begun:]}
+        assert not again & stored
+    finally:
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_video_that_changes_while_it_is_read(bench: Bench, tmp_path: Path) -> None:
+    video, other = copied(bench.footage / "anna.mp4", tmp_path / "videos"), bench.footage / "ben.mp4"
+    config = bench.config(video.parent, tmp_path / "store")
+
+    def replace() -> None:
+        with bench.held("read"):
+            wait_for(lambda: bench.is_holding("read"), "the video to be read")
+            for path, new in ((video, other), (sidecar_path(video), sidecar_path(other))):
+                os.replace(shutil.copy(new, tmp_path / "copy"), path)
+
+    report = run_through(config, replace)
+    assert [failure.reason for failure in report.failures] == ["changed"]
+    assert committed_frames(config.store, report.inversion_id) == {}, "of neither video"
+
+    report = invert(config)
+    assert report.clips_committed == 1
+    assert_as_clean(bench, config, report)
+
+
+def copied(video: Path, folder: Path) -> Path:
+    """A video and its landmarks, alone in a folder."""
+    folder.mkdir()
+    shutil.copy(sidecar_path(video), folder)
+    return Path(shutil.copy(video, folder))
+
+
+def test_two_inversions_of_the_same_videos_at_once(bench: Bench, tmp_path: Path) -> None:
+    config = bench.config(bench.footage, tmp_path / "store", actors="1")
+    open_store(config.store, create=True)
+    arguments = [bench.cluster.address, str(bench.folder), json.dumps(dataclasses.asdict(config))]
+    (tmp_path / "other").mkdir()
+    other = subprocess.Popen([sys.executable, "-c", DRIVER, *arguments], cwd=tmp_path / "other")
+
+    def let_both_begin() -> None:
+        with bench.held("encode"):
+            wait_for(lambda: len(pids(bench)) == 2, "an encoder of each")
+
+    report = run_through(config, let_both_begin)
+    assert other.wait(timeout=120) == 0
+    assert_as_clean(bench, config, report)
+    assert max(Counter((e.clip_id, e.number) for e in journal(bench.folder)).values()) <= 2
+
+
+def test_a_node_that_is_killed_while_two_work_on_one_video(bench: Bench, tmp_path: Path) -> None:
+    """The last, as the cluster is smaller afterwards."""
+    videos = copied(bench.footage / "long.mp4", tmp_path / "videos").parent
+    config = bench.config(videos, tmp_path / "store")
+
+    def kill_a_node() -> None:
+        with bench.held("encode"):
+            wait_for(lambda: len({entry.node for entry in journal(bench.folder)}) == 2, "both nodes")
+            bench.cluster.remove_node(bench.second_node, allow_graceful=False)
+
+    report = run_through(config, kill_a_node)
+    assert_as_clean(bench, config, report)
+    assert_told_once(bench, config, report)
+    assert_nothing_committed_was_encoded(open_store(config.store), journal(bench.folder))
