@@ -50,13 +50,13 @@ def config_for(footage: Path, weights: Path, store: LatentStore, **changes: obje
 
 def plan_for(config: InvertConfig, store: LatentStore) -> tuple[Plan, Inversion]:
     job = inversion_of(config, store.uri)
+    publish_pair(store, config.weights)
     return plan_sources(config, job, store, expand(config.videos)), job
 
 
 def run(config: InvertConfig, store: LatentStore, die_after_chunks: int | None = None) -> InvertReport:
     """What the job does, in one process."""
     plan, job = plan_for(config, store)
-    publish_pair(store, config.weights)
     ledger, encoder = Ledger(store, job, plan.earlier_failures), BlockEncoder(job, store, "here")
     closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
     for source in plan.todo:
@@ -408,7 +408,6 @@ def test_reasons_are_short_and_stable(footage: Path, weights: Path, store: Laten
 
 def test_a_clip_with_a_lost_block_is_not_settled(footage: Path, weights: Path, store: LatentStore) -> None:
     plan, job = plan_for(config_for(footage / "anna.mp4", weights, store), store)
-    publish_pair(store, str(weights))
     ledger, encoder = Ledger(store, job, {}), BlockEncoder(job, store, "here")
     items = list(track_source(job, plan.todo[0], frozenset()))
     blocks = [item for item in items if isinstance(item, Block)]
