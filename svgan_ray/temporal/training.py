@@ -188,16 +188,16 @@ def _critic_losses(
     state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The critic's losses on observed windows [N, T, C], and its scores of the real ones."""
-    score, options = state.critic.score, state.config.loss
+    score, slopes, options = state.critic.score, state.critic.slopes, state.config.loss
     real_scores, fake_scores = score(torch.cat([real, fake])).chunk(2)
     relativistic = options.adversarial == "relativistic"
     loss = relativistic_loss if relativistic else wasserstein_critic_loss
     losses = {"critic": loss(real_scores, fake_scores)}
     if state.step % options.gradient_penalty_interval == 0:
         if relativistic:
-            penalty = zero_centred_penalty(score, real) + zero_centred_penalty(score, fake)
+            penalty = zero_centred_penalty(slopes(real)) + zero_centred_penalty(slopes(fake))
         else:
-            penalty = gradient_penalty(score, real, fake, mix)
+            penalty = gradient_penalty(slopes(torch.lerp(real, fake, mix[:, None, None])))
         losses["gradient_penalty"] = options.gradient_penalty * options.gradient_penalty_interval * penalty
     return losses, real_scores.detach()
 

@@ -83,6 +83,20 @@ def test_critic_takes_every_window(window: int, lags: tuple[int, ...], pooled: b
     assert torch.all(gradient.flatten(1).norm(dim=1) > 0)
 
 
+@pytest.mark.parametrize("window", [5, 24, 25, 50])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_slopes_of_the_critic_are_its_gradient_and_differentiable(window: int, pooled: bool) -> None:
+    critic = Critic(CriticOptions(lags=(2,), pooled=pooled), features=7, window=window).double()
+    observed = torch.randn(3, window, 14, dtype=torch.float64, requires_grad=True)
+    weights = [p for name, p in critic.named_parameters() if name.endswith("weight")]
+    (expected,) = torch.autograd.grad(critic.score(observed).sum(), observed, create_graph=True)
+    slopes = critic.slopes(observed)
+    torch.testing.assert_close(slopes, expected, rtol=1e-12, atol=1e-14)
+    second = torch.autograd.grad(slopes.square().sum(), weights)
+    for one, other in zip(second, torch.autograd.grad(expected.square().sum(), weights), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
+
+
 def test_critic_observes_differences_in_their_own_scale() -> None:
     critic = Critic(CriticOptions(lags=(2,)), features=3, window=6)
     critic.scales.fill_(0.5)

@@ -41,23 +41,20 @@ def windows(seed: int, samples: int = 2) -> Tensor:
 
 
 def test_gradient_penalty_takes_the_norm_over_all_dimensions_of_a_sample() -> None:
-    critic, real, fake = small_critic(), windows(1), windows(2)
-    mix = torch.tensor([0.3, 0.8], dtype=torch.float64)
-    between = real + mix[:, None, None] * (fake - real)
+    critic, between = small_critic(), windows(1)
     norms = [numeric_gradient(lambda x: critic(x[None])[0].detach(), x).norm() for x in between]
     expected = (torch.stack(norms) - 1) ** 2
-    torch.testing.assert_close(gradient_penalty(critic, real, fake, mix), expected, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(gradient_penalty(critic.slopes(between)), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_gradient_penalty_gradient_reaches_the_critic() -> None:
-    critic, real, fake = small_critic(), windows(1), windows(2)
-    mix = torch.tensor([0.3, 0.8], dtype=torch.float64)
+    critic, between = small_critic(), windows(1)
     weight = critic.frame[0].weight
-    (by_autograd,) = torch.autograd.grad(gradient_penalty(critic, real, fake, mix).sum(), weight)
+    (by_autograd,) = torch.autograd.grad(gradient_penalty(critic.slopes(between)).sum(), weight)
 
     def penalty(value: Tensor) -> Tensor:
         weight.data = value
-        return gradient_penalty(critic, real, fake, mix).sum().detach()
+        return gradient_penalty(critic.slopes(between)).sum().detach()
 
     torch.testing.assert_close(
         numeric_gradient(penalty, weight.data.clone()), by_autograd, rtol=1e-4, atol=1e-7
@@ -68,7 +65,7 @@ def test_zero_centred_penalty() -> None:
     critic, real = small_critic(), windows(1)
     norms = [numeric_gradient(lambda x: critic(x[None])[0].detach(), x).square().sum() for x in real]
     torch.testing.assert_close(
-        zero_centred_penalty(critic, real), torch.stack(norms) / 2, rtol=1e-6, atol=1e-8
+        zero_centred_penalty(critic.slopes(real)), torch.stack(norms) / 2, rtol=1e-6, atol=1e-8
     )
 
 
