@@ -133,6 +133,7 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
     config, loss = state.config, state.config.loss
     if state.step == 0:
         _measure(state, coefficients, index)
+    _set_rates(state)
     share = state.workers.slice(config.batch_size)
     starts = index.draw(config.seed, state.step, config.batch_size)[share]
     real = gather(coefficients, starts, index.window)  # [N, T, F]
@@ -158,6 +159,13 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
     _update_average(state)
     state.step += 1
     return _global_means(state, losses | generator_losses)
+
+
+def _set_rates(state: TrainingState) -> None:
+    options = state.config.optimiser
+    share = options.rate_share(state.step, state.config.steps)
+    state.generator_optimiser.param_groups[0]["lr"] = share * options.generator_learning_rate
+    state.critic_optimiser.param_groups[0]["lr"] = share * options.critic_learning_rate
 
 
 @torch.no_grad()

@@ -17,8 +17,8 @@ def test_published_generator_has_the_published_size() -> None:
     assert sum(p.numel() for p in generator.parameters()) == pytest.approx(4.97e6, rel=1e-3)
 
 
-@pytest.mark.parametrize("styles", [10, 12, 18])
-@pytest.mark.parametrize("frames", [1, 2, 24])
+@pytest.mark.parametrize("styles", [10, 12, 14, 16, 18])
+@pytest.mark.parametrize("frames", [1, 2, 24, 50])
 def test_style_head_serves_every_resolution(styles: int, frames: int) -> None:
     options = dataclasses.replace(paper().generator, head_widths=(16,))
     generator = TemporalGenerator(options, styles * 6, styles=styles)
@@ -32,11 +32,16 @@ def test_style_head_serves_every_resolution(styles: int, frames: int) -> None:
 
 @pytest.mark.parametrize("layers", [1, 4])
 @pytest.mark.parametrize("width", [32, 48])
-@pytest.mark.parametrize("features", [1, 16, 256])
-def test_basis_head(layers: int, width: int, features: int) -> None:
-    generator = TemporalGenerator(GeneratorOptions(layers=layers, width=width), features)
-    latents, _ = generator(torch.randn(2, 5, 32))
-    assert latents.shape == (2, 5, features)
+@pytest.mark.parametrize("features", [1, 16, 64, 256])
+@pytest.mark.parametrize("frames", [2, 24, 50])
+def test_basis_head(layers: int, width: int, features: int, frames: int) -> None:
+    options = GeneratorOptions(layers=layers, width=width, head_widths=(16,))
+    generator = TemporalGenerator(options, features)
+    latents, _ = generator(torch.randn(2, frames, 32))
+    assert latents.shape == (2, frames, features)
+    latents.square().sum().backward()
+    idle = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not idle
 
 
 def test_first_output_is_the_first_noise_as_published() -> None:

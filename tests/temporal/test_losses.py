@@ -132,3 +132,24 @@ def test_angle_penalty_is_zero_where_later_noise_matters_and_positive_where_it_i
     masked = 0 * noise[:, 1:].sum(1) + noise[:, 0]
     expected = torch.full((3,), (math.pi / 4) ** 2, dtype=torch.float64)
     torch.testing.assert_close(gradient_angle_penalty(noise, masked, zero, one), expected, rtol=0, atol=1e-5)
+
+
+def test_angle_penalty_of_a_generator_is_zero_or_positive_by_which_noise_reaches_it() -> None:
+    """The published generator at its start: l_0 = s_0, and later noise arrives through the gates alone."""
+    generator = small_generator()
+    noise = torch.randn(64, 5, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    zero, one = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+
+    def penalty_and_gradient(later_share: float) -> tuple[Tensor, Tensor]:
+        driver = noise.clone().requires_grad_()
+        reaching = torch.cat([driver[:, :1], later_share * driver[:, 1:]], dim=1)
+        change = change_of(generator, reaching)
+        penalty = gradient_angle_penalty(driver, change, zero, one).detach()
+        return penalty, torch.autograd.grad(change.norm(dim=1).sum(), driver)[0]
+
+    masked, _ = penalty_and_gradient(0.0)
+    torch.testing.assert_close(masked, torch.full_like(masked, (math.pi / 4) ** 2), rtol=0, atol=1e-5)
+    penalty, gradient = penalty_and_gradient(20.0)
+    fair = gradient[:, 1:].flatten(1).norm(dim=1) >= gradient[:, 0].norm(dim=1)
+    assert fair.any() and not fair.all()
+    assert torch.equal(penalty == 0, fair)
