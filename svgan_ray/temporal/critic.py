@@ -6,7 +6,7 @@ import itertools
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv_transpose1d, pad
 
 from svgan_ray.temporal.recipes import CriticOptions
 from svgan_ray.temporal.statistics import difference
@@ -14,7 +14,7 @@ from svgan_ray.temporal.statistics import difference
 __all__ = ["Critic"]
 
 SLOPE = 0.01
-STRIDE = 2
+KERNEL, STRIDE, PADDING = 5, 2, 2
 
 
 class Critic(nn.Module):
@@ -38,7 +38,7 @@ class Critic(nn.Module):
             frame += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
         time: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(time_widths):
-            time += [nn.Conv1d(inputs, outputs, 5, STRIDE, padding=2), nn.LeakyReLU(SLOPE)]
+            time += [nn.Conv1d(inputs, outputs, KERNEL, STRIDE, PADDING), nn.LeakyReLU(SLOPE)]
             window = -(-window // STRIDE)
         self.frame = nn.Sequential(*frame)
         self.time = nn.Sequential(*time)
@@ -59,3 +59,45 @@ class Critic(nn.Module):
         pooled = over_time.mean(-1) if self.pooled else over_time.flatten(1)
         score: Tensor = self.last(pooled)
         return score.squeeze(-1)
+
+    def slopes(self, observed: Tensor) -> Tensor:
+        """The gradient [N, T, C] of each score with respect to its observation [N, T, C].
+
+        Between its kinks the critic is linear: there the gradient is a product of its weights, masked by
+        which units are active. So it is written, and a penalty on it needs no second derivatives, which would
+        also go through the activations' curvature to find that it is zero.
+        """
+        frame, time = self.activations(observed)
+        share = time[-1].shape[-1] if self.pooled else 1
+        weights = self.last.weight / share
+        slope = weights[..., None].expand_as(time[-1]) if self.pooled else weights.view_as(time[-1][:1])
+        lengths = [observed.shape[1], *(active.shape[-1] for active in time)]
+        for conv, active, length in zip(
+            list(self.time)[-2::-2], reversed(time), lengths[-2::-1], strict=True
+        ):
+            spare = length - (active.shape[-1] * STRIDE - STRIDE + 1)
+            weight, slope = conv.get_parameter("weight"), _through(slope, active)
+            slope = conv_transpose1d(slope, weight, None, STRIDE, PADDING, output_padding=spare)
+        slope = slope.transpose(1, 2)
+        for linear, active in zip(list(self.frame)[-2::-2], reversed(frame), strict=True):
+            slope = _through(slope, active) @ linear.get_parameter("weight")
+        return slope
+
+    @torch.no_grad()
+    def activations(self, observed: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Of the layers of the MLP [N, T, width] and of the convolutions [N, width, T']."""
+        frame, time, x = [], [], observed
+        for layer in self.frame:
+            x = layer(x)
+            frame.append(x)
+        x = x.transpose(1, 2)
+        for layer in self.time:
+            x = layer(x)
+            time.append(x)
+        return frame[1::2], time[1::2]
+
+
+def _through(slope: Tensor, active: Tensor) -> Tensor:
+    """A gradient with respect to activations, as one with respect to what the LeakyReLU was given."""
+    result: Tensor = torch.ops.aten.leaky_relu_backward(slope.expand_as(active), active, SLOPE, False)
+    return result

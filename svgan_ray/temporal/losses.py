@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -18,7 +17,6 @@ __all__ = [
     "zero_centred_penalty",
 ]
 
-Scores = Callable[[Tensor], Tensor]  # [N, T, F] -> [N]
 EPS = 1e-12
 
 
@@ -40,19 +38,17 @@ def relativistic_loss(winner_scores: Tensor, loser_scores: Tensor) -> Tensor:
     return functional.softplus(loser_scores - winner_scores)
 
 
-def gradient_penalty(critic: Scores, real: Tensor, fake: Tensor, mix: Tensor) -> Tensor:
-    """(||grad D(x)||_2 - 1)^2 at x = real + mix (fake - real), mix [N] in [0, 1] (Gulrajani et al., 2017).
+def gradient_penalty(slopes: Tensor) -> Tensor:
+    """(||grad D(x)||_2 - 1)^2 of slopes grad D(x) [N, T, F] between real and fake (Gulrajani et al., 2017).
 
     The norm is over all dimensions but the batch.
     """
-    x = torch.lerp(real, fake, mix[:, None, None]).requires_grad_()
-    return (_norm(_gradient(critic(x), x)) - 1).square()
+    return (_norm(slopes) - 1).square()
 
 
-def zero_centred_penalty(critic: Scores, x: Tensor) -> Tensor:
+def zero_centred_penalty(slopes: Tensor) -> Tensor:
     """1/2 ||grad D(x)||_2^2 (Mescheder et al., 2018)."""
-    x = x.detach().requires_grad_()
-    return 0.5 * _gradient(critic(x), x).square().flatten(1).sum(1)
+    return 0.5 * slopes.square().flatten(1).sum(1)
 
 
 def gradient_angle_penalty(noise: Tensor, change: Tensor, mean: Tensor, std: Tensor) -> Tensor:
@@ -62,14 +58,9 @@ def gradient_angle_penalty(noise: Tensor, change: Tensor, mean: Tensor, std: Ten
     more than all later noise does. noise [N, T, noise_dim] must be what `change` was computed from.
     """
     distance = _norm((change - mean) / std)
-    gradient = _gradient(distance, noise)
+    (gradient,) = torch.autograd.grad(distance.sum(), noise, create_graph=True)
     phi = torch.atan2(_norm(gradient[:, 1:]), _norm(gradient[:, :1]))
     return (phi - math.pi / 4).clamp(max=0).square()
-
-
-def _gradient(values: Tensor, x: Tensor) -> Tensor:
-    """d(values_i) / d(x_i) of each sample, itself differentiable."""
-    return torch.autograd.grad(values.sum(), x, create_graph=True)[0]
 
 
 def _norm(x: Tensor) -> Tensor:

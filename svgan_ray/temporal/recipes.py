@@ -82,6 +82,13 @@ class OptimiserOptions:
     generator_learning_rate: float = 1e-4
     critic_learning_rate: float = 1e-4
     betas: tuple[float, float] = (0.5, 0.999)
+    cool_down: float = 0.0
+    """Share of the steps, the last ones, over which both learning rates fall linearly to zero."""
+
+    def rate_share(self, step: int, steps: int) -> float:
+        """What is left of the learning rates at a step of so many."""
+        left = max(steps - step, 0)
+        return min(1.0, left / (self.cool_down * steps)) if self.cool_down > 0 else 1.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,10 @@ class TemporalConfig:
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.optimiser.cool_down <= 1:
+            raise ConfigError(
+                f"optimiser.cool_down is {self.optimiser.cool_down}, expected a share of the steps, 0 to 1"
+            )
         if self.head == "w_plus" and self.loss.moment_matching > 0:
             raise ConfigError("loss.moment_matching works on coefficients: set it to 0 or head to 'basis'")
         shortest = max((1, *self.critic.lags)) + 1

@@ -133,6 +133,7 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
     config, loss = state.config, state.config.loss
     if state.step == 0:
         _measure(state, coefficients, index)
+    _set_rates(state)
     share = state.workers.slice(config.batch_size)
     starts = index.draw(config.seed, state.step, config.batch_size)[share]
     real = gather(coefficients, starts, index.window)  # [N, T, F]
@@ -158,6 +159,13 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
     _update_average(state)
     state.step += 1
     return _global_means(state, losses | generator_losses)
+
+
+def _set_rates(state: TrainingState) -> None:
+    options = state.config.optimiser
+    share = options.rate_share(state.step, state.config.steps)
+    state.generator_optimiser.param_groups[0]["lr"] = share * options.generator_learning_rate
+    state.critic_optimiser.param_groups[0]["lr"] = share * options.critic_learning_rate
 
 
 @torch.no_grad()
@@ -188,16 +196,16 @@ def _critic_losses(
     state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The critic's losses on observed windows [N, T, C], and its scores of the real ones."""
-    score, options = state.critic.score, state.config.loss
+    score, slopes, options = state.critic.score, state.critic.slopes, state.config.loss
     real_scores, fake_scores = score(torch.cat([real, fake])).chunk(2)
     relativistic = options.adversarial == "relativistic"
     loss = relativistic_loss if relativistic else wasserstein_critic_loss
     losses = {"critic": loss(real_scores, fake_scores)}
     if state.step % options.gradient_penalty_interval == 0:
         if relativistic:
-            penalty = zero_centred_penalty(score, real) + zero_centred_penalty(score, fake)
+            penalty = zero_centred_penalty(slopes(real)) + zero_centred_penalty(slopes(fake))
         else:
-            penalty = gradient_penalty(score, real, fake, mix)
+            penalty = gradient_penalty(slopes(torch.lerp(real, fake, mix[:, None, None])))
         losses["gradient_penalty"] = options.gradient_penalty * options.gradient_penalty_interval * penalty
     return losses, real_scores.detach()
 

@@ -17,8 +17,8 @@ def test_published_generator_has_the_published_size() -> None:
     assert sum(p.numel() for p in generator.parameters()) == pytest.approx(4.97e6, rel=1e-3)
 
 
-@pytest.mark.parametrize("styles", [10, 12, 18])
-@pytest.mark.parametrize("frames", [1, 2, 24])
+@pytest.mark.parametrize("styles", [10, 12, 14, 16, 18])
+@pytest.mark.parametrize("frames", [1, 2, 24, 50])
 def test_style_head_serves_every_resolution(styles: int, frames: int) -> None:
     options = dataclasses.replace(paper().generator, head_widths=(16,))
     generator = TemporalGenerator(options, styles * 6, styles=styles)
@@ -32,11 +32,16 @@ def test_style_head_serves_every_resolution(styles: int, frames: int) -> None:
 
 @pytest.mark.parametrize("layers", [1, 4])
 @pytest.mark.parametrize("width", [32, 48])
-@pytest.mark.parametrize("features", [1, 16, 256])
-def test_basis_head(layers: int, width: int, features: int) -> None:
-    generator = TemporalGenerator(GeneratorOptions(layers=layers, width=width), features)
-    latents, _ = generator(torch.randn(2, 5, 32))
-    assert latents.shape == (2, 5, features)
+@pytest.mark.parametrize("features", [1, 16, 64, 256])
+@pytest.mark.parametrize("frames", [2, 24, 50])
+def test_basis_head(layers: int, width: int, features: int, frames: int) -> None:
+    options = GeneratorOptions(layers=layers, width=width, head_widths=(16,))
+    generator = TemporalGenerator(options, features)
+    latents, _ = generator(torch.randn(2, frames, 32))
+    assert latents.shape == (2, frames, features)
+    latents.square().sum().backward()
+    idle = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not idle
 
 
 def test_first_output_is_the_first_noise_as_published() -> None:
@@ -81,6 +86,20 @@ def test_critic_takes_every_window(window: int, lags: tuple[int, ...], pooled: b
     assert scores.shape == (3,)
     (gradient,) = torch.autograd.grad(scores.sum(), windows)
     assert torch.all(gradient.flatten(1).norm(dim=1) > 0)
+
+
+@pytest.mark.parametrize("window", [5, 24, 25, 50])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_slopes_of_the_critic_are_its_gradient_and_differentiable(window: int, pooled: bool) -> None:
+    critic = Critic(CriticOptions(lags=(2,), pooled=pooled), features=7, window=window).double()
+    observed = torch.randn(3, window, 14, dtype=torch.float64, requires_grad=True)
+    weights = [p for name, p in critic.named_parameters() if name.endswith("weight")]
+    (expected,) = torch.autograd.grad(critic.score(observed).sum(), observed, create_graph=True)
+    slopes = critic.slopes(observed)
+    torch.testing.assert_close(slopes, expected, rtol=1e-12, atol=1e-14)
+    second = torch.autograd.grad(slopes.square().sum(), weights)
+    for one, other in zip(second, torch.autograd.grad(expected.square().sum(), weights), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-14)
 
 
 def test_critic_observes_differences_in_their_own_scale() -> None:

@@ -41,23 +41,20 @@ def windows(seed: int, samples: int = 2) -> Tensor:
 
 
 def test_gradient_penalty_takes_the_norm_over_all_dimensions_of_a_sample() -> None:
-    critic, real, fake = small_critic(), windows(1), windows(2)
-    mix = torch.tensor([0.3, 0.8], dtype=torch.float64)
-    between = real + mix[:, None, None] * (fake - real)
+    critic, between = small_critic(), windows(1)
     norms = [numeric_gradient(lambda x: critic(x[None])[0].detach(), x).norm() for x in between]
     expected = (torch.stack(norms) - 1) ** 2
-    torch.testing.assert_close(gradient_penalty(critic, real, fake, mix), expected, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(gradient_penalty(critic.slopes(between)), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_gradient_penalty_gradient_reaches_the_critic() -> None:
-    critic, real, fake = small_critic(), windows(1), windows(2)
-    mix = torch.tensor([0.3, 0.8], dtype=torch.float64)
+    critic, between = small_critic(), windows(1)
     weight = critic.frame[0].weight
-    (by_autograd,) = torch.autograd.grad(gradient_penalty(critic, real, fake, mix).sum(), weight)
+    (by_autograd,) = torch.autograd.grad(gradient_penalty(critic.slopes(between)).sum(), weight)
 
     def penalty(value: Tensor) -> Tensor:
         weight.data = value
-        return gradient_penalty(critic, real, fake, mix).sum().detach()
+        return gradient_penalty(critic.slopes(between)).sum().detach()
 
     torch.testing.assert_close(
         numeric_gradient(penalty, weight.data.clone()), by_autograd, rtol=1e-4, atol=1e-7
@@ -68,7 +65,7 @@ def test_zero_centred_penalty() -> None:
     critic, real = small_critic(), windows(1)
     norms = [numeric_gradient(lambda x: critic(x[None])[0].detach(), x).square().sum() for x in real]
     torch.testing.assert_close(
-        zero_centred_penalty(critic, real), torch.stack(norms) / 2, rtol=1e-6, atol=1e-8
+        zero_centred_penalty(critic.slopes(real)), torch.stack(norms) / 2, rtol=1e-6, atol=1e-8
     )
 
 
@@ -135,3 +132,24 @@ def test_angle_penalty_is_zero_where_later_noise_matters_and_positive_where_it_i
     masked = 0 * noise[:, 1:].sum(1) + noise[:, 0]
     expected = torch.full((3,), (math.pi / 4) ** 2, dtype=torch.float64)
     torch.testing.assert_close(gradient_angle_penalty(noise, masked, zero, one), expected, rtol=0, atol=1e-5)
+
+
+def test_angle_penalty_of_a_generator_is_zero_or_positive_by_which_noise_reaches_it() -> None:
+    """The published generator at its start: l_0 = s_0, and later noise arrives through the gates alone."""
+    generator = small_generator()
+    noise = torch.randn(64, 5, 4, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    zero, one = torch.zeros(4, dtype=torch.float64), torch.ones(4, dtype=torch.float64)
+
+    def penalty_and_gradient(later_share: float) -> tuple[Tensor, Tensor]:
+        driver = noise.clone().requires_grad_()
+        reaching = torch.cat([driver[:, :1], later_share * driver[:, 1:]], dim=1)
+        change = change_of(generator, reaching)
+        penalty = gradient_angle_penalty(driver, change, zero, one).detach()
+        return penalty, torch.autograd.grad(change.norm(dim=1).sum(), driver)[0]
+
+    masked, _ = penalty_and_gradient(0.0)
+    torch.testing.assert_close(masked, torch.full_like(masked, (math.pi / 4) ** 2), rtol=0, atol=1e-5)
+    penalty, gradient = penalty_and_gradient(20.0)
+    fair = gradient[:, 1:].flatten(1).norm(dim=1) >= gradient[:, 0].norm(dim=1)
+    assert fair.any() and not fair.all()
+    assert torch.equal(penalty == 0, fair)

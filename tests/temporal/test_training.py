@@ -62,6 +62,24 @@ def test_every_network_and_the_average_move(
     check_finite(losses, state.step)
 
 
+def test_learning_rates_cool_down_over_the_last_steps(
+    basis: LatentBasis, w_plus: Tensor, tmp_path: Path
+) -> None:
+    optimiser = dataclasses.replace(SMALL.optimiser, critic_learning_rate=3e-4, cool_down=0.5)
+    config = dataclasses.replace(SMALL, optimiser=optimiser, steps=8)
+    features, index = represent(config, basis, w_plus), WindowIndex([(0, 120)], config.window_frames)
+    state, rates = new_state(config, basis), []
+    for _ in range(8):
+        if state.step == 6:
+            save_checkpoint(state, tmp_path)
+            state = load_checkpoint(tmp_path, config=config)
+        train_step(state, features, index)
+        rates.append([optimiser.param_groups[0]["lr"] for optimiser in state.optimisers().values()])
+    shares = [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+    assert [rate / 1e-4 for rate, _ in rates] == pytest.approx(shares)
+    assert [rate / 3e-4 for _, rate in rates] == pytest.approx(shares)
+
+
 def test_running_out_of_the_finite_is_named() -> None:
     with pytest.raises(DivergenceError, match="'critic' is nan at step 7"):
         check_finite({"critic": torch.tensor(float("nan"))}, 7)

@@ -1,0 +1,238 @@
+"""How well recipes learn one subject of the demo world, whose true motion is known, and how soon.
+
+Ten minutes of training footage, five held out. Every recipe is trained in one thread, its process CPU time
+counted (measuring and saving are not), and measured along the way; lines are appended to WORK/curves.jsonl
+and a run that was stopped goes on from its last measurement.
+
+    python benchmarks/quality.py train --recipe demo --seed 0 --cpu-minutes 15 --work WORK
+    python benchmarks/quality.py train --recipe paper --cpu-minutes 180 --every-minutes 6 --work WORK
+    python benchmarks/quality.py table --work WORK
+    python benchmarks/quality.py read --name demo-true-0 --work WORK
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import torch
+from demo_reading import read_factors, seen_in
+from demo_subject import FRAME_RATE_HZ, motion_of_subject, other_subject, true_factors
+from torch import Tensor
+
+from svgan_ray.demo.factors import MOVING
+from svgan_ray.latents.basis import LatentBasis, fit_basis
+from svgan_ray.latents.windows import WindowIndex
+from svgan_ray.metrics.evaluation import generate_coefficients, score_motion
+from svgan_ray.metrics.features import evaluation_basis
+from svgan_ray.metrics.figures import fast_power_share
+from svgan_ray.temporal.checkpoints import RECORD, load_checkpoint, save_checkpoint
+from svgan_ray.temporal.model import model_of
+from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
+from svgan_ray.temporal.sampling import generate, transfer
+from svgan_ray.temporal.training import TrainingState, check_finite, new_state, represent, train_step
+
+SAMPLES, SAMPLE_S = 150, 66.0
+BAR_FLOORS = 2.0
+MOST_COMPONENTS = 256
+POSITIONS = ("0", "10", "60")
+WINDOWS = ("2s", "5s")
+
+
+@dataclass(frozen=True)
+class Footage:
+    """W+ clips [T, n, d] of a subject, and of the same frames by their true factors."""
+
+    training: list[Tensor]
+    held_out: list[Tensor]
+    true: list[Tensor]
+    rank: int
+
+    def evaluation(self) -> LatentBasis:
+        """The first 16 components; the true latents have one for each moving factor."""
+        return evaluation_basis(self.basis(16))
+
+    def basis(self, size: int) -> LatentBasis:
+        """Components of the training clips, as many as there are up to `size`."""
+        return fit_basis(self.training, min(size, self.rank))
+
+
+def figures_of(state: TrainingState, footage: Footage, samples: int = SAMPLES) -> dict[str, float]:
+    """All figures in latent space; jitter stands against the true factors' too."""
+    basis = footage.evaluation()
+    model = model_of(state, basis.mean, "0" * 64)
+    frames = round(SAMPLE_S * FRAME_RATE_HZ)
+    generated = generate_coefficients(model, basis, samples, frames, seed=1)
+    training, held_out, true = (
+        [basis.project(clip) for clip in clips]
+        for clips in (footage.training, footage.held_out, footage.true)
+    )
+    variances = basis.sigma.square()
+    report = score_motion(training, generated, FRAME_RATE_HZ, variances, held_out)
+    fast, fast_true = (fast_power_share(x, FRAME_RATE_HZ, variances) for x in (list(generated), true))
+    return report.figures() | {"jitter_against_truth": fast / fast_true}
+
+
+def distance_of(figures: dict[str, float]) -> float:
+    """The largest of the Frechet distances at all positions, in floors."""
+    return max(figures[f"frechet_motion_{w}/generated_at_{at}_s"] for w in WINDOWS for at in POSITIONS)
+
+
+def changed(config: TemporalConfig, changes: Iterable[str]) -> TemporalConfig:
+    """The config with `field=value` or `part.field=value` in place, values as Python literals."""
+    for change in changes:
+        path, _, text = change.partition("=")
+        *parts, name = path.split(".")
+        value = ast.literal_eval(text)
+        owner = reduce(getattr, parts, config)
+        part = dataclasses.replace(owner, **{name: value})  # type: ignore[type-var]
+        config = dataclasses.replace(config, **{parts[0]: part}) if parts else part  # type: ignore[assignment]
+    return config
+
+
+def train(options: argparse.Namespace) -> None:
+    """Train until the recipe's steps or the CPU minutes are used up, measuring every so often."""
+    # Noise gives encoded latents every direction; the true ones are linear in the factors.
+    rank = len(MOVING) if options.latents == "true" else MOST_COMPONENTS
+    footage = Footage(*motion_of_subject(options.work, options.latents), rank)
+    config = changed(RECIPES[options.recipe](), options.change)
+    config = dataclasses.replace(config, seed=options.seed, basis_size=min(config.basis_size, rank))
+    name = options.name or f"{options.recipe}-{options.latents}-{options.seed}"
+    folder, curves = options.work / "checkpoints" / name, options.work / "curves.jsonl"
+    features = torch.cat(footage.training)
+    basis = footage.basis(config.basis_size if config.head == "basis" else 1)
+    features = represent(config, basis, features)
+    index = WindowIndex(list(_spans(footage.training)), config.window_frames)
+    before = [line for line in read_curves(options.work) if line["name"] == name]
+    resumes = bool(before) and (folder / RECORD).exists()
+    state = load_checkpoint(folder, config=config) if resumes else new_state(config, basis)
+    cpu_s = next((line["cpu_s"] for line in reversed(before) if line["step"] == state.step), 0.0)
+    while cpu_s < options.cpu_minutes * 60 and state.step < config.steps:
+        began_s, due_s = time.process_time(), options.every_minutes * 60
+        while (spent_s := time.process_time() - began_s) < due_s and state.step < config.steps:
+            losses = train_step(state, features, index)
+        cpu_s += spent_s
+        check_finite(losses, state.step)
+        figures = figures_of(state, footage)
+        save_checkpoint(state, folder)
+        line = {"name": name, "recipe": options.recipe, "changes": options.change, "seed": options.seed}
+        line |= {"latents": options.latents, "step": state.step, "cpu_s": cpu_s, "figures": figures}
+        with curves.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        print(f"{name}: {cpu_s / 60:.1f} min, step {state.step}, {_summary(figures)}", flush=True)
+
+
+def _summary(figures: dict[str, float]) -> str:
+    at = " | ".join(
+        " ".join(f"{figures[f'frechet_motion_{w}/generated_at_{at}_s']:.2f}" for at in POSITIONS)
+        for w in WINDOWS
+    )
+    return (
+        f"frechet {at}, diversity {figures['diversity']:.2f}, jitter {figures['jitter']:.2f}, "
+        f"against truth {figures['jitter_against_truth']:.2f}, "
+        f"copied {figures['memorisation/copied_share']:.3f} (p {figures['memorisation/p_value']:.2f})"
+    )
+
+
+def _spans(clips: list[Tensor]) -> Iterator[tuple[int, int]]:
+    first = 0
+    for clip in clips:
+        yield first, first + len(clip)
+        first += len(clip)
+
+
+def read_curves(work: Path) -> list[dict[str, Any]]:
+    """All measurements so far."""
+    path = work / "curves.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def table(options: argparse.Namespace) -> None:
+    """The last measurement of each run, and when it first met the bar."""
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for line in read_curves(options.work):
+        runs.setdefault(line["name"], []).append(line)
+    print(
+        "| run | CPU min | steps | 2 s windows at 0, 10, 60 s | 5 s windows | diversity | jitter | bar met |"
+    )
+    print("|" + "---|" * 8)
+    for name, lines in runs.items():
+        last, figures = lines[-1], lines[-1]["figures"]
+        cells = [
+            ", ".join(f"{figures[f'frechet_motion_{w}/generated_at_{at}_s']:.2f}" for at in POSITIONS)
+            for w in WINDOWS
+        ]
+        met = next((x["cpu_s"] / 60 for x in lines if distance_of(x["figures"]) <= BAR_FLOORS), None)
+        when = "no" if met is None else f"{met:.1f} min"
+        print(
+            f"| {name} | {last['cpu_s'] / 60:.1f} | {last['step']:,} | {cells[0]} | {cells[1]} | "
+            f"{figures['diversity']:.2f} | {figures['jitter_against_truth']:.2f} | {when} |"
+        )
+
+
+def read(options: argparse.Namespace) -> None:
+    """Render what a run has learnt, on its subject and on another one, and let the factor reader look."""
+    lines = [line for line in read_curves(options.work) if line["name"] == options.name]
+    state = load_checkpoint(options.work / "checkpoints" / options.name)
+    latents = lines[-1]["latents"]
+    training, _, _ = motion_of_subject(options.work, latents)
+    model = model_of(state, torch.cat(training).mean(0), "0" * 64)
+    count = math.ceil(options.seconds / 30)
+    moved = list(torch.cat(list(generate(model, count, round(30 * FRAME_RATE_HZ), seed=1)), 1))
+    moved = [model.decode(sample) for sample in moved]
+    others = other_subject(options.work, latents)
+    away = transfer(moved[0], model.w_ref, others.mean(0))
+    columns = {
+        "true factors": seen_in(true_factors()),
+        "footage, read": seen_in([read_factors(clip) for clip in training[: math.ceil(count / 2)]]),
+        "generated, read": seen_in([read_factors(clip) for clip in moved]),
+    }
+    print(f"| {options.name} | " + " | ".join(columns) + " | generated over truth |")
+    print("|" + "---|" * 5)
+    for name in columns["true factors"].named():
+        values = [seen.named()[name] for seen in columns.values()]
+        base = values[1] if name == "identity, noise" else values[0]
+        print(f"| {name} | " + " | ".join(f"{v:.3f}" for v in values) + f" | {values[2] / base:.2f} |")
+    noise = seen_in([read_factors(others)]).identity_noise
+    moving = seen_in([read_factors(away)]).identity_noise
+    print(f"| identity of another subject, noise | | {noise:.3f} | {moving:.3f} | {moving / noise:.2f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True)
+    one = commands.add_parser("train", help="train one recipe and measure it along the way")
+    one.add_argument("--recipe", choices=tuple(RECIPES), default="demo")
+    one.add_argument("--change", nargs="*", default=[], help="options, as critic.lags=(1,4)")
+    one.add_argument("--name", help="of the run; by default recipe, latents and seed")
+    one.add_argument("--seed", type=int, default=0)
+    one.add_argument("--latents", choices=("inverted", "true"), default="inverted")
+    one.add_argument("--cpu-minutes", type=float, default=15.0)
+    one.add_argument("--every-minutes", type=float, default=1.0, help="CPU time between measurements")
+    one.set_defaults(run=train)
+    three = commands.add_parser("read", help="let the factor reader look at what a run generates")
+    three.add_argument("--name", required=True)
+    three.add_argument("--seconds", type=float, default=300.0, help="of generated footage")
+    three.set_defaults(run=read)
+    two = commands.add_parser("table", help="what was measured so far")
+    two.set_defaults(run=table)
+    for command in (one, two, three):
+        command.add_argument("--work", type=Path, required=True, help="folder for latents, curves, weights")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    options.run(options)
+
+
+if __name__ == "__main__":
+    main()

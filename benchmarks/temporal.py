@@ -1,0 +1,186 @@
+"""Speed of a training step against the same losses written plainly, and where its time goes.
+
+Batch 16, window 24, 64 coefficients, critic 64-256-128-32, the published generator and losses at every step:
+gradient penalty, gradient angle penalty, one step of Adam for each network, moving average. Both forms start
+from the same weights and see the same windows and noise; the gradients of the first step are compared, then
+they run by turns. Bar: 3 times the plain form's sequences a second.
+
+    python benchmarks/temporal.py [--rounds 7] [--steps 10] [--threads 1 --cpu-time] [--device cpu]
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from svgan_ray.latents.basis import fit_basis
+from svgan_ray.latents.windows import WindowIndex, gather, seeded
+from svgan_ray.temporal.recipes import CriticOptions, TemporalConfig
+from svgan_ray.temporal.training import TrainingState, new_state, train_step
+
+COEFFICIENTS, FRAMES = 64, 5000
+CONFIG = TemporalConfig(
+    basis_size=COEFFICIENTS,
+    window_frames=24,
+    batch_size=16,
+    critic=CriticOptions(frame_widths=(256, 128, 32)),
+)
+
+
+class Plain:
+    """One step as the equations read: a loop over frames and layers, one critic pass for each set of windows,
+    all derivatives by autograd, Adam and the average a tensor at a time.
+    """
+
+    def __init__(self, state: TrainingState) -> None:
+        self.config = state.config
+        self.generator, self.critic = copy.deepcopy(state.generator), copy.deepcopy(state.critic)
+        self.average = copy.deepcopy(state.ema)
+        self.mean, self.variance = state.change.mean.clone(), state.change.variance.clone()
+        self.step = 0
+        options = self.config.optimiser
+        self.generator_optimiser, self.critic_optimiser = (
+            torch.optim.Adam(network.parameters(), rate, options.betas, foreach=False)
+            for network, rate in (
+                (self.generator, options.generator_learning_rate),
+                (self.critic, options.critic_learning_rate),
+            )
+        )
+
+    def recur(self, noise: Tensor) -> Tensor:
+        """Noise [N, T, 32] to the top layer's outputs [N, T, 32]."""
+        first = noise[:, 0]
+        states = [*self.generator.initial(first).chunk(3, dim=1), first]
+        outputs = [first]
+        for t in range(1, noise.shape[1]):
+            x = noise[:, t]
+            for i, layer in enumerate(self.generator.layers):
+                x = states[i] = cell(layer, x, states[i])
+            outputs.append(x)
+        return torch.stack(outputs, dim=1)
+
+    def __call__(self, features: Tensor, index: WindowIndex) -> None:
+        config, loss = self.config, self.config.loss
+        starts = index.draw(config.seed, self.step, config.batch_size)
+        real = gather(features, starts, index.window)
+        mix, noise = draw(config, self.step)
+        mix, noise = mix.to(real), noise.to(real).requires_grad_()
+        hidden = self.recur(noise)
+        fake = self.generator.head(hidden)
+
+        between = torch.lerp(real, fake.detach(), mix[:, None, None]).requires_grad_()
+        scores = self.critic(between).sum()
+        (slope,) = torch.autograd.grad(scores, between, create_graph=True)
+        penalty = ((slope.square().sum((1, 2)) + 1e-12).sqrt() - 1).square()
+        gap = self.critic(fake.detach()) - self.critic(real)
+        self.critic_optimiser.zero_grad()
+        (gap + loss.gradient_penalty * penalty).mean().backward(inputs=list(self.critic.parameters()))
+        self.critic_optimiser.step()
+
+        change = hidden[:, -1] - hidden[:, 0]
+        self.standardise(change.detach())
+        distance = ((change - self.mean) / (self.variance + 1e-8).sqrt()).square().sum(1).add(1e-12).sqrt()
+        (slope,) = torch.autograd.grad(distance.sum(), noise, create_graph=True)
+        later, first = ((part.square().sum((1, 2)) + 1e-12).sqrt() for part in (slope[:, 1:], slope[:, :1]))
+        angle = (torch.atan2(later, first) - math.pi / 4).clamp(max=0).square()
+        self.generator_optimiser.zero_grad()
+        total = (loss.angle_penalty * angle - self.critic(fake)).mean()
+        total.backward(inputs=list(self.generator.parameters()))
+        self.generator_optimiser.step()
+        self.step += 1
+        with torch.no_grad():
+            current = self.generator.state_dict()
+            for name, value in self.average.state_dict().items():
+                value.lerp_(current[name], 1 - config.ema_decay)
+
+    def standardise(self, change: Tensor) -> None:
+        """Running mean and variance of the change over a window; the first batches count as in an average."""
+        share = max(1 / (self.step + 1), 0.005)
+        self.mean.lerp_(change.mean(0), share)
+        self.variance.lerp_(change.var(0, unbiased=False), share)
+
+
+def cell(layer: nn.Module, x: Tensor, hidden: Tensor) -> Tensor:
+    """A gated recurrent unit."""
+    reset_in, keep_in, candidate_in = layer.from_input(x).chunk(3, dim=1)
+    reset_h, keep_h, candidate_h = layer.from_hidden(hidden).chunk(3, dim=1)
+    reset, keep = torch.sigmoid(reset_in + reset_h), torch.sigmoid(keep_in + keep_h)
+    return (1 - keep) * torch.tanh(candidate_in + reset * candidate_h) + keep * hidden
+
+
+def draw(config: TemporalConfig, step: int) -> tuple[Tensor, Tensor]:
+    """Mixing weights and noise of a step, as training draws them."""
+    random = seeded("noise", config.seed, step)
+    mix = torch.rand(config.batch_size, generator=random)
+    return mix, torch.randn(config.batch_size, config.window_frames, 32, generator=random)
+
+
+def largest_difference(state: TrainingState, plain: Plain) -> float:
+    """Between the last gradients of both forms, over the largest gradient of the network."""
+    differences = []
+    for one, other in ((state.generator, plain.generator), (state.critic, plain.critic)):
+        ours, theirs = (torch.cat([p.grad.flatten() for p in net.parameters()]) for net in (one, other))
+        differences.append(float((ours - theirs).abs().max() / theirs.abs().max()))
+    return max(differences)
+
+
+def both_forms(device: str, dtype: torch.dtype) -> tuple[TrainingState, Plain, Tensor, WindowIndex]:
+    """A fresh state, the plain form with the same weights, and latents of noise to train on."""
+    w_plus = torch.randn(FRAMES, 12, 64, generator=torch.Generator().manual_seed(0))
+    basis = fit_basis([w_plus], COEFFICIENTS).to(device, dtype)
+    features = basis.project(w_plus.to(device, dtype))
+    state = new_state(CONFIG, basis, device, dtype=dtype)
+    return state, Plain(state), features, WindowIndex([(0, FRAMES)], CONFIG.window_frames)
+
+
+def seconds_a_step(step: Callable[[], object], steps: int, clock: Callable[[], float]) -> float:
+    began_s = clock()
+    for _ in range(steps):
+        step()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return (clock() - began_s) / steps
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=7, help="turns of both forms; medians are printed")
+    parser.add_argument("--steps", type=int, default=10, help="steps a turn")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="count the process's CPU time: for a machine in use by others"
+    )
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    state, plain, features, index = both_forms(options.device, torch.float32)
+    forms = {"plain": lambda: plain(features, index), "svgan-ray": lambda: train_step(state, features, index)}
+    for step in forms.values():
+        step()
+    print(f"largest difference of the first gradients: {largest_difference(state, plain):.1e}")
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for _ in range(options.rounds):
+        for name, step in forms.items():
+            times[name].append(seconds_a_step(step, options.steps, clock))
+    print("| form | ms a step | steps/s | sequences/s | over plain |\n|---|---|---|---|---|")
+    for name, values in times.items():
+        step_s = statistics.median(values)
+        ratio = statistics.median(p / v for p, v in zip(times["plain"], values, strict=True))
+        print(
+            f"| {name} | {1e3 * step_s:.1f} | {1 / step_s:.1f} | {CONFIG.batch_size / step_s:.0f} | "
+            f"{ratio:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
