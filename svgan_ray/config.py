@@ -185,34 +185,58 @@ class TuneConfig:
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """Generate a video from a trained model."""
+    """Generate videos from a trained model: of its subject, of a photo's person, of somebody in the store."""
 
     model: str = "models/demo"
     """A trained model: a local folder, s3://bucket/prefix or models:/NAME@champion in MLflow's registry."""
     out: str = "samples/sample.mp4"
-    """Video to write."""
+    """Video to write; of several samples a folder of that name without .mp4, or s3://bucket/prefix."""
     seed: int = 0
     """Seeds the noise: the same seed gives the same video."""
     seconds: float = 10.0
-    """Length of the video."""
+    """Length of a video."""
+    samples: int = 1
+    """Videos to make, in parallel; a second run makes those that are missing."""
+    grid: bool = False
+    """All samples side by side in one video."""
     weights: str = "demo"
     """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`; must be the pair that made the
     latents."""
+    photo: str | None = None
+    """Who moves instead of the model's subject: the largest face in this picture."""
+    faces: Literal["sidecar", "aligned", "mediapipe"] | None = None
+    """Where the photo's face is: in landmarks beside it, all over it, or where mediapipe finds it (needs the
+    extra `face`); by default the first where there are landmarks, else the last."""
+    refine_steps: int = 100
+    """Steps of optimisation of the photo's latents after the encoder, 0 for none."""
     subject: str | None = None
-    """Who moves instead of the model's subject: a picture, a subject or clip of the store, or `demo:7`."""
+    """Who moves instead of the model's subject: a subject or clip of the store, or `demo:7`."""
     store: str = "store"
     """Latent store in which the other subject is looked up."""
     strength: float = 1.0
     """How far another subject follows the motion."""
+    reference: Literal["mean", "first"] = "mean"
+    """What of the motion another subject rests at: the mean of the footage, or the first generated frame."""
     layers: tuple[int, ...] | None = None
     """Style vectors of another subject that move; by default all."""
     truncation: float = 1.0
     """Below 1: motion closer to the mean."""
+    blend_seed: int | None = None
+    """Seed of a second motion, for one between the two."""
+    blend: float = 0.5
+    """How far towards it: 0 is the motion of `seed`, 1 that of `blend_seed`."""
+    batch_frames: int = 16
+    """Frames rendered at once; others change a pixel by one grey level at most."""
+    gpus_per_actor: float = 0.25
+    """Share of a GPU for each renderer of several samples, in a cluster that has GPUs."""
     experiment: str = "svgan-ray"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "seconds", "truncation")
+        _require_positive(self, "seconds", "truncation", "samples", "batch_frames", "gpus_per_actor")
+        _require(self.photo is None or self.subject is None, "photo", "none beside a subject", self.photo)
+        _require(self.refine_steps >= 0, "refine_steps", "0 or more", self.refine_steps)
+        _require(0 <= self.blend <= 1, "blend", "a number from 0 to 1", self.blend)
 
 
 @dataclass(frozen=True)
@@ -235,11 +259,20 @@ class EvaluateConfig:
     """Seeds the noise."""
     out: str = "reports/evaluation.json"
     """Report to write."""
+    networks: str | None = None
+    """Folder of imported networks that look at pictures, any of `i3d` (FVD), `inception` (FID) and `arc_face`
+    (identity, ACD); the footage must be where it was inverted from."""
+    weights: str = "demo"
+    """Folder that holds `generator` and `encoder`, or `demo`; what these networks see is made with it."""
+    clips: int = 2048
+    """Clips of footage, and as many generated ones, that these networks see."""
+    fvd_clips: tuple[Literal["16", "128", "16x8"], ...] = ("16", "128", "16x8")
+    """Clips that FVD is measured on: 16 frames, 128, or 16 of every eighth."""
     experiment: str = "svgan-ray"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "seconds", "samples")
+        _require_positive(self, "seconds", "samples", "clips")
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,7 @@ class Row:
     windows: int
     features: int | None = None
     verdict: str = ""
+    protocol: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,18 @@ from rich.table import Table
 from torch import Tensor
 
 from svgan_ray.config import EvaluateConfig, flatten
-from svgan_ray.errors import DataError, TrackingError
+from svgan_ray.errors import ConfigError, DataError, TrackingError
 from svgan_ray.latents.windows import valid_segments
-from svgan_ray.metrics.evaluation import MotionReport, evaluate_motion
+from svgan_ray.metrics.evaluation import MotionReport, Row, evaluate_motion
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.evaluate_figure import draw_figure
+from svgan_ray.orchestration.evaluate_pixels import (
+    LoadedNetworks,
+    PixelReport,
+    draw_pixels,
+    evaluate_pixels,
+    load_networks,
+)
 from svgan_ray.orchestration.snapshots import (
     Choice,
     links_of,
@@ -41,6 +48,7 @@ from svgan_ray.tracking.registry import Score, promote, registered_name
 __all__ = ["EvaluateReport", "EvaluationPlan", "evaluate", "plan_evaluation"]
 
 _SCHEMA = 1
+_PIXELS = ".pixels.png"
 
 
 @dataclass(frozen=True)
@@ -53,6 +61,7 @@ class EvaluationPlan:
     model_sha256: str
     real: Snapshot
     held_out: Snapshot | None
+    networks: LoadedNetworks | None
     out: Path
 
     def __rich__(self) -> Table:
@@ -63,6 +72,8 @@ class EvaluationPlan:
             table.add_row("", "held-out footage:")
             snapshot_rows(self.held_out, table)
         table.add_row("generated", f"{self.config.samples} samples of {self.config.seconds:g} s")
+        if self.networks is not None:
+            table.add_row("pictures", f"{self.config.clips:,} clips for {', '.join(self.networks.sha256)}")
         table.add_row("report", str(self.out))
         return table
 
@@ -73,17 +84,29 @@ class EvaluateReport:
 
     plan: EvaluationPlan
     motion: MotionReport
+    pixels: PixelReport | None
     standing: str
     """What became of the registry's champion."""
 
     exit_code = 0
 
+    @property
+    def rows(self) -> list[Row]:
+        """The whole table."""
+        return [*self.motion.rows(), *(self.pixels.rows if self.pixels else ())]
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Flat names and values, as a tracker takes them."""
+        return {**self.motion.figures(), **(self.pixels.figures() if self.pixels else {})}
+
     def __rich__(self) -> Table:
         table = Table("measure", "of", "value", "unit", "windows", "verdict", box=None)
         table.columns[2].justify = table.columns[4].justify = "right"
-        for row in self.motion.rows():
+        for row in self.rows:
             table.add_row(row.measure, row.of, f"{row.value:.3g}", row.unit, f"{row.windows:,}", row.verdict)
-        table.caption = f"{self.plan.out} and a figure beside it; {self.standing}"
+        pictures = " and one of pictures, whose protocol stands in each row" if self.pixels else ""
+        table.caption = f"{self.plan.out} and a figure beside it{pictures}; {self.standing}"
         return table
 
     def to_json(self) -> str:
@@ -97,10 +120,8 @@ class EvaluateReport:
             "samples": plan.config.samples,
             "seconds": plan.config.seconds,
             "seed": plan.config.seed,
-            "figures": {name: _number(value) for name, value in self.motion.figures().items()},
-            "rows": [
-                {k: _number(v) for k, v in dataclasses.asdict(row).items()} for row in self.motion.rows()
-            ],
+            "figures": {name: _number(value) for name, value in self.figures.items()},
+            "rows": [{k: _number(v) for k, v in dataclasses.asdict(row).items()} for row in self.rows],
         }
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
@@ -113,14 +134,31 @@ def evaluate(config: EvaluateConfig) -> EvaluateReport:
         motion = evaluate_motion(
             plan.model, real, held_out, samples=config.samples, seconds=config.seconds, seed=config.seed
         )
-        report = EvaluateReport(plan, motion, _standing(plan, motion))
-        plan.out.parent.mkdir(parents=True, exist_ok=True)
-        partial = plan.out.with_name(f".{plan.out.name}.partial")
-        partial.write_text(report.to_json())
-        os.replace(partial, plan.out)
-        draw_figure(motion, plan.model, real, plan.out.with_suffix(".png"))
+    pixels = None
+    if plan.networks is not None:
+        pixels = evaluate_pixels(config, plan.networks, plan.model, plan.store, plan.real)
+    report = EvaluateReport(plan, motion, pixels, _standing(plan, motion))
+    try:
+        _write(report, real)
+    except OSError as error:
+        raise ConfigError(f"--out {plan.out}: cannot be written: {error.strerror}") from error
     _log(report)
     return report
+
+
+def _write(report: EvaluateReport, real: list[Tensor]) -> None:
+    """The report, and figures beside it: each whole or not at all."""
+    plan = report.plan
+    plan.out.parent.mkdir(parents=True, exist_ok=True)
+    partial = plan.out.with_name(f".{plan.out.name}.partial")
+    try:
+        partial.write_text(report.to_json())
+        os.replace(partial, plan.out)
+    finally:
+        partial.unlink(missing_ok=True)
+    draw_figure(report.motion, plan.model, real, plan.out.with_suffix(".png"))
+    if report.pixels is not None:
+        draw_pixels(report.pixels, plan.out.with_suffix(_PIXELS))
 
 
 def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
@@ -134,9 +172,9 @@ def plan_evaluation(config: EvaluateConfig) -> EvaluationPlan:
         held_out = named_snapshot(store, config.snapshot)
         _require_same_generator(model, held_out)
     out = local_file(config.out, "--out")
-    return EvaluationPlan(
-        config, store, model, model_sha256, _real(store, model, config.subject), held_out, out
-    )
+    networks = None if config.networks is None else load_networks(config.networks, device)
+    real = _real(store, model, config.subject)
+    return EvaluationPlan(config, store, model, model_sha256, real, held_out, networks, out)
 
 
 def _real(store: LatentStore, model: MotionModel, subject: str | None) -> Snapshot:
@@ -199,7 +237,6 @@ def _log(report: EvaluateReport) -> None:
         for snapshot, context in ((plan.real, "evaluation"), (plan.held_out, "held out")):
             if snapshot is not None:
                 tracker.log_input(snapshot.name, snapshot.digest, plan.store.uri, context)
-        figures = report.motion.figures()
-        tracker.log_metrics({k: v for k, v in figures.items() if math.isfinite(v)}, 0)
-        for path in (plan.out, plan.out.with_suffix(".png")):
-            tracker.log_artifact(path)
+        tracker.log_metrics({k: v for k, v in report.figures.items() if math.isfinite(v)}, 0)
+        for suffix in (plan.out.suffix, ".png", *([_PIXELS] if report.pixels else [])):
+            tracker.log_artifact(plan.out.with_suffix(suffix))

@@ -1,4 +1,4 @@
-"""Networks that users bring to measure with: ArcFace for identity, I3D for the motion of FVD."""
+"""Networks that users bring to measure with: ArcFace for identity, I3D for FVD, Inception for FID."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ from svgan_ray.errors import DataError, WeightsError
 from svgan_ray.stylegan.encoder import residual_units, stem
 from svgan_ray.stylegan.weights import load_network
 
-__all__ = ["ArcFace", "ArcFaceConfig", "I3d", "I3dConfig", "load_arcface", "load_i3d"]
+__all__ = [
+    "ArcFace",
+    "ArcFaceConfig",
+    "I3d",
+    "Inception",
+    "Program",
+    "ProgramConfig",
+    "load_arcface",
+    "load_i3d",
+    "load_inception",
+]
 
 FACE_SIDE = 256
 _ROWS, _COLUMNS = slice(35, 223), slice(32, 220)
@@ -62,23 +72,45 @@ class ArcFace(nn.Module):
 
 
 @dataclass(frozen=True)
-class I3dConfig:
-    """Size and SHA-256 of the TorchScript file."""
+class ProgramConfig:
+    """Size and SHA-256 of a TorchScript file."""
 
     size_bytes: int
     sha256: str
 
 
-class I3d(nn.Module):
-    """Features of motion for FVD (Unterthiner et al., 2019): a TorchScript program, checked before use."""
+class Program(nn.Module):
+    """A TorchScript program, kept as it was and checked before use."""
 
     program: Tensor  # [size_bytes] uint8
 
-    def __init__(self, config: I3dConfig) -> None:
+    def __init__(self, config: ProgramConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("program", torch.zeros(config.size_bytes, dtype=torch.uint8))
-        self._run: Any = None
+        self._loaded: Any = None
+
+    @property
+    def run(self) -> Any:
+        """The program's forward; not a submodule, whose weights would be stored once more."""
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    def _load(self) -> Any:
+        content = self.program.cpu().numpy().tobytes()
+        if (digest := hashlib.sha256(content).hexdigest()) != self.config.sha256:
+            name = type(self).__name__
+            raise WeightsError(f"{name}: expected SHA-256 {self.config.sha256}, got {digest}; it was not run")
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # PyTorch offers no other reader of this format
+            return torch.jit.load(io.BytesIO(content), map_location=self.program.device).forward
+
+
+class I3d(Program):
+    """Features of motion for FVD (Unterthiner et al., 2019)."""
 
     def forward(self, videos: Tensor) -> Tensor:
         """Videos [N, 3, T, H, W] with values 0..255, T of 10 or more -> features [N, 400]."""
@@ -86,21 +118,20 @@ class I3d(nn.Module):
             raise DataError(
                 f"I3D: expected videos [N, 3, T of {MIN_I3D_FRAMES} or more, H, W], got {list(videos.shape)}"
             )
-        if self._run is None:
-            self._run = self._program()
-        features: Tensor = self._run(videos.float(), rescale=True, resize=True, return_features=True)
+        features: Tensor = self.run(videos.float(), rescale=True, resize=True, return_features=True)
         return features
 
-    def _program(self) -> Any:
-        """The program's forward; not a submodule, whose weights would be stored once more."""
-        content = self.program.cpu().numpy().tobytes()
-        if (digest := hashlib.sha256(content).hexdigest()) != self.config.sha256:
-            raise WeightsError(f"I3D: expected SHA-256 {self.config.sha256}, got {digest}; it was not run")
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # PyTorch offers no other reader of this format
-            return torch.jit.load(io.BytesIO(content), map_location=self.program.device).forward
+
+class Inception(Program):
+    """Features of pictures for FID (Heusel et al., 2017), the file of NVIDIA's StyleGAN repositories."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images uint8 [N, 3, H, W] -> features [N, 2048]."""
+        if images.ndim != 4 or images.shape[1] != 3 or images.dtype != torch.uint8:
+            got = f"{images.dtype} {list(images.shape)}"
+            raise DataError(f"Inception: expected uint8 images [N, 3, H, W], got {got}")
+        features: Tensor = self.run(images, return_features=True)
+        return features
 
 
 def load_arcface(folder: str | Path, device: torch.device | str = "cpu") -> ArcFace:
@@ -110,4 +141,9 @@ def load_arcface(folder: str | Path, device: torch.device | str = "cpu") -> ArcF
 
 def load_i3d(folder: str | Path, device: torch.device | str = "cpu") -> I3d:
     """The I3D in a weights folder; the first call runs the program that was imported."""
-    return load_network(I3d, I3dConfig, folder, device)
+    return load_network(I3d, ProgramConfig, folder, device)
+
+
+def load_inception(folder: str | Path, device: torch.device | str = "cpu") -> Inception:
+    """The Inception in a weights folder; the first call runs the program that was imported."""
+    return load_network(Inception, ProgramConfig, folder, device)

@@ -19,11 +19,17 @@ BATCH_FRAMES = 16
 
 @torch.no_grad()
 def render(
-    generator: Generator, w_plus_chunks: Iterable[Tensor], side: int | None = None
+    generator: Generator,
+    w_plus_chunks: Iterable[Tensor],
+    side: int | None = None,
+    batch_frames: int = BATCH_FRAMES,
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """W+ chunks [t, n, d] to frames uint8 [t, R, R, 3], at most 16 at a time; `side` resizes them."""
+    """W+ chunks [t, n, d] to frames uint8 [t, R, R, 3], `batch_frames` at a time; `side` resizes them.
+
+    Frames of other batches differ by one grey level at most.
+    """
     for chunk in w_plus_chunks:
-        for w_plus in chunk.split(BATCH_FRAMES):
+        for w_plus in chunk.split(batch_frames):
             images = generator.synthesis(w_plus, noise="const")  # [t, 3, R, R] in [-1, 1]
             if side is not None and side != images.shape[-1]:
                 images = resize_antialiased(images, side)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from svgan_ray.latents.windows import seeded
 from svgan_ray.temporal.generator import GeneratorState
 from svgan_ray.temporal.model import MotionModel
 
-__all__ = ["frame_noise", "generate", "sample_latents", "transfer"]
+__all__ = ["Blend", "frame_noise", "generate", "latents_of_samples", "sample_latents", "transfer"]
 
 # Products of other sizes round differently, so frames are computed in blocks of one size at fixed places.
 BLOCK_FRAMES = 64
@@ -24,6 +26,20 @@ def frame_noise(seed: int, sample: int, start: int, count: int, dim: int) -> Ten
     return torch.stack(noise)
 
 
+@dataclass(frozen=True)
+class Blend:
+    """A second motion that a sample is drawn towards: that of the same sample under another seed."""
+
+    seed: int
+    share: float = 0.5
+    """0 is the first motion itself, 1 the second."""
+
+    def mix(self, first: Tensor, second: Tensor) -> Tensor:
+        """Noise between two noises; on the circle between them it is standard normal like both."""
+        angle = self.share * math.pi / 2
+        return math.cos(angle) * first + math.sin(angle) * second
+
+
 def sample_latents(
     model: MotionModel,
     seed: int,
@@ -31,21 +47,37 @@ def sample_latents(
     sample: int = 0,
     truncation: float = 1.0,
     chunk_frames: int = 256,
+    blend: Blend | None = None,
 ) -> Iterator[Tensor]:
     """W+ [t, n, d] of one sample in chunks of `chunk_frames` (the last may be shorter), `frames` in all.
 
     The frames are the same whatever the chunks and however many are asked for. Truncation below 1 draws the
     motion towards the mean of the training footage.
     """
-    blocks = _blocks(model, seed, sample)
-    pending = torch.empty(0, model.basis.num_ws, model.basis.w_dim, device=model.w_ref.device)
+    chunks = latents_of_samples(model, seed, frames, [sample], truncation, chunk_frames, blend)
+    return (chunk[0] for chunk in chunks)
+
+
+def latents_of_samples(
+    model: MotionModel,
+    seed: int,
+    frames: int,
+    samples: Sequence[int],
+    truncation: float = 1.0,
+    chunk_frames: int = 256,
+    blend: Blend | None = None,
+) -> Iterator[Tensor]:
+    """W+ [N, t, n, d] of several samples at once; each is, within 1e-5, what it is by itself."""
+    blocks = _blocks(model, seed, samples, blend)
+    shape = len(samples), 0, model.basis.num_ws, model.basis.w_dim
+    pending = torch.empty(shape, device=model.w_ref.device)
     left = frames
     while left > 0:
         size = min(chunk_frames, left)
-        while pending.shape[0] < size:
-            pending = torch.cat([pending, _truncate(model, next(blocks), truncation)])
-        yield pending[:size]
-        pending, left = pending[size:], left - size
+        while pending.shape[1] < size:
+            pending = torch.cat([pending, _truncate(model, next(blocks), truncation)], dim=1)
+        yield pending[:, :size]
+        pending, left = pending[:, size:], left - size
 
 
 def generate(model: MotionModel, samples: int, frames: int, seed: int) -> Iterator[Tensor]:
@@ -63,13 +95,17 @@ def generate(model: MotionModel, samples: int, frames: int, seed: int) -> Iterat
             return
 
 
-def _blocks(model: MotionModel, seed: int, sample: int) -> Iterator[Tensor]:
-    """W+ [t, n, d] of one sample without end."""
+def _blocks(model: MotionModel, seed: int, samples: Sequence[int], blend: Blend | None) -> Iterator[Tensor]:
+    """W+ [N, t, n, d] of samples without end."""
+    dim = model.config.generator.noise_dim
 
     def noise(start: int) -> Tensor:
-        return frame_noise(seed, sample, start, BLOCK_FRAMES, model.config.generator.noise_dim)[None]
+        def drawn(seed: int) -> Tensor:
+            return torch.stack([frame_noise(seed, sample, start, BLOCK_FRAMES, dim) for sample in samples])
 
-    return (model.decode(features[0]) for features in _warmed_up(model, noise))
+        return blend.mix(drawn(seed), drawn(blend.seed)) if blend else drawn(seed)
+
+    return (model.decode(features) for features in _warmed_up(model, noise))
 
 
 @torch.no_grad()

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from svgan_ray.errors import ConfigError, LandmarksError
 from svgan_ray.video.alignment import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
 from svgan_ray.video.mediapipe_landmarks import MediapipeLandmarks
-from svgan_ray.video.reading import VideoReader
+from svgan_ray.video.reading import Frames
 
 __all__ = [
     "LANDMARK_SOURCES",
@@ -44,7 +44,7 @@ class LandmarkSource(Protocol):
     @property
     def version(self) -> str: ...
 
-    def detect(self, video: VideoReader) -> Points:
+    def detect(self, video: Frames) -> Points:
         """Landmarks in pixels (x, y; pixel centres at +0.5), NaN where there is no face.
 
         [T, 68, 2] of the one subject, or [T, F, 68, 2] of up to F faces a frame in any order.
@@ -58,7 +58,7 @@ class SidecarLandmarks:
     name = "sidecar"
     version = "1"
 
-    def detect(self, video: VideoReader) -> Points:
+    def detect(self, video: Frames) -> Points:
         """Landmarks of every frame; LandmarksError where the sidecar is missing or of another video."""
         points = read_sidecar(video.info.path)
         if len(points) != video.info.frame_count:
@@ -79,7 +79,7 @@ class AlignedFootage:
     name = "aligned"
     version = "1"
 
-    def detect(self, video: VideoReader) -> Points:
+    def detect(self, video: Frames) -> Points:
         """The same landmarks for every frame."""
         width, height = video.info.width, video.info.height
         side = min(width, height)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svgan_ray.errors import ConfigError
-from svgan_ray.video.reading import VideoReader
+from svgan_ray.video.reading import Frames
 
 __all__ = ["IBUG68_OF_MESH", "MediapipeLandmarks"]
 
@@ -57,7 +57,8 @@ class MediapipeLandmarks:
         except importlib.metadata.PackageNotFoundError as error:
             raise ConfigError(
                 "faces: mediapipe is not installed; it comes with the extra `face` "
-                "(pip install 'svgan-ray[face]'), or give landmarks in a sidecar file"
+                "(pip install 'svgan-ray[face]'), or give landmarks in a sidecar file, or say "
+                "that the face fills the picture (--faces aligned)"
             ) from error
         self._model = None if model is None else Path(model)
         if self._model and not self._model.is_file():
@@ -72,7 +73,7 @@ class MediapipeLandmarks:
             return self._release
         return f"{self._release}/{hashlib.sha256(self._model.read_bytes()).hexdigest()[:16]}"
 
-    def detect(self, video: VideoReader) -> Points:
+    def detect(self, video: Frames) -> Points:
         """Landmarks [T, F, 68, 2], F being the most faces in one frame; NaN where there are fewer."""
         with _finder(self._model) as find:
             found = [find(frame) for frames in video.batches(0, video.info.frame_count) for frame in frames]

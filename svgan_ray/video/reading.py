@@ -21,7 +21,7 @@ from svgan_ray.errors import VideoError
 from svgan_ray.video.decord_decoder import DecordDecoder, DecordUnfitError
 from svgan_ray.video.pyav_decoder import PyavDecoder
 
-__all__ = ["VideoInfo", "VideoReader", "open_video"]
+__all__ = ["Frames", "VideoInfo", "VideoReader", "open_video"]
 
 
 _BATCH_FRAMES = 16
@@ -39,6 +39,15 @@ class VideoInfo:
     height: int
     frame_rate_hz: float
     decoder: str
+
+
+class Frames(Protocol):
+    """What finds faces needs no more of a video than this."""
+
+    @property
+    def info(self) -> VideoInfo: ...
+
+    def batches(self, start: int, stop: int) -> Iterator[NDArray[np.uint8]]: ...
 
 
 class _Decoder(Protocol):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +18,26 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from svgan_ray.config import SampleConfig
-from svgan_ray.errors import ConfigError, DataError, WeightsError
-from svgan_ray.orchestration.sample import plan_sample, sample
-from svgan_ray.orchestration.sample_subjects import subject_latents
+from svgan_ray.errors import ConfigError, DataError, LandmarksError, WeightsError
+from svgan_ray.orchestration.sample import sample
+from svgan_ray.orchestration.sample_plan import motion_of, plan_sample
+from svgan_ray.orchestration.sample_subjects import photo_latents, subject_latents
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.store import open_store
 from svgan_ray.stylegan.weights import load_encoder, load_generator, weights_hash
 from svgan_ray.temporal.model import model_of, save_model
+from svgan_ray.temporal.rendering import render
 from svgan_ray.temporal.training import new_state
+from svgan_ray.video.alignment import ffhq_axes, quads_of
+from svgan_ray.video.cropping import crop_quads
+from svgan_ray.video.landmarks import write_sidecar
 from svgan_ray.video.reading import open_video
 from svgan_ray.video.writing import read_tags
-from tests.footage import make_weights
+from tests.footage import face_frames, face_points, make_weights
 from tests.motion import INVERSION, make_store, tiny
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -87,22 +99,17 @@ def test_another_subject_moves_and_strength_nought_holds_it_still(trained: Path,
     assert moving.std(axis=0).mean() > 3 * still.std(axis=0).mean()  # what H.264 adds
 
 
-def test_a_subject_is_a_picture_footage_of_the_store_or_a_drawn_person(trained: Path, weights: Path) -> None:
+def test_a_subject_is_footage_of_the_store_or_a_drawn_person(trained: Path, weights: Path) -> None:
     generator = load_generator(weights / "generator")
-    encoder = load_encoder(weights / "encoder")
-    pixels = np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)
-    Image.fromarray(pixels).save("photo.png")
-    centre = torch.from_numpy(pixels[:, 10:50]).permute(2, 0, 1)[None].float() / 127.5 - 1
-    clip_id = next(open_store("store").commits(INVERSION)).clip_id
     store = open_store("store")
+    clip_id = next(store.commits(INVERSION)).clip_id
     second = next(r for r in store.commits(INVERSION) if r.subject == "subject-2")
 
     found = {
         name: subject_latents(name, "store", INVERSION, str(weights), generator)
-        for name in ("photo.png", "subject-2", clip_id, "demo:3")
+        for name in ("subject-2", clip_id, "demo:3")
     }
 
-    torch.testing.assert_close(found["photo.png"], encoder.encode(centre)[0])
     w_plus = store.read_clip(INVERSION, second.clip_id).w_plus
     torch.testing.assert_close(found["subject-2"], w_plus.mean(0), atol=1e-5, rtol=1e-5)
     assert found["demo:3"].shape == found[clip_id].shape == w_plus.shape[1:]
@@ -110,14 +117,132 @@ def test_a_subject_is_a_picture_footage_of_the_store_or_a_drawn_person(trained: 
     assert not torch.allclose(found["demo:3"], again)
 
 
+def put_photo(name: str = "photo.png") -> npt.NDArray[np.uint8]:
+    """A photo of two people; the larger one's landmarks are the second ones."""
+    pixels = face_frames(1)[0]
+    Image.fromarray(pixels).save(name)
+    face = face_points(1)
+    small = face.mean(1, keepdims=True) + (face - face.mean(1, keepdims=True)) * 0.8 - 10
+    write_sidecar(name, np.stack([small, face], axis=1))
+    return pixels
+
+
+def test_a_person_on_a_photo_is_found_cropped_encoded_and_refined(trained: Path, weights: Path) -> None:
+    pixels, points = put_photo(), face_points(1)
+    generator, encoder = load_generator(weights / "generator"), load_encoder(weights / "encoder")
+    crop = crop_quads(pixels[None], quads_of(*ffhq_axes(points)), 32)
+    image = torch.from_numpy(crop).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    encoded = photo_latents("photo.png", None, 0, str(weights), generator)
+    refined = photo_latents("photo.png", "sidecar", 60, str(weights), generator)
+    centre = photo_latents("photo.png", "aligned", 0, str(weights), generator)
+
+    torch.testing.assert_close(encoded, encoder.encode(image)[0])
+    errors = [float((generator.synthesis(w[None]) - image).square().mean()) for w in (encoded, refined)]
+    assert errors[1] < 0.7 * errors[0]
+    assert not torch.allclose(encoded, centre)
+
+
+def test_a_photo_becomes_a_video_in_one_command(trained: Path, weights: Path) -> None:
+    put_photo()
+    sample(config_for(weights, photo="photo.png", strength=0.0, refine_steps=60))
+    sample(config_for(weights, photo="photo.png", strength=20.0, refine_steps=60, out="moving.mp4"))
+
+    still, moving = frames_of("out/a.mp4").astype(float), frames_of("moving.mp4").astype(float)
+    assert moving.std(axis=0).mean() > 3 * still.std(axis=0).mean()
+    generator = load_generator(weights / "generator")
+    person = photo_latents("photo.png", None, 60, str(weights), generator)
+    [shown] = render(generator, [person[None]])
+    assert np.abs(still[0] - shown[0]).mean() < 8  # H.264 halves colour
+
+
+def test_photos_without_a_face_are_refused(trained: Path, weights: Path) -> None:
+    pixels = put_photo()
+    generator = load_generator(weights / "generator")
+    write_sidecar("photo.png", np.full((1, 68, 2), np.nan, np.float32))
+    with pytest.raises(LandmarksError, match="no face was found"):
+        photo_latents("photo.png", None, 0, str(weights), generator)
+    write_sidecar("photo.png", face_points(1) / 4)
+    with pytest.raises(LandmarksError, match="expected at least 32"):
+        photo_latents("photo.png", None, 0, str(weights), generator)
+    Image.fromarray(pixels).save("bare.png")
+    with pytest.raises(LandmarksError, match="no such file"):
+        photo_latents("bare.png", "sidecar", 0, str(weights), generator)
+    Path("broken.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match="not a picture"):
+        photo_latents("broken.png", "aligned", 0, str(weights), generator)
+    with pytest.raises(ConfigError, match="photo: expected none beside a subject"):
+        config_for(weights, photo="photo.png", subject="subject-2")
+
+
+def test_another_subject_starts_as_itself_where_the_first_frame_is_the_reference(
+    trained: Path, weights: Path
+) -> None:
+    plan = plan_sample(config_for(weights, subject="subject-2", reference="first", strength=3.0))
+    motion = motion_of(plan, plan.load_generator())
+    w_plus = torch.cat([chunk[0] for chunk in motion.latents([0], 16)])  # [T, n, d]
+    own = plan_sample(config_for(weights))
+    generated = torch.cat([chunk[0] for chunk in motion_of(own, own.load_generator()).latents([0], 64)])
+
+    assert motion.w_new is not None
+    torch.testing.assert_close(w_plus[0], motion.w_new)
+    torch.testing.assert_close(w_plus[30], motion.w_new + 3 * (generated[30] - generated[0]))
+
+
+def test_a_grid_shows_samples_side_by_side(trained: Path, weights: Path) -> None:
+    sample(config_for(weights, samples=3, grid=True, out="grid.mp4"))
+
+    grid = frames_of("grid.mp4")
+    assert grid.shape == (50, 66, 66, 3)  # 2 x 2 of 32 px, 2 px apart
+    assert grid[:, 34:, 34:].min() > 200  # the fourth place is white
+    plan = plan_sample(config_for(weights))
+    motion, generator = motion_of(plan, plan.load_generator()), plan.load_generator()
+    for number, place in enumerate([np.s_[:, :32, :32], np.s_[:, :32, 34:], np.s_[:, 34:, :32]]):
+        alone = np.concatenate(list(render(generator, (c[0] for c in motion.latents([number], 16)))))
+        assert np.abs(grid[place].astype(float) - alone).mean() < 8
+
+
+@pytest.mark.cluster
+def test_a_folder_of_samples_is_made_in_parallel_and_goes_on_after_a_kill(
+    trained: Path, weights: Path
+) -> None:
+    flags = {"weights": weights, "seconds": 2, "samples": 24, "out": "many", "seed": 5}
+    command = [sys.executable, str(REPOSITORY / "jobs/sample.py")]
+    command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    first = subprocess.Popen(command, start_new_session=True)
+    deadline = time.monotonic() + 200
+    while not list(Path("many").glob("*.mp4")):
+        assert time.monotonic() < deadline and first.poll() is None
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    standing = {path: path.stat().st_mtime_ns for path in Path("many").glob("*.mp4")}
+    assert 0 < len(standing) < 24
+    for path in standing:
+        assert frames_of(str(path)).shape[0] == 50  # none is half written
+
+    second = subprocess.run(command, capture_output=True, text=True)
+
+    assert second.returncode == 0, second.stderr
+    assert sorted(p.name for p in Path("many").glob("[!.]*")) == [
+        *(f"{n:06d}.mp4" for n in range(24)),
+        "samples.json",
+    ]
+    assert {path: path.stat().st_mtime_ns for path in standing} == standing  # these were not made again
+    sample(config_for(weights, seed=5))
+    first_video = frames_of("many/000000.mp4").astype(int)
+    assert np.abs(first_video - frames_of("out/a.mp4")).max() <= 8
+    assert not np.array_equal(first_video, frames_of("many/000001.mp4"))
+    with pytest.raises(ConfigError, match=r"holds other samples .seed: 5 there, 6 here"):
+        sample(config_for(weights, seed=6, samples=24, out="many"))
+
+
 def test_what_does_not_fit_is_refused_and_leaves_no_file(
     trained: Path, weights: Path, tmp_path: Path
 ) -> None:
-    Path("broken.png").write_bytes(b"no picture")
     for subject, complaint in {
         "nobody": "its subjects: subject-1, subject-2",
         "demo:x": "demo:7",
-        "broken.png": "not a picture",
     }.items():
         with pytest.raises((DataError, ConfigError), match=complaint):
             sample(config_for(weights, subject=subject))

@@ -6,6 +6,7 @@ import itertools
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -14,10 +15,20 @@ from torch import Tensor
 
 from svgan_ray.errors import WeightsError
 from svgan_ray.latents.basis import LatentBasis
+from svgan_ray.stylegan.generator import Generator
 from svgan_ray.temporal.model import MotionModel, load_model, model_of, save_model
 from svgan_ray.temporal.recipes import TemporalConfig
-from svgan_ray.temporal.sampling import frame_noise, generate, sample_latents, transfer
+from svgan_ray.temporal.rendering import render
+from svgan_ray.temporal.sampling import (
+    Blend,
+    frame_noise,
+    generate,
+    latents_of_samples,
+    sample_latents,
+    transfer,
+)
 from svgan_ray.temporal.training import new_state
+from tests.footage import GENERATOR
 
 from .conftest import MODERN
 
@@ -34,6 +45,45 @@ def test_samples_are_the_same_however_they_are_cut(model: MotionModel) -> None:
         chunks = list(sample_latents(model, seed=3, frames=frames, chunk_frames=chunk))
         assert [len(c) for c in chunks[:-1]] == [chunk] * (len(chunks) - 1)
         assert torch.equal(torch.cat(chunks), whole[:frames])
+
+
+def test_samples_are_the_same_within_any_batch(model: MotionModel) -> None:
+    """Within 1e-5 in W+: products of other sizes round differently."""
+    together = torch.cat(list(latents_of_samples(model, 3, 150, range(7))), dim=1)
+    assert together.shape == (7, 150, 3, 4)
+    for sample in range(7):
+        alone = torch.cat(list(sample_latents(model, 3, 150, sample)))
+        torch.testing.assert_close(together[sample], alone, rtol=0, atol=1e-5)
+    pair = torch.cat(list(latents_of_samples(model, 3, 150, [6, 2])), dim=1)
+    torch.testing.assert_close(pair, together[[6, 2]], rtol=0, atol=1e-5)
+
+
+def test_pictures_differ_by_one_grey_level_at_most_in_any_batch() -> None:
+    torch.manual_seed(0)
+    generator = Generator(GENERATOR).eval()
+    w_plus = torch.randn(33, GENERATOR.num_ws, GENERATOR.w_dim)
+    whole, *others = (
+        np.concatenate(list(render(generator, [w_plus], batch_frames=frames))).astype(int)
+        for frames in (33, 1, 2, 16)
+    )
+    assert whole.shape == (33, 32, 32, 3) and whole.std() > 1
+    for other in others:
+        assert np.abs(other - whole).max() <= 1
+
+
+def test_a_blend_lies_between_two_motions(model: MotionModel) -> None:
+    def motion(seed: int, blend: Blend | None = None) -> Tensor:
+        return torch.cat(list(sample_latents(model, seed, 100, blend=blend)))
+
+    first, second = motion(1), motion(2)
+    shares = (0.0, 0.25, 0.5, 0.75, 1.0)
+    blended = [motion(1, Blend(2, share)) for share in shares]
+    assert torch.equal(blended[0], first)
+    torch.testing.assert_close(blended[-1], second, rtol=0, atol=1e-5)
+    distances = [float((one - first).square().mean()) for one in blended]
+    assert distances == sorted(distances) and distances[0] < distances[1] < distances[-1]
+    between = Blend(2, 0.3).mix(*(frame_noise(seed, 0, 0, 4000, 8) for seed in (1, 2)))
+    torch.testing.assert_close(between.std(0), torch.ones(8), rtol=0, atol=0.06)
 
 
 def test_seed_and_sample_make_the_motion(model: MotionModel) -> None:

@@ -17,7 +17,15 @@ from svgan_ray.store.folder import FolderBackend
 from svgan_ray.tracking import default_uri
 from svgan_ray.tracking.registry import REGISTRY, fetch_model
 
-__all__ = ["filesystem", "local_file", "model_folder", "publish_model", "read_record", "write_record"]
+__all__ = [
+    "filesystem",
+    "folder_backend",
+    "local_file",
+    "model_folder",
+    "publish_model",
+    "read_record",
+    "write_record",
+]
 
 _RECORD = "model.json"
 _S3_ATTEMPTS = 8
@@ -47,7 +55,7 @@ def filesystem(uri: str) -> tuple[Any, str]:
 def read_record(folder: str, name: str) -> dict[str, Any] | None:
     """A small JSON object beside the checkpoints, None where it is not there."""
     try:
-        record: dict[str, Any] = json.loads(_backend(folder).get(name))
+        record: dict[str, Any] = json.loads(folder_backend(folder).get(name))
         return record
     except ObjectNotFoundError:
         return None
@@ -55,12 +63,12 @@ def read_record(folder: str, name: str) -> dict[str, Any] | None:
 
 def write_record(folder: str, name: str, record: dict[str, Any]) -> None:
     """Write a small JSON object, whole or not at all."""
-    _backend(folder).put(name, json.dumps(record, indent=2).encode())
+    folder_backend(folder).put(name, json.dumps(record, indent=2).encode())
 
 
 def publish_model(folder: Path, uri: str) -> None:
     """Copy a model's folder to S3; its record goes first and comes last, so that no mixture can be read."""
-    backend = _backend(uri)
+    backend = folder_backend(uri)
     backend.delete(_RECORD)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == _RECORD):
         backend.put(path.name, path.read_bytes())
@@ -76,7 +84,7 @@ def model_folder(uri: str) -> Iterator[Path]:
     if not uri.startswith("s3://"):
         yield Path(uri)
         return
-    backend = _backend(uri)
+    backend = folder_backend(uri)
     if backend.stat(_RECORD) is None:
         raise WeightsError(f"{uri} holds no motion model: there is no {_RECORD}; jobs/train.py makes one")
     with tempfile.TemporaryDirectory() as folder:
@@ -86,7 +94,8 @@ def model_folder(uri: str) -> Iterator[Path]:
         yield Path(folder)
 
 
-def _backend(uri: str) -> Backend:
+def folder_backend(uri: str) -> Backend:
+    """The six verbs of a local folder or s3://bucket/prefix."""
     if not uri.startswith("s3://"):
         return FolderBackend(Path(uri))
     from svgan_ray.store.s3 import S3Backend  # boto3 is not for who has a folder

@@ -33,7 +33,7 @@ class ImportReport:
 def import_weights(path: str | Path, out_dir: str | Path, sha256: str | None = None) -> ImportReport:
     """Read a weight file of any supported kind and write each network in it to a weights folder.
 
-    `out_dir` comes to hold `generator`, `encoder`, `arc_face` or `i3d`; a generator and an encoder from two
+    `out_dir` comes to hold `generator`, `encoder`, `arc_face`, `i3d` or `inception`; networks from several
     files may share it. `sha256`, if given, is what the file must have. Nothing in the file is ever run.
     WeightsError, naming file and field, if it is damaged, foreign, hostile or not supported; then nothing
     is written.

@@ -1,4 +1,4 @@
-"""Networks that only measure: ArcFace IR-SE50 (identity) and the I3D of FVD (motion)."""
+"""Networks that only measure: ArcFace IR-SE50 (identity), the I3D of FVD, the Inception of FID."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from svgan_ray.errors import WeightsError
 from svgan_ray.stylegan.importing.containers import Archive
 from svgan_ray.stylegan.importing.networks import Imported, build, encoder_stages, shape
 from svgan_ray.stylegan.importing.tensors import tensors_of
-from svgan_ray.stylegan.metric_networks import ArcFace, ArcFaceConfig, I3d, I3dConfig
+from svgan_ray.stylegan.metric_networks import ArcFace, ArcFaceConfig, I3d, Inception, ProgramConfig
 
-__all__ = ["convert_arcface", "convert_i3d"]
+__all__ = ["convert_arcface", "convert_program"]
 
 _CODE_BYTES = 2**22
 
@@ -28,16 +28,18 @@ def convert_arcface(root: dict[str, Any]) -> Imported:
     return Imported("ArcFace IR-SE50 state_dict", (build(ArcFace, config, state, "state_dict"),))
 
 
-def convert_i3d(archive: Archive, data: memoryview) -> Imported:
-    """The I3D of FVD in TorchScript: taken as it is, and not run."""
+def convert_program(archive: Archive, data: memoryview) -> Imported:
+    """The I3D of FVD or the Inception of FID in TorchScript: taken as it is, and not run."""
     sources = [name for name in archive.names if "/code/" in name and name.endswith(".py")]
     code = "".join(archive.text(name, _CODE_BYTES // len(sources)) for name in sources)
-    if not all(argument in code for argument in ("rescale", "resize", "return_features")):
+    if "return_features" not in code:
         raise WeightsError(
-            "a TorchScript program, but not I3D: expected forward(videos, rescale, resize, return_features)"
+            "a TorchScript program, but neither I3D nor Inception: expected "
+            "forward(videos, rescale, resize, return_features) or forward(images, return_features)"
         )
+    kind = I3d if "rescale" in code and "resize" in code else Inception
     digest = hashlib.sha256(data).hexdigest()
-    module = I3d(I3dConfig(len(data), digest))
+    module = kind(ProgramConfig(len(data), digest))
     module.program.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
     note = f"TorchScript is a program: it was not run, and will be only while its SHA-256 is {digest}"
-    return Imported("I3D TorchScript", (module,), (note,))
+    return Imported(f"{kind.__name__} TorchScript", (module,), (note,))

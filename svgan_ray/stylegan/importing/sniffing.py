@@ -15,7 +15,8 @@ from svgan_ray.stylegan.importing.tensors import StoredTensor
 __all__ = ["read_networks"]
 
 KNOWN = (
-    "an NVIDIA StyleGAN2 pickle, a rosinality file, pSp, e4e, ReStyle, ArcFace IR-SE50 or the I3D TorchScript"
+    "an NVIDIA StyleGAN2 pickle, a rosinality file, pSp, e4e, ReStyle, ArcFace IR-SE50, or the I3D or "
+    "Inception TorchScript"
 )
 
 
@@ -26,7 +27,7 @@ def read_networks(stream: Stream, data: memoryview) -> Imported:
     if start[:4] == b"PK\3\4":
         archive = Archive(data)
         if any(name.endswith("/constants.pkl") for name in archive.names):
-            return metric_networks.convert_i3d(archive, data)
+            return metric_networks.convert_program(archive, data)
         return _of_torch(read_zip(archive, budget))
     if start[:1] != b"\x80":
         raise WeightsError(f"not a weight file: it begins with {start!r}; expected {KNOWN}")
