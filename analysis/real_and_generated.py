@@ -2,8 +2,8 @@
 
     python analysis/real_and_generated.py --model demo/models/subject-1 --store demo/store --out page.html
 
-The page holds everything it shows. A component is a direction of the subject's own basis, in units of its
-standard deviation in the footage: real motion has variance 1 there.
+The page holds everything it shows; the strips lie beside it as a picture. A component is a direction of the
+subject's own basis, in units of its standard deviation in the footage: real motion has variance 1 there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -34,7 +35,7 @@ from svgan_ray.stylegan.weights import load_generator, weights_folders
 from svgan_ray.temporal.model import MotionModel, load_model
 from svgan_ray.temporal.rendering import render
 from svgan_ray.temporal.sampling import sample_latents
-from svgan_ray.video.pictures import film_strip
+from svgan_ray.video.pictures import film_strip, save_png
 
 COMPONENTS = 4
 SHOWN_S = 10.0
@@ -57,8 +58,8 @@ def generated_latents(model: MotionModel, seed: int, seconds: float) -> list[Ten
 
 def film_strips(
     model: MotionModel, store: LatentStore, generator: Generator, generated: list[Tensor]
-) -> Html:
-    """The footage, its reconstruction and the samples, row by row."""
+) -> npt.NDArray[np.uint8]:
+    """The footage, its reconstruction and the samples, row by row: [H, W, 3]."""
     clip = longest_clip(store, model.card["inversion_id"], model.card["subject"])
     frames = strip_frames(clip.frame_rate_hz)
     footage = np.concatenate(list(aligned_footage(store, clip, frames, generator.config.resolution)))
@@ -66,8 +67,7 @@ def film_strips(
     samples = [w_plus[: strip_frames(model.frame_rate_hz)] for w_plus in generated]
     drawn = [np.concatenate(list(render(generator, [w_plus]))) for w_plus in (inverted, *samples)]
     labels = ["footage", "its latents", *(f"generated {n}" for n in range(len(samples)))]
-    strip = film_strip([footage, *drawn], STRIP_COLUMNS, labels)
-    return picture(strip, f"columns are {STRIP_EVERY_S:g} s apart")
+    return film_strip([footage, *drawn], STRIP_COLUMNS, labels)
 
 
 def strip_frames(rate_hz: float) -> int:
@@ -105,17 +105,20 @@ def main() -> None:
 
     rate_hz = model.frame_rate_hz
     shown = round(SHOWN_S * rate_hz)
+    strip = film_strips(model, store, generator, latents)
     document = page(
         f"Real and generated motion of {model.card['subject']}",
         paragraph(
             f"`{options.model}` against the footage that it was trained on, {model.card['footage_s']} s; "
             f"{len(generated)} samples of {options.seconds:g} s, seed {options.seed}."
         ),
-        section("Frames", film_strips(model, store, generator, latents)),
+        section("Frames", picture(strip, f"columns are {STRIP_EVERY_S:g} s apart")),
         section("Components over time", trajectories(real[0][:shown], generated[0][:shown], rate_hz)),
         section("Power spectra", power_spectra(real, generated, rate_hz)),
         section("Spread", spread(real, generated)),
     )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    save_png(options.out.with_suffix(".png"), strip)
     write_page(options.out, document)
     print(f"wrote {options.out}")
 

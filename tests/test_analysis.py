@@ -58,6 +58,16 @@ def test_real_and_generated_motion_on_one_page(made: Path) -> None:
     assert document.count('<img src="data:image/png') == 1
     assert document.count("<svg") == 8  # a course and a spectrum of four components
     assert document.count("<polyline") == 16  # real and generated in each
+    assert (made / "pages/real_and_generated.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_drift_is_shown_from_the_start_to_the_end_of_samples(made: Path) -> None:
+    flags = {"model": "model", "store": "store", "weights": "weights", "samples": 8, "seconds": 12}
+    document = run(made, "drift.py", **flags)
+    assert re.findall(r"from (\d+) s on", document) == ["0", "4", "8"]
+    assert document.count('<video src="data:video/mp4') == 3 and document.count("<svg") == 2
+    assert re.findall(r"<td>2 s</td><td>(.*?)</td>", document) == ["at 0 s", "at 10 s"]
+    assert (made / "pages/drift.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_each_component_of_the_basis_is_swung(made: Path) -> None:

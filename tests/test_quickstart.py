@@ -33,7 +33,7 @@ def test_what_follows_the_demo_works(tmp_path: Path) -> None:
     invert_here(InvertConfig(videos=tuple(map(str, videos)), store=store))
     draw_model(store, "demo", "subject-1", tmp_path / "demo/models/subject-1")
     typed = follow_up()
-    assert len(typed) == 5
+    assert len(typed) == 6
     for words in typed:
         command = [sys.executable, str(ROOT / words[1]), *words[2:]]
         environment = {**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"}

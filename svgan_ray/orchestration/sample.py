@@ -118,7 +118,7 @@ def _log(report: SampleReport, strip: npt.NDArray[np.uint8] | None) -> None:
         tracker.log_params(settings)
         tracker.set_tags({"model_sha256": plan.model_sha256})
         tracker.link(links_of(card))
-        if "snapshot" in card:
+        if "snapshot_digest" in card:
             tracker.log_input(card["snapshot"], card["snapshot_digest"], plan.config.model, "training")
         tracker.log_metrics({"frames_per_s": report.frames / report.duration_s}, 0)
         if strip is not None:

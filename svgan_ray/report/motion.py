@@ -88,5 +88,5 @@ def drift(generated: Tensor, rate_hz: float) -> Html:
     place = "time within a sample [s]"
     return side_by_side(
         line_chart(spread, place, "deviation, mean of components"),
-        line_chart(offset, place, "distance of the mean from the footage's"),
+        line_chart(offset, place, "distance of the mean"),
     )

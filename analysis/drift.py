@@ -1,0 +1,141 @@
+"""Does motion stay where it began? Generated motion over a minute and more, against the footage.
+
+    python analysis/drift.py --model demo/models/subject-1 --store demo/store --out reports/drift.html
+
+Real motion has mean 0 and deviation 1 in each component, at any time. The page shows how far samples stray
+from that second by second, how far their motion is from the footage's at several times, and the same samples
+at their start, in the middle and at their end; a strip of them, time to the right, lies beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from svgan_ray.errors import DataError
+from svgan_ray.metrics.evaluation import generate_coefficients, score_motion
+from svgan_ray.metrics.features import evaluation_basis
+from svgan_ray.orchestration.snapshots import named_snapshot
+from svgan_ray.orchestration.training.data import resampled_clips
+from svgan_ray.report.motion import drift
+from svgan_ray.report.page import (
+    Html,
+    embedded_video,
+    page,
+    paragraph,
+    picture,
+    section,
+    side_by_side,
+    table,
+    write_page,
+)
+from svgan_ray.store import open_store
+from svgan_ray.stylegan.generator import Generator
+from svgan_ray.stylegan.weights import load_generator, weights_folders
+from svgan_ray.temporal.model import MotionModel, load_model
+from svgan_ray.temporal.rendering import render
+from svgan_ray.temporal.sampling import sample_latents
+from svgan_ray.video.pictures import film_strip, save_png
+from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
+
+SHOWN_SAMPLES, SHOWN_S = 3, 4.0
+COLUMNS = 11
+
+
+def distances(real: Sequence[Tensor], generated: Tensor, rate_hz: float) -> Html:
+    """Fréchet motion by place in a sample and window length, clips [T, K] against samples [S, T, K]."""
+    try:
+        report = score_motion(real, generated, rate_hz)
+    except DataError as error:
+        return paragraph(f"Not measured: {error}.")
+    rows = [
+        [
+            f"{motion.window_s:g} s",
+            of.removeprefix("generated "),
+            f"{value:.2f}" if math.isfinite(value) else "",
+            motion.verdict,
+        ]
+        for motion in report.frechet
+        for of, value in motion.compared.items()
+        if of.startswith("generated")
+    ]
+    return table(["windows", "place in the sample", "distance, 1 is real against real", "measure"], rows)
+
+
+def span(model: MotionModel, generator: Generator, latents: Tensor, begin_s: float) -> npt.NDArray[np.uint8]:
+    """Frames [T, S, S, 3] of a sample's W+ [T, n, d], from a time on."""
+    first = round(begin_s * model.frame_rate_hz)
+    frames = round(SHOWN_S * model.frame_rate_hz)
+    return np.concatenate(list(render(generator, [latents[first : first + frames]])))
+
+
+def player(parts: Sequence[npt.NDArray[np.uint8]], caption: str, rate_hz: float) -> Html:
+    """Videos [T, S, S, 3] one above the other, in one that plays."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "span.mp4")
+        write_video(path, np.concatenate(parts, axis=1), rate_hz, SYNTHETIC_TAGS)
+        return embedded_video(path.read_bytes(), caption)
+
+
+def whole_strip(generator: Generator, samples: Sequence[Tensor]) -> npt.NDArray[np.uint8]:
+    """One row a sample, from its first frame to its last."""
+    columns = np.linspace(0, len(samples[0]) - 1, COLUMNS).round().astype(int)
+    rows = [np.concatenate(list(render(generator, [sample[columns]]))) for sample in samples]
+    return film_strip(rows, COLUMNS, [f"sample {number}" for number in range(len(rows))])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="folder of a trained model")
+    parser.add_argument("--store", required=True, help="latent store that the model was trained on")
+    parser.add_argument("--weights", default="demo", help="weights folder (default: those that ship)")
+    parser.add_argument("--seed", type=int, default=0, help="seeds the noise")
+    parser.add_argument("--seconds", type=float, default=68.0, help="length of each of the samples")
+    parser.add_argument("--samples", type=int, default=150, help="samples that are measured")
+    parser.add_argument("--out", type=Path, default=Path("reports/drift.html"))
+    options = parser.parse_args()
+
+    model, store = load_model(options.model), open_store(options.store)
+    generator, rate_hz = load_generator(weights_folders(options.weights)[0]), model.frame_rate_hz
+    frames, basis = round(options.seconds * rate_hz), evaluation_basis(model.basis)
+    clips = resampled_clips(store, named_snapshot(store, model.card["snapshot"]), rate_hz)
+    real = [basis.project(w_plus[valid]) for w_plus, valid in clips]
+    generated = generate_coefficients(model, basis, options.samples, frames, options.seed)
+    shown = [
+        torch.cat(list(sample_latents(model, options.seed, frames, sample=number)))
+        for number in range(SHOWN_SAMPLES)
+    ]
+    begins_s = [share * max(options.seconds - SHOWN_S, 0.0) for share in (0.0, 0.5, 1.0)]
+    players = [
+        player(
+            [span(model, generator, sample, begin_s) for sample in shown], f"from {begin_s:.0f} s on", rate_hz
+        )
+        for begin_s in begins_s
+    ]
+    strip = whole_strip(generator, shown)
+    document = page(
+        f"Does the motion of {model.card['subject']} stay where it began?",
+        paragraph(f"{options.samples} samples of {options.seconds:g} s, seed {options.seed}."),
+        section("Away from the footage, second by second", drift(generated, rate_hz)),
+        section("Distance from real motion", distances(real, generated, rate_hz)),
+        section("The same samples later", side_by_side(*players)),
+        section("From start to end", picture(strip, f"{options.seconds:g} s from left to right")),
+    )
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    save_png(options.out.with_suffix(".png"), strip)
+    write_page(options.out, document)
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()
