@@ -21,6 +21,7 @@ from svgan_ray.orchestration.sample_subjects import subject_latents
 from svgan_ray.orchestration.training.folders import local_file, model_folder
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.generator import Generator
+from svgan_ray.stylegan.memory import require_memory, synthesis_bytes
 from svgan_ray.stylegan.weights import load_generator, weights_folders, weights_hash
 from svgan_ray.temporal.model import MotionModel, load_model
 from svgan_ray.temporal.rendering import BATCH_FRAMES, render
@@ -70,10 +71,13 @@ class SampleReport:
 
 
 def sample(config: SampleConfig) -> SampleReport:
-    """Make the video that `config` describes. Raises WeightsError, ConfigError, DataError."""
+    """Make the video that `config` describes. Raises WeightsError, ConfigError, DataError, MachineError."""
     began_s = time.monotonic()
     plan = plan_sample(config)
     generator = load_generator(weights_folders(config.weights)[0], plan.model.w_ref.device)
+    if plan.model.w_ref.device.type == "cpu":
+        side = generator.config.resolution
+        require_memory(synthesis_bytes(generator.config, BATCH_FRAMES), f"a video of {side} px")
     chunks = _latents(plan, generator)
     try:
         strip = _write_video(plan, generator, chunks)
