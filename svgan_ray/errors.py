@@ -12,6 +12,7 @@ SvganRayError
 │   ├── StoreSchemaError     written by a newer version
 │   ├── CorruptObjectError   content differs from its hash
 │   └── ConflictError        unequal work under one id
+├── MachineError             this machine lacks what the work takes
 ├── TrainingError            training cannot go on
 │   └── DivergenceError      non-finite or exploding
 └── TrackingError            the tracking server refused a request for good
@@ -27,6 +28,7 @@ __all__ = [
     "DivergenceError",
     "InputError",
     "LandmarksError",
+    "MachineError",
     "StoreAccessError",
     "StoreError",
     "StoreSchemaError",
@@ -106,6 +108,10 @@ class CorruptObjectError(StoreError):
 
 class ConflictError(StoreError):
     """Unequal work was offered under one id; the first one is kept."""
+
+
+class MachineError(SvganRayError):
+    """This machine lacks what the work takes, such as memory; nothing was started."""
 
 
 class TrainingError(SvganRayError):

@@ -36,6 +36,7 @@ from svgan_ray.orchestration.weights import publish_pair
 from svgan_ray.report.page import write_page
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
+from svgan_ray.stylegan.memory import require_memory
 from svgan_ray.tracking import Tracker, open_tracker
 
 __all__ = ["invert"]
@@ -59,12 +60,22 @@ def invert(config: InvertConfig) -> InvertReport:
         return report_of(config, plan, ledger, time.monotonic() - began_s)
     publish_pair(store, config.weights)
     identity = content_id({"inversion_id": job.inversion_id, "store": store.uri})
-    with connect(), open_tracker(config.experiment, f"invert {identity[:8]}", "invert", identity) as tracker:
-        tracker.log_params(flatten(config))
-        _work_through(config, plan, ledger, tracker)
-        report = report_of(config, plan, ledger, time.monotonic() - began_s)
-        _log_report(tracker, ledger, report)
+    with connect():
+        _require_memory(config, job)
+        with open_tracker(config.experiment, f"invert {identity[:8]}", "invert", identity) as tracker:
+            tracker.log_params(flatten(config))
+            _work_through(config, plan, ledger, tracker)
+            report = report_of(config, plan, ledger, time.monotonic() - began_s)
+            _log_report(tracker, ledger, report)
     return report
+
+
+def _require_memory(config: InvertConfig, job: Inversion) -> None:
+    """Raises MachineError, from a process where an encoder would be, before anything begins."""
+    resources = _encoder_resources(config)
+    if "num_gpus" not in resources:
+        check = ray.remote(**resources)(require_memory)
+        ray.get(check.remote(job.cpu_memory_bytes, f"encoding with {config.weights}"))
 
 
 def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker) -> None:
@@ -230,6 +241,6 @@ def _log_report(tracker: Tracker, ledger: Ledger, report: InvertReport) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "invert_report.json"
         path.write_text(json.dumps(dataclasses.asdict(report), indent=2))
-        write_page(path.with_suffix(".html"), report_page(report, ledger.worst))
+        write_page(path.with_suffix(".html"), report_page(report, ledger.restless, ledger.worst))
         for file in (path, path.with_suffix(".html")):
             tracker.log_artifact(file)

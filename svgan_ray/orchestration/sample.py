@@ -55,7 +55,8 @@ class SampleReport:
 def sample(config: SampleConfig) -> SampleReport:
     """Make the videos that `config` describes, those that are missing of a folder.
 
-    Raises WeightsError, ConfigError, DataError, LandmarksError, and StoreError for a folder that takes none.
+    Raises WeightsError, ConfigError, DataError, LandmarksError, MachineError, and StoreError for
+    a folder that takes none.
     """
     began_s = time.monotonic()
     plan = plan_sample(config)

@@ -17,6 +17,7 @@ from svgan_ray.orchestration.sample_subjects import photo_latents, subject_laten
 from svgan_ray.orchestration.training.folders import local_file, model_folder
 from svgan_ray.orchestration.weights import folders_of
 from svgan_ray.stylegan.generator import Generator
+from svgan_ray.stylegan.memory import require_memory, synthesis_bytes
 from svgan_ray.stylegan.weights import load_generator, weights_hash
 from svgan_ray.temporal.model import MotionModel, load_model
 from svgan_ray.temporal.sampling import Blend, latents_of_samples, transfer
@@ -40,8 +41,12 @@ class SamplePlan:
         return self.config.samples > 1 and not self.config.grid
 
     def load_generator(self) -> Generator:
-        """The synthesis network, where the model is."""
-        return load_generator(folders_of(self.config.weights)[0], self.model.w_ref.device)
+        """The synthesis network, where the model is. Raises WeightsError, MachineError for want of memory."""
+        generator = load_generator(folders_of(self.config.weights)[0], self.model.w_ref.device)
+        if self.model.w_ref.device.type == "cpu":
+            needed = synthesis_bytes(generator.config, self.config.batch_frames)
+            require_memory(needed, f"a video of {generator.config.resolution} px")
+        return generator
 
     def __rich__(self) -> Table:
         card, count = self.model.card, self.config.samples

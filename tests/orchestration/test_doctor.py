@@ -122,12 +122,8 @@ def test_video_is_written_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
 # Memory, disk, weights
 
 
-def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n")
-    (tmp_path / "memory.max").write_text("2000000000\n")  # a container's limit is what counts
-    (tmp_path / "memory.current").write_text("1500000000\n")
-    assert checks._free_memory_bytes(tmp_path, tmp_path / "none") == 8_192_000_000
-    assert checks._free_memory_bytes(tmp_path, tmp_path) == 500_000_000
+def test_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    require(check_memory(), "ok", "GB free")
     monkeypatch.setattr(checks, "MIN_MEMORY_BYTES", 10**15)
     require(check_memory(), "failed", "GB free", remedy="are needed")
 

@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from svgan_ray.config import DoctorConfig
 from svgan_ray.errors import StoreError, SvganRayError, TrackingError
 from svgan_ray.store.probe import probe_store
+from svgan_ray.stylegan.memory import free_memory_bytes
 from svgan_ray.stylegan.weights import load_encoder, load_generator, require_pair, weights_folders
 from svgan_ray.tracking import default_uri
 from svgan_ray.tracking.probe import probe_tracking
@@ -153,7 +154,7 @@ def check_video() -> Check:
 
 def check_memory() -> Check:
     """Memory that is free for this process: the machine's, or what its container has left."""
-    free_bytes = _free_memory_bytes()
+    free_bytes = free_memory_bytes()
     if free_bytes is None:
         return note("memory", "this system does not tell")
     text = f"{free_bytes / 1e9:.1f} GB free"
@@ -162,19 +163,6 @@ def check_memory() -> Check:
             "memory", text, f"{MIN_MEMORY_BYTES / 1e9:.0f} GB are needed: end programs, or a larger machine"
         )
     return ok("memory", text)
-
-
-def _free_memory_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    try:
-        lines = (proc / "meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    free_bytes = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    try:
-        limit, used = ((cgroup / name).read_text().strip() for name in ("memory.max", "memory.current"))
-    except OSError:
-        return free_bytes
-    return free_bytes if limit == "max" else min(free_bytes, int(limit) - int(used))
 
 
 def check_disk(needed_bytes: float, places: tuple[Path, ...] | None = None) -> Check:

@@ -37,9 +37,9 @@ from svgan_ray.stylegan.weights import load_encoder, load_generator
 from svgan_ray.video.cropping import crop_span
 from svgan_ray.video.reading import VideoReader, open_video
 
-__all__ = ["BlockEncoder", "crop_block", "in_batches", "standing_chunk"]
+__all__ = ["SYNTHESIS_BATCH", "BlockEncoder", "crop_block", "in_batches", "standing_chunk"]
 
-_SYNTHESIS_BATCH = 4
+SYNTHESIS_BATCH = 4
 
 
 def crop_block(block: Block, side: int) -> Crops:
@@ -133,8 +133,8 @@ class BlockEncoder:
         if not measured:
             return chunk_tensors(block, w_plus, measured, torch.empty(0)), np.empty(0, np.float32), None
         position = (block.first_frame + measured[0]) // self.job.error_every_frames
-        shown = in_batches(self._reconstruct, _SYNTHESIS_BATCH, position, w_plus[measured])
-        error = in_batches(_rms_error, _SYNTHESIS_BATCH, position, shown, images[measured]).cpu()
+        shown = in_batches(self._reconstruct, SYNTHESIS_BATCH, position, w_plus[measured])
+        error = in_batches(_rms_error, SYNTHESIS_BATCH, position, shown, images[measured]).cpu()
         tensors = chunk_tensors(block, w_plus, measured, error)
         at = int(error.argmax())
         is_bad = self._is_among_the_worst(float(error[at]))
@@ -146,7 +146,7 @@ class BlockEncoder:
         images, first_frame = self._images(crops.frames), crops.block.first_frame - crops.own.start
         w_plus = in_batches(self._encode, self.job.batch_frames, first_frame, images)
         if self.job.refinement is not None:
-            w_plus = refine(images, w_plus, self.generator.synthesis, self.job.refinement, _SYNTHESIS_BATCH)
+            w_plus = refine(images, w_plus, self.generator.synthesis, self.job.refinement, SYNTHESIS_BATCH)
         return images[crops.own], w_plus[crops.own]
 
     def _encode(self, images: Tensor) -> Tensor:

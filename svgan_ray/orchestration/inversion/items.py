@@ -18,9 +18,11 @@ from svgan_ray.store.keys import source_id
 from svgan_ray.store.records import ChunkRef, FailureRecord
 from svgan_ray.stylegan.refinement import RefinementConfig
 from svgan_ray.video.alignment import CropParameters
+from svgan_ray.video.face_report import FaceReport
 
 __all__ = [
     "BLOCK_FRAMES",
+    "SHOWN_SHEETS",
     "WORST_FRAMES",
     "Block",
     "Chunk",
@@ -37,6 +39,9 @@ __all__ = [
 
 BLOCK_FRAMES = 128
 """Blocks begin at multiples of this in the video; one is 4.7 MB of W+ at 1024 px and one object."""
+
+SHOWN_SHEETS = 24
+"""Crops of so many videos, those whose crops are least calm, are shown in the end."""
 
 WORST_FRAMES = 16
 """Pictures of so many frames, those with the largest reconstruction error, are shown in the end."""
@@ -80,6 +85,8 @@ class Inversion:
     error_every_frames: int
     tracking_id: str
     inversion_id: str
+    cpu_memory_bytes: int
+    """What one encoder takes at its peak on a CPU."""
     refinement: RefinementConfig | None = None
 
 
@@ -103,7 +110,10 @@ class Clip:
 
 @dataclass(frozen=True)
 class Tracked:
-    """Note that a source was tracked: what is in it, and how many clips still have to be encoded."""
+    """Note that a source was tracked: what is in it, and how many clips still have to be encoded.
+
+    `faces` and `sheet` come from the run that tracked it, not from one that found its track in the store.
+    """
 
     source: Source
     video_id: str
@@ -112,6 +122,8 @@ class Tracked:
     clips: int
     open_clips: int
     open_frames: int
+    faces: FaceReport | None = None
+    sheet: npt.NDArray[np.uint8] | None = None  # [H, W, 3], crops in a row
 
 
 def _no_quads() -> npt.NDArray[np.float32]:

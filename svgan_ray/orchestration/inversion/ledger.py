@@ -12,6 +12,7 @@ import numpy as np
 from svgan_ray.errors import StoreError
 from svgan_ray.orchestration.inversion.failures import clip_failure, unread_id
 from svgan_ray.orchestration.inversion.items import (
+    SHOWN_SHEETS,
     WORST_FRAMES,
     Chunk,
     Clip,
@@ -38,6 +39,7 @@ class Ledger:
     failures: dict[str, FailureRecord] = field(default_factory=dict)  # by video or clip id
     commits: dict[str, CommitRecord] = field(default_factory=dict)  # by clip id
     unequal: list[str] = field(default_factory=list)
+    restless: list[Tracked] = field(default_factory=list)  # with sheets, the least calm crops first
     worst: list[Pair] = field(default_factory=list)  # of all measured frames, the worst first
     encoded_frames: int = 0
     reused_frames: int = 0
@@ -49,7 +51,9 @@ class Ledger:
         """Book one item. Raises StoreError where the store cannot serve anybody."""
         if isinstance(item, Tracked):
             # What a second look finds to be done was done by this run.
-            self.tracked.setdefault(item.source.uri, item)
+            if item.source.uri not in self.tracked:
+                self._show(item)
+                self.tracked[item.source.uri] = dataclasses.replace(item, sheet=None)
             for item_id in (item.video_id, unread_id(item.source)):
                 self._forget_failure(self.job.tracking_id, item_id)
         elif isinstance(item, Failure):
@@ -79,6 +83,12 @@ class Ledger:
         """Mean over the clips that were committed now."""
         errors = [c.mean_error for c in self.commits.values() if c.mean_error is not None]
         return float(np.mean(errors)) if errors else None
+
+    def _show(self, item: Tracked) -> None:
+        """Sheets are kept of those alone that the page will show."""
+        if item.sheet is not None:
+            bisect.insort(self.restless, item, key=lambda tracked: -_jitter(tracked))
+            del self.restless[SHOWN_SHEETS:]
 
     def _fail(self, failure: Failure) -> None:
         if failure.is_fatal:
@@ -144,3 +154,7 @@ class Ledger:
             mean_error=float(error.mean()) if len(error) else None,
             node=" ".join(sorted({chunk.node for chunk in chunks if chunk.node})),
         )
+
+
+def _jitter(item: Tracked) -> float:
+    return (item.faces and item.faces.crop_jitter) or 0.0

@@ -1,22 +1,26 @@
-"""The page of an inversion: its figures, what failed and why, and the frames that came out worst."""
+"""The page of an inversion: its figures, what failed and why, faces, and the frames that came out worst."""
 
 from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from svgan_ray.orchestration.inversion.items import Pair
+from svgan_ray.orchestration.inversion.items import Pair, Tracked
 from svgan_ray.orchestration.inversion.report import InvertReport, psnr_text
 from svgan_ray.report.page import Html, bullets, page, paragraph, picture, section, side_by_side, table
+from svgan_ray.video.face_report import FaceReport
 
 __all__ = ["report_page"]
 
 
-def report_page(report: InvertReport, worst: list[Pair]) -> Html:
-    """The whole page; `worst` holds the frames with the largest errors, the worst first."""
+def report_page(report: InvertReport, restless: list[Tracked], worst: list[Pair]) -> Html:
+    """The whole page; `restless` holds videos with sheets of crops, the least calm first, `worst` the frames
+    with the largest errors, the worst first.
+    """
     return page(
         f"Inversion into {report.store}",
         table(("", ""), report.figures().items()),
         _failures(report),
+        _faces(report, restless),
         _worst_frames(worst),
         *([section("Notes", bullets(report.notes))] if report.notes else []),
     )
@@ -29,6 +33,55 @@ def _failures(report: InvertReport) -> Html:
     rows = [(f.uri, f.stage, f.reason, str(f.attempts), f.message) for f in report.failures]
     header = ("video", "stage", "reason", "attempts", "what to know")
     return section("Failures", paragraph(advice), table(header, rows))
+
+
+def _faces(report: InvertReport, restless: list[Tracked]) -> Html:
+    if not report.faces:
+        return section("Faces", paragraph("No video was tracked in this run."))
+    text = (
+        "Of each video that this run tracked. Gaps of few frames are interpolated, frames in longer ones are "
+        "skipped. Jitter is the root mean square of the second difference along time of the crop's corners, "
+        "in percent of its side: as the landmarks have it → as it is cropped."
+    )
+    header = (
+        "video",
+        "frames",
+        "with a face",
+        "faces",
+        "people",
+        "followed",
+        "clips",
+        "gaps",
+        "skipped",
+        "jitter",
+    )
+    sheets = [
+        picture(item.sheet, f"{PurePosixPath(item.source.uri).name}: crops from its first frame to its last")
+        for item in restless
+        if item.sheet is not None
+    ]
+    shown = "Crops, the least calm videos first. Is it always the same person, upright and in the middle?"
+    rows = [_face_row(uri, faces) for uri, faces in report.faces.items()]
+    return section("Faces", paragraph(text), table(header, rows), paragraph(shown), *sheets)
+
+
+def _face_row(uri: str, faces: FaceReport) -> tuple[str, ...]:
+    return (
+        PurePosixPath(uri).name,
+        f"{faces.frames:,}",
+        f"{faces.frames_with_face:,}",
+        f"{faces.faces:,}",
+        str(faces.people),
+        str(faces.followed),
+        str(faces.clips),
+        f"{faces.gaps} ({faces.gap_frames} frames)" if faces.gaps else "none",
+        f"{faces.skipped_frames:,}",
+        f"{_percent(faces.found_jitter)} → {_percent(faces.crop_jitter)}",
+    )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f}"
 
 
 def _worst_frames(worst: list[Pair]) -> Html:

@@ -12,12 +12,16 @@ from svgan_ray.config import InvertConfig
 from svgan_ray.errors import StoreAccessError
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.inversion.demo_footage import demo_footage
+from svgan_ray.orchestration.inversion.encoding import SYNTHESIS_BATCH
 from svgan_ray.orchestration.inversion.failures import unread_id
 from svgan_ray.orchestration.inversion.items import BLOCK_FRAMES, Inversion, Source
 from svgan_ray.orchestration.inversion.sources import expand
 from svgan_ray.orchestration.weights import folders_of
 from svgan_ray.store import FailureRecord, LatentStore, open_store
 from svgan_ray.store.keys import content_id
+from svgan_ray.stylegan.encoder import Encoder
+from svgan_ray.stylegan.generator import Generator
+from svgan_ray.stylegan.memory import encoding_bytes, synthesis_bytes
 from svgan_ray.stylegan.refinement import RefinementConfig
 from svgan_ray.stylegan.weights import load_encoder, load_generator, require_pair, weights_hash
 from svgan_ray.video.alignment import CropParameters
@@ -88,9 +92,22 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         crop_side=encoder.config.input_side,
         tracking_id=content_id({**tracking, "schema": _SCHEMA}),
         inversion_id=content_id({**identity, **division, "schema": _SCHEMA}),
+        cpu_memory_bytes=_cpu_memory_bytes(generator, encoder, config.batch_frames, refinement),
         refinement=refinement,
         **identity,
     )
+
+
+def _cpu_memory_bytes(
+    generator: Generator, encoder: Encoder, batch_frames: int, refinement: RefinementConfig | None
+) -> int:
+    weights: int = sum(
+        tensor.numel() * tensor.element_size()
+        for network in (generator, encoder)
+        for tensor in network.state_dict().values()
+    )
+    shown = synthesis_bytes(generator.config, SYNTHESIS_BATCH, with_gradients=refinement is not None)
+    return weights + max(shown, encoding_bytes(encoder.config, batch_frames))
 
 
 def sources_of(config: InvertConfig, render: bool = True) -> list[Source]:

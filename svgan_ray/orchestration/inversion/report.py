@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from svgan_ray.orchestration.inversion.items import Pair
 from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.planning import Plan
 from svgan_ray.store import FailureRecord
+from svgan_ray.video.face_report import FaceReport
 
 __all__ = ["InvertReport", "psnr_text", "reconstruction_sheet", "report_of"]
 
@@ -39,6 +40,8 @@ class InvertReport:
     failures: tuple[FailureRecord, ...]
     notes: tuple[str, ...]
     max_failure_fraction: float
+    faces: dict[str, FaceReport] = field(default_factory=dict)
+    """By uri, of the videos that this run tracked."""
 
     @property
     def is_idle(self) -> bool:
@@ -133,6 +136,7 @@ def report_of(config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: floa
         failures=(*plan.failed.values(), *ledger.failures.values()),
         notes=(*notes, *ledger.unequal),
         max_failure_fraction=config.max_failure_fraction,
+        faces={uri: item.faces for uri, item in sorted(ledger.tracked.items()) if item.faces},
     )
 
 

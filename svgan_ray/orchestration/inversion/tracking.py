@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -28,6 +29,7 @@ from svgan_ray.orchestration.inversion.sources import unchanged_copy
 from svgan_ray.store import ClipRecord, LatentStore, SkippedRecord, TrackRecord, open_store
 from svgan_ray.store.keys import clip_id, content_id
 from svgan_ray.video.alignment import Floats
+from svgan_ray.video.face_report import FaceReport, face_report, face_sheet
 from svgan_ray.video.landmarks import landmark_source
 from svgan_ray.video.people import find_people
 from svgan_ray.video.reading import open_video
@@ -49,8 +51,10 @@ def track_source(job: Inversion, source: Source, closed: frozenset[str]) -> Iter
         with unchanged_copy(source) as path:
             video_id = file_sha256(path)
         store.put_source(source.uri, source.size_bytes, source.version, video_id)
-        record = store.get_track(job.tracking_id, video_id) or make_track(job, store, source, video_id)
-        yield from _open_items(job, store, source, record, closed)
+        record, seen = store.get_track(job.tracking_id, video_id), _Seen()
+        if record is None:
+            record, seen = make_track(job, store, source, video_id)
+        yield from _open_items(job, store, source, record, seen, closed)
     except Exception as error:  # whatever it is, it travels on as a row
         yield source_failure(job, source, video_id, error)
 
@@ -61,11 +65,22 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def make_track(job: Inversion, store: LatentStore, source: Source, video_id: str) -> TrackRecord:
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """What the run that tracks a video tells of its faces."""
+
+    faces: FaceReport | None = None
+    sheet: npt.NDArray[np.uint8] | None = None
+
+
+def make_track(
+    job: Inversion, store: LatentStore, source: Source, video_id: str
+) -> tuple[TrackRecord, _Seen]:
     """Find the people in a video, smooth the crops of those to be followed and put them into the store."""
     with unchanged_copy(source) as path, open_video(path) as video:
         points = landmark_source(job.faces, job.face_model).detect(video)
-        chosen = find_people(points, video.time_s).chosen(job.people)
+        people = find_people(points, video.time_s)
+        chosen = people.chosen(job.people)
         tracks = [track(points_of_one, video.time_s, job.crop) for points_of_one in chosen]
         clips = list(_named_clips(video_id, job.tracking_id, tracks))
         tensors = {key: value for clip in clips for key, value in _tensors(clip, video.time_s)}
@@ -85,7 +100,8 @@ def make_track(job: Inversion, store: LatentStore, source: Source, video_id: str
             ),
             parameters=dataclasses.asdict(job.crop),
         )
-    return store.put_track(record, tensors)
+        seen = _Seen(face_report(people, chosen, tracks), face_sheet(video, tracks))
+    return store.put_track(record, tensors), seen
 
 
 @dataclass(frozen=True)
@@ -115,7 +131,12 @@ def _tensors(clip: _NamedClip, time_s: Floats) -> Iterator[tuple[str, Tensor]]:
 
 
 def _open_items(
-    job: Inversion, store: LatentStore, source: Source, record: TrackRecord, closed: frozenset[str]
+    job: Inversion,
+    store: LatentStore,
+    source: Source,
+    record: TrackRecord,
+    seen: _Seen,
+    closed: frozenset[str],
 ) -> Iterator[Item]:
     todo = [
         clip
@@ -130,6 +151,8 @@ def _open_items(
         clips=len(record.clips),
         open_clips=len(todo),
         open_frames=sum(clip.stop_frame - clip.first_frame for clip in todo),
+        faces=seen.faces,
+        sheet=seen.sheet,
     )
     tensors = store.track_tensors(record) if todo else {}
     for standing in todo:

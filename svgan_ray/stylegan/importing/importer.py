@@ -36,7 +36,7 @@ def import_weights(path: str | Path, out_dir: str | Path, sha256: str | None = N
     `out_dir` comes to hold `generator`, `encoder`, `arc_face`, `i3d` or `inception`; networks from several
     files may share it. `sha256`, if given, is what the file must have. Nothing in the file is ever run.
     WeightsError, naming file and field, if it is damaged, foreign, hostile or not supported; then nothing
-    is written.
+    is written. MachineError where there is too little memory to try the networks out.
     """
     path, out_dir = Path(path), Path(out_dir)
     try:

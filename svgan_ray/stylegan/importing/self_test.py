@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 
 import torch
@@ -11,18 +10,18 @@ from torch import Tensor, nn
 
 from svgan_ray.errors import WeightsError
 from svgan_ray.stylegan.encoder import Encoder
-from svgan_ray.stylegan.generator import Generator, GeneratorConfig
+from svgan_ray.stylegan.generator import Generator
+from svgan_ray.stylegan.memory import require_memory, synthesis_bytes
 from svgan_ray.stylegan.metric_networks import ArcFace
 
 __all__ = ["self_test"]
 
-# Feature maps alive at once in a block, measured; and what the rest of the program takes.
-_FEATURE_MAPS = 5
-_OVERHEAD_BYTES = 2**28
-
 
 def self_test(networks: Sequence[nn.Module]) -> tuple[str, ...]:
-    """Run what can be run and say what came out; WeightsError if anything is not finite."""
+    """Run what can be run and say what came out.
+
+    Raises WeightsError if anything is not finite, MachineError where memory is short.
+    """
     for network in networks:
         _require_finite(network.state_dict(), type(network).__name__)
     results = [_test_generator(network) for network in networks if isinstance(network, Generator)]
@@ -37,7 +36,8 @@ def self_test(networks: Sequence[nn.Module]) -> tuple[str, ...]:
 
 
 def _test_generator(generator: Generator) -> tuple[Tensor, str]:
-    _require_memory(generator.config)
+    side = generator.config.resolution
+    require_memory(synthesis_bytes(generator.config, batch=1), f"a picture of {side} px")
     z = torch.randn(1, generator.config.z_dim, generator=torch.Generator().manual_seed(0))
     picture = generator.synthesis(generator.mapping(z))
     _require_finite({"picture": picture}, "Generator")
@@ -66,24 +66,3 @@ def _require_finite(tensors: dict[str, Tensor], name: str) -> None:
     for key, tensor in tensors.items():
         if not bool(tensor.isfinite().all()):
             raise WeightsError(f"{name} {key}: holds values that are not finite; the file is damaged")
-
-
-def _require_memory(config: GeneratorConfig) -> None:
-    """Say so before a machine begins to swap or the process is killed."""
-    widest = max(config.channels(side) * side**2 for side in config.block_resolutions)
-    needed = _FEATURE_MAPS * widest * 4 + _OVERHEAD_BYTES
-    if (available := _available_bytes()) is not None and available < needed:
-        raise WeightsError(
-            f"a picture of {config.resolution} px takes {needed / 1e9:.1f} GB of memory, "
-            f"{available / 1e9:.1f} GB are available; close other programs or use a larger machine"
-        )
-
-
-def _available_bytes() -> int | None:
-    """Memory that programs can have without swapping; None where the system does not tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:
-            values = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines}
-        return values["MemAvailable"]
-    except (OSError, KeyError, ValueError):
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else None

@@ -7,15 +7,30 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from svgan_ray.orchestration.inversion.items import Pair
+from svgan_ray.orchestration.inversion.items import Pair, Source, Tracked
 from svgan_ray.orchestration.inversion.page import report_page
 from svgan_ray.orchestration.inversion.report import InvertReport
 from svgan_ray.report.page import write_page
 from svgan_ray.store import FailureRecord
+from svgan_ray.video.face_report import FaceReport
 from tests.browser import open_browser
 
+FACES = FaceReport(
+    frames=2000,
+    frames_with_face=1900,
+    faces=3100,
+    people=2,
+    followed=1,
+    clips=4,
+    gaps=3,
+    gap_frames=12,
+    skipped_frames=77,
+    found_jitter=0.0123,
+    crop_jitter=0.0045,
+)
 
-def report(*failures: FailureRecord) -> InvertReport:
+
+def report(*failures: FailureRecord, faces: FaceReport | None = None) -> InvertReport:
     return InvertReport(
         store="s3://motion/store",
         tracking_id="t",
@@ -33,7 +48,13 @@ def report(*failures: FailureRecord) -> InvertReport:
         failures=failures,
         notes=("a note",),
         max_failure_fraction=0.5,
+        faces={"/footage/anna.mp4": faces} if faces else {},
     )
+
+
+def tracked() -> Tracked:
+    sheet = np.full((8, 24, 3), 120, np.uint8)
+    return Tracked(Source("/footage/anna.mp4", 1, "1"), "v", 2000, 77, 4, 4, 1923, FACES, sheet)
 
 
 def pairs(count: int, side: int = 16) -> list[Pair]:
@@ -46,7 +67,7 @@ FAILURE = FailureRecord("id", "/footage/<b>.mp4", "track", "truncated", "ends ea
 
 
 def test_what_happened_is_told() -> None:
-    text = report_page(report(FAILURE), pairs(2))
+    text = report_page(report(FAILURE), [], pairs(2))
     for piece in ("1,234 in 10 s", "123.4", "/footage/&lt;b&gt;.mp4", "truncated", "ends early &amp; badly"):
         assert piece in text
     assert text.index("v0.mp4, frame 0: error 0.5000 (6.0 dB)") < text.index("v1.mp4, frame 10: error 0.2500")
@@ -55,13 +76,20 @@ def test_what_happened_is_told() -> None:
 
 
 def test_an_inversion_without_trouble_says_so() -> None:
-    text = report_page(report(), [])
-    assert "None." in text and "No frame was measured" in text
+    text = report_page(report(), [], [])
+    assert "None." in text and "No frame was measured" in text and "No video was tracked" in text
+
+
+def test_faces_of_each_video_are_told() -> None:
+    text = report_page(report(faces=FACES), [tracked()], [])
+    for piece in ("anna.mp4", "2,000", "1,900", "3,100", "3 (12 frames)", "77", "1.23 → 0.45"):
+        assert f"<td>{piece}</td>" in text
+    assert text.count("<img") == 1 and "anna.mp4: crops from its first frame" in text
 
 
 @pytest.mark.cluster
 def test_a_browser_shows_originals_beside_reconstructions(tmp_path: Path) -> None:
-    write_page(tmp_path / "page.html", report_page(report(FAILURE), pairs(3)))
+    write_page(tmp_path / "page.html", report_page(report(FAILURE), [], pairs(3)))
     with open_browser() as browser:
         errors: list[str] = []
         browser.on("console", lambda message: errors.append(message.text))

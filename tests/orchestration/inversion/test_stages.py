@@ -439,6 +439,29 @@ def test_a_source_that_died_before_its_bytes_were_known_is_not_tried_for_ever(
     assert report.clips_committed == 1 and not store.failures(job.tracking_id)
 
 
+def test_the_run_that_tracks_a_video_tells_of_its_faces(
+    tmp_path: Path, weights: Path, store: LatentStore
+) -> None:
+    gappy = face_points(80)
+    gappy[20:24] = np.nan
+    write_sidecar(make_video(tmp_path / "two" / "anna.mp4", 80), gappy)
+    make_video(tmp_path / "two" / "ben.mp4", 40, seed=1)
+    config = config_for(tmp_path / "two", weights, store)
+    plan, job = plan_for(config, store)
+    ledger = Ledger(store, job, {})
+    for source in plan.todo:
+        for item in track_source(job, source, frozenset()):
+            ledger.take(item)
+    faces = report_of(config, plan, ledger, 1.0).faces
+    assert {Path(uri).name: (f.frames, f.gaps, f.gap_frames) for uri, f in faces.items()} == {
+        "anna.mp4": (80, 1, 4),
+        "ben.mp4": (40, 0, 0),
+    }
+    assert len(ledger.restless) == 2
+    assert all(item.sheet is not None and item.sheet.std() > 10 for item in ledger.restless)
+    assert not run(config, store).faces  # these tracks were found in the store
+
+
 @pytest.fixture
 def two_people(tmp_path: Path) -> Path:
     """A video whose sidecar holds two faces a frame in changing order, one of them for half of the time."""

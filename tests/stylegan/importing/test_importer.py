@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from svgan_ray.errors import WeightsError
-from svgan_ray.stylegan import import_weights, load_encoder, load_generator, require_pair
-from svgan_ray.stylegan.importing import self_test
+from svgan_ray.errors import MachineError, WeightsError
+from svgan_ray.stylegan import import_weights, load_encoder, load_generator, memory, require_pair
 
 from .writers import (
     SMALL,
@@ -80,11 +79,9 @@ def test_unreadable_places(tmp_path: Path) -> None:
 
 
 def test_too_little_memory_is_said_before_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(self_test, "_available_bytes", lambda: 10**8)
+    monkeypatch.setattr(memory, "free_memory_bytes", lambda: 10**8)
     path = write(tmp_path, nvidia_pickle(random_generator()))
-    with pytest.raises(
-        WeightsError, match=r"a picture of 32 px takes 0.3 GB of memory, 0.1 GB are available"
-    ):
+    with pytest.raises(MachineError, match=r"a picture of 32 px takes 0.3 GB of memory, 0.1 GB are free"):
         import_weights(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
