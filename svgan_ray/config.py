@@ -41,6 +41,9 @@ class InvertConfig:
     """Measure the reconstruction error of every n-th frame; part of the identity of the result."""
     refine_steps: int = 0
     """Steps of optimisation after the encoder, 0 for none; part of the identity of the result."""
+    float16: bool = False
+    """Keep latents in half the bytes; each commit tells how near their pictures stay to those of float32
+    (PSNR); part of the identity of the result."""
     actors: str | None = None
     """Encoders at work at once: a number, or `LEAST:MOST` as there is work; by default 1 to what fits."""
     gpus_per_actor: float = 0.25

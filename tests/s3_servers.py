@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 START_RGW = Path(__file__).parents[1] / "cluster" / "start_s3.sh"
 RGW_TOOLS = ("radosgw", "ceph-mon", "ceph-osd", "curl")
@@ -58,6 +60,22 @@ def rgw_server() -> Iterator[dict[str, str]]:
 
 def make_bucket(environment: Mapping[str, str], name: str) -> None:
     """Create a bucket on a server that one of the above started."""
+    with _client(environment) as client:
+        client.create_bucket(Bucket=name)
+
+
+def deny(environment: Mapping[str, str], uri: str, *actions: str) -> None:
+    """Forbid everybody, the owner too, some actions on the bucket of a store."""
+    bucket = uri.removeprefix("s3://").partition("/")[0]
+    places = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    statement = {"Effect": "Deny", "Principal": "*", "Action": list(actions), "Resource": places}
+    policy = {"Version": "2012-10-17", "Statement": [statement]}
+    with _client(environment) as client:
+        client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+
+@contextmanager
+def _client(environment: Mapping[str, str]) -> Iterator[Any]:
     import boto3
 
     client = boto3.client(
@@ -67,8 +85,10 @@ def make_bucket(environment: Mapping[str, str], name: str) -> None:
         aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         region_name=environment["AWS_DEFAULT_REGION"],
     )
-    client.create_bucket(Bucket=name)
-    client.close()
+    try:
+        yield client
+    finally:
+        client.close()
 
 
 def _environment(url: str, access_key: str, secret_key: str) -> dict[str, str]:
@@ -146,7 +166,8 @@ class _Passing(BaseHTTPRequestHandler):
             time.sleep(1)
         elif fault and fault not in ("cut_body", "lose_answer"):
             status, _, code = fault.replace("slow_down", "503 SlowDown").partition(" ")
-            text = f"<Error><Code>{code}</Code><Message>by the test</Message></Error>".encode()
+            detail = "<Message>by the test</Message><Region>eu-west-1</Region>"
+            text = f"<Error><Code>{code}</Code>{detail}</Error>".encode()
             return self._answer(int(status), {"Content-Type": "application/xml"}, text, len(text))
         status_code, headers, answer = self._upstream(body)
         if fault == "lose_answer":

@@ -213,11 +213,11 @@ def _clip_view(store: LatentStore, found: _Found) -> RenderableType:
             ("frames", f"{record.first_frame:,} to {record.stop_frame - 1:,}"),
             ("subject", record.subject),
             ("inversion", record.inversion_id),
-            ("latents", f"{record.num_ws} × {record.w_dim}"),
+            ("latents", f"{record.num_ws} × {record.w_dim}{_precision(record)}"),
             ("mean error", _error([record.mean_error])),
             ("made on", record.node),
         )
-        rows = [(f"{chunk.frames:,}", decimal(chunk.size_bytes), chunk.sha256) for chunk in record.chunks]
+        rows = [(f"{c.frames:,}", decimal(c.size_bytes), c.sha256[:12]) for c in record.chunks]
         parts += [head, "", _table(("frames", "size", "sha256"), rows), ""]
     return Group(*parts[:-1])
 
@@ -252,6 +252,11 @@ def _failures(records: Iterable[FailureRecord]) -> list[RenderableType]:
 
 def _skipped(record: TrackRecord) -> int:
     return sum(span.stop_frame - span.first_frame for span in record.skipped)
+
+
+def _precision(record: CommitRecord) -> str:
+    psnr_db = record.float16_psnr_db
+    return "" if psnr_db is None else f" in float16, whose pictures keep {psnr_db:.1f} dB"
 
 
 def _error(errors: Iterable[float | None]) -> str:

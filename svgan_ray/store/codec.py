@@ -43,16 +43,20 @@ def encode_chunk(tensors: Mapping[str, Tensor], where: str) -> tuple[bytes, int]
     """A chunk's bytes and its count of frames.
 
     Expects w_plus [T, num_ws, w_dim] (float16 is kept, all else becomes float32), quad [T, 4, 2], time_s [T],
-    error [T] (NaN: not measured), interpolated [T]. Raises DataError where a tensor is missing, unknown, of
-    another shape or not finite, or where time_s does not increase.
+    error [T] (NaN: not measured), interpolated [T], and beside float16 also rounding [T] (NaN: not measured).
+    Raises DataError where a tensor is missing, unknown, of another shape or not finite, or where time_s does
+    not increase.
     """
-    if tensors.keys() != _DTYPES.keys():
+    half = "w_plus" in tensors and tensors["w_plus"].dtype == torch.float16
+    dtypes = _DTYPES | ({"w_plus": torch.float16, "rounding": torch.float32} if half else {})
+    if tensors.keys() != dtypes.keys():
         raise DataError(
-            f"{where}: expected the tensors {', '.join(_DTYPES)}, got {', '.join(tensors) or 'none'}"
+            f"{where}: expected the tensors {', '.join(dtypes)}, got {', '.join(tensors) or 'none'}"
         )
     w_plus = tensors["w_plus"]
     frames = len(w_plus) if w_plus.ndim == 3 else 0
-    shapes = {"quad": (frames, 4, 2), "time_s": (frames,), "error": (frames,), "interpolated": (frames,)}
+    a_frame = dict.fromkeys(("time_s", "error", "interpolated", *(["rounding"] if half else [])), (frames,))
+    shapes = {"quad": (frames, 4, 2), **a_frame}
     if not frames:
         raise DataError(f"{where}: w_plus is {list(w_plus.shape)}, expected [T >= 1, num_ws, w_dim]")
     for name, shape in shapes.items():
@@ -63,10 +67,7 @@ def encode_chunk(tensors: Mapping[str, Tensor], where: str) -> tuple[bytes, int]
             raise DataError(f"{where}: {name} holds NaN or infinite values")
     if not bool((tensors["time_s"].diff() > 0).all()):
         raise DataError(f"{where}: time_s does not increase from frame to frame")
-    half = w_plus.dtype == torch.float16
-    return encode_tensors(
-        {n: tensors[n].to(torch.float16 if n == "w_plus" and half else dtype) for n, dtype in _DTYPES.items()}
-    ), frames
+    return encode_tensors({name: tensors[name].to(dtype) for name, dtype in dtypes.items()}), frames
 
 
 def encode_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:

@@ -136,7 +136,7 @@ class LatentStore(ModelStore):
         """Store one chunk of a clip; the same content again is stored once.
 
         w_plus [T, num_ws, w_dim] float32 or float16, quad [T, 4, 2], time_s [T], error [T] (NaN: unknown),
-        interpolated [T]; see codec.encode_chunk. Raises DataError.
+        interpolated [T], beside float16 rounding [T]; see codec.encode_chunk. Raises DataError.
         """
         data, frames = codec.encode_chunk(tensors, f"chunk {number} of clip {clip_id}")
         key = keys.chunk(inversion_id, clip_id, number, codec.sha256_of(data))
@@ -312,6 +312,7 @@ class LatentStore(ModelStore):
 
     def _clip(self, record: CommitRecord) -> ClipLatents:
         joined = self._joined(record)
+        joined.pop("rounding", None)
         return ClipLatents(record.clip_id, record.subject, **{**joined, "w_plus": joined["w_plus"].float()})
 
     def _joined(self, record: CommitRecord) -> dict[str, Tensor]:

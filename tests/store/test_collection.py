@@ -121,6 +121,18 @@ def test_a_second_look_saves_what_came_back(old_store: LatentStore, clock: Clock
     assert old_store.read_clip(INVERSION, CLIP).frames == 6
 
 
+def test_a_second_look_saves_what_is_named_by_now(old_store: LatentStore, clock: Clock) -> None:
+    """Of a writer that stalled for longer than the grace, which the store does not even promise."""
+    chunks = put_chunks(old_store)
+    clock.now_s += GRACE_S + DAY_S
+    with Actor("slow", old_store.backend, partial(collect, dry_run=False)) as slow:
+        for _ in range(8):  # the lock, the listings, and a first look at the owner
+            assert slow.step()
+        old_store.stand(keys.commit(INVERSION, CLIP), commit_record(chunks))
+        slow.finish()
+    assert old_store.read_clip(INVERSION, CLIP).frames == 6
+
+
 def test_temporary_files_of_killed_writers_go(tmp_path: Path) -> None:
     store = open_store(tmp_path, create=True)
     put_clip(store)

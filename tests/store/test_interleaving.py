@@ -41,6 +41,30 @@ def leave_old_chunks(store: LatentStore, clock: Clock, clip: str, variant: int =
     clock.now_s += GRACE_S + DAY_S
 
 
+def read_all(store: LatentStore) -> None:
+    """What a reader sees is whole: all chunks of a clip, each as some writer made it."""
+    for clip_id in sorted(store.committed_ids(INVERSION)):
+        clip = store.read_clip(INVERSION, clip_id)
+        assert clip.frames == 3 * CHUNKS
+        for n in range(CHUNKS):
+            got = clip.w_plus[3 * n : 3 * n + 3]
+            assert any(torch.equal(got, chunk_tensors(3 * n, 3, v)["w_plus"]) for v in (0, 1))
+
+
+def check_told(store: LatentStore, writer: Writer, actor: Actor) -> None:
+    """A writer that ended was told the truth: its work stands, or other work stood before."""
+    standing = store.get_commit(INVERSION, writer.clip)
+    assert standing is not None
+    same = [chunk.sha256 for chunk in standing.chunks] == writer.work
+    if isinstance(actor.error, UnequalWorkError):
+        assert not same
+    elif actor.error is not None:
+        raise actor.error
+    else:
+        assert same
+        assert (standing.node == writer.node) == bool(actor.result)
+
+
 class StoreMachine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
@@ -88,6 +112,10 @@ class StoreMachine(RuleBasedStateMachine):
             leave_old_chunks(self.store, self.clock, clip, variant)
 
     @rule()
+    def start_reader(self) -> None:
+        self.actors.append(Actor("reader", self.backend, read_all))
+
+    @rule()
     def start_snapshot(self) -> None:
         self.actors.append(Actor("snapshot", self.backend, take_snapshot))
 
@@ -117,6 +145,20 @@ class StoreMachine(RuleBasedStateMachine):
             for actor in self.actors:
                 actor.elapsed_s += days * DAY_S
 
+    @rule(data=st.data())
+    def flip_a_bit(self, data: st.DataObject) -> None:
+        """Whatever is going on, a thorough look names the damaged object."""
+        key = data.draw(st.sampled_from(sorted(self.backend.objects) or [""]))
+        if not key:
+            return
+        content, modified_s = self.backend.objects[key]
+        damaged = bytearray(content)
+        bit = data.draw(st.integers(0, 8 * len(damaged) - 1))
+        damaged[bit // 8] ^= 1 << bit % 8
+        self.backend.objects[key] = (bytes(damaged), modified_s)
+        assert key in {problem.key for problem in verify(self.store, deep=True).problems}
+        self.backend.objects[key] = (content, modified_s)
+
     @invariant()
     def nothing_named_is_lost(self) -> None:
         """A commit never changes or goes, and what it names stands: seen below the store, which is quick."""
@@ -131,11 +173,7 @@ class StoreMachine(RuleBasedStateMachine):
     def check_readers(self) -> None:
         """Whoever reads sees whole clips or nothing."""
         assert self.store.committed_ids(INVERSION) == set(self.committed)
-        for clip_id in self.committed:
-            clip = self.store.read_clip(INVERSION, clip_id)
-            for n in range(CHUNKS):
-                got = clip.w_plus[3 * n : 3 * n + 3]
-                assert any(torch.equal(got, chunk_tensors(3 * n, 3, v)["w_plus"]) for v in (0, 1))
+        read_all(self.store)
         head = self.store.head_snapshot("all")
         for generation in range(1, head.generation + 1 if head else 1):
             snapshot = self.store.get_snapshot("all", generation)
@@ -144,21 +182,17 @@ class StoreMachine(RuleBasedStateMachine):
 
     def leave(self, actor: Actor) -> None:
         self.actors.remove(actor)
+        if actor.name == "reader" and actor.error is not None:
+            raise actor.error
         if actor not in self.writers:
             assert actor.error is None or isinstance(actor.error, StoreError) or actor.name == "snapshot"
             return
         writer = self.writers[actor]
-        standing = self.store.get_commit(INVERSION, writer.clip)
-        same = standing is not None and [chunk.sha256 for chunk in standing.chunks] == writer.work
+        check_told(self.store, writer, actor)
         if isinstance(actor.error, UnequalWorkError):
-            assert standing is not None and not same
             assert len(self.variants[writer.clip]) > 1
-        elif actor.error is None:
-            assert same
-            if actor.result:
-                assert self.created.setdefault(writer.clip, writer.node) == writer.node
-        else:
-            raise actor.error
+        elif actor.result:
+            assert self.created.setdefault(writer.clip, writer.node) == writer.node
 
     def check_that_work_goes_on(self) -> None:
         """After any history a new writer succeeds, and a collection leaves just what is named."""
@@ -223,8 +257,10 @@ def run_in_order(first: Work, second: Work, i: int, j: int, dies: bool) -> tuple
             else:
                 one.finish()
             other.finish()
-        for record in store.commits(INVERSION):
-            assert store.read_clip(INVERSION, record.clip_id).frames == 3 * CHUNKS
+        read_all(store)
+        for actor, work in ((one, first), (other, second)):
+            if isinstance(work, Writer) and not (dies and actor is one):
+                check_told(store, work, actor)
         assert sum(actor.result is True for actor in (one, other)) <= 1
         Writer(CLIPS[0], 0, "node-9").settle(store)
         assert store.committed_ids(INVERSION) == {CLIPS[0]}

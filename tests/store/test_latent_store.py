@@ -147,7 +147,10 @@ def test_a_chunk_deleted_by_hand_names_the_way_out(store: LatentStore) -> None:
 
 def test_half_precision_stays_so_in_the_store_alone(store: LatentStore) -> None:
     tensors = chunk_tensors()
-    half = store.put_chunk(INVERSION, CLIP, 0, {**tensors, "w_plus": tensors["w_plus"].half()})
+    rounded = {"w_plus": tensors["w_plus"].half(), "rounding": torch.tensor([1e-4, torch.nan, torch.nan])}
+    with pytest.raises(DataError, match=r"expected the tensors .* rounding, got"):
+        store.put_chunk(INVERSION, CLIP, 0, tensors | {"w_plus": rounded["w_plus"]})
+    half = store.put_chunk(INVERSION, CLIP, 0, tensors | rounded)
     assert store.read_chunk(half)["w_plus"].dtype == torch.float16
     store.commit(replace(commit_record([half]), float16_psnr_db=71.5))
     clip = store.read_clip(INVERSION, CLIP)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from svgan_ray.errors import StoreAccessError, StoreError
-from svgan_ray.store import open_store
+from svgan_ray.store import LatentStore, keys, open_store
 from svgan_ray.store.s3 import S3Backend
-from tests.s3_servers import FaultProxy, fault_proxy
+from tests.s3_servers import FaultProxy, deny, fault_proxy, make_bucket
+from tests.store.samples import CLIP, INVERSION, chunk_tensors, commit_record, put_chunks, put_clip
 
 MOTO = pytest.mark.parametrize("place", ["moto"])
 RGW = pytest.mark.parametrize("place", [pytest.param("rgw", marks=pytest.mark.cluster)])
@@ -58,7 +61,7 @@ def test_wrong_credentials(
     assert "svgan-ray-test-secret" not in str(raised.value)
 
 
-@MOTO
+@BOTH
 def test_no_credentials(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
@@ -92,11 +95,11 @@ def test_settings_that_lead_nowhere(
     [
         (403, "AccessDenied", "access is forbidden; the credentials need s3:ListBucket"),
         (400, "ExpiredToken", "the credentials have expired; renew them and run the same command again"),
-        (400, "AuthorizationHeaderMalformed", "the bucket is in another region; set AWS_DEFAULT_REGION"),
+        (400, "AuthorizationHeaderMalformed", "the bucket is in another region, eu-west-1; set AWS_DEFAULT"),
         (403, "RequestTimeTooSkewed", "clock is wrong"),
     ],
 )
-@MOTO
+@BOTH
 def test_each_refusal_says_what_to_do(
     proxy: FaultProxy, backend: S3Backend, status: int, code: str, named: str
 ) -> None:
@@ -113,24 +116,39 @@ def test_each_refusal_says_what_to_do(
     assert backend.get("a") == b"1"
 
 
-@MOTO
-def test_a_bucket_that_can_only_be_read(proxy: FaultProxy) -> None:
-    """Reading goes on; the first write says what is missing."""
-    from tests.store.samples import CLIP, INVERSION, chunk_tensors, put_clip
+@pytest.fixture
+def closing_store(s3_environment: dict[str, str]) -> LatentStore:
+    """A store with one clip, in a bucket of its own, which the test then closes."""
+    bucket = f"closing-{uuid.uuid4().hex}"
+    make_bucket(s3_environment, bucket)
+    store = open_store(f"s3://{bucket}/x", create=True)
+    put_clip(store)
+    return store
 
-    uri = f"s3://tests/{uuid.uuid4().hex}"
-    put_clip(open_store(uri, create=True))
-    proxy.break_next("403 AccessDenied", times=99, method="PUT")
-    store = open_store(uri, create=True)
+
+@RGW
+def test_a_bucket_that_can_only_be_read(closing_store: LatentStore, s3_environment: dict[str, str]) -> None:
+    """Reading goes on; the first write says what is missing."""
+    deny(s3_environment, closing_store.uri, "s3:PutObject", "s3:DeleteObject")
+    store = open_store(closing_store.uri, create=True)
     assert store.read_clip(INVERSION, CLIP).frames == 6
     with pytest.raises(StoreAccessError, match=r"cannot write: access is forbidden.*s3:PutObject"):
         store.put_chunk(INVERSION, "44" * 16, 0, chunk_tensors())
+    with pytest.raises(StoreAccessError, match=r"cannot delete: access is forbidden.*s3:DeleteObject"):
+        store.clear_failure(INVERSION, CLIP)
 
 
-@MOTO
+@RGW
+def test_a_forbidden_bucket(closing_store: LatentStore, s3_environment: dict[str, str]) -> None:
+    deny(s3_environment, closing_store.uri, "s3:GetObject", "s3:PutObject", "s3:ListBucket")
+    with pytest.raises(StoreAccessError, match=r"store.json: cannot read: access is forbidden"):
+        open_store(closing_store.uri)
+    with pytest.raises(StoreAccessError, match=r"commits/.*: cannot list: access is forbidden"):
+        closing_store.committed_ids(INVERSION)
+
+
+@BOTH
 def test_credentials_that_expire_in_the_middle_leave_no_half_clip(proxy: FaultProxy) -> None:
-    from tests.store.samples import CLIP, INVERSION, commit_record, put_chunks
-
     store = open_store(f"s3://tests/{uuid.uuid4().hex}", create=True)
     chunks = put_chunks(store)
     proxy.refuse(400, "ExpiredToken", times=99)
@@ -139,6 +157,35 @@ def test_credentials_that_expire_in_the_middle_leave_no_half_clip(proxy: FaultPr
     proxy.clear()
     assert store.committed_ids(INVERSION) == set()
     assert store.commit(commit_record(list(store.stored_chunks(INVERSION, CLIP).values())))
+
+
+# Content
+
+
+@RGW
+def test_the_server_refuses_bytes_that_are_not_those_of_the_key(s3_environment: dict[str, str]) -> None:
+    backend, data = S3Backend("tests", uuid.uuid4().hex), b"content"
+    key = keys.chunk(INVERSION, CLIP, 0, hashlib.sha256(data).hexdigest())
+    with pytest.raises(StoreError, match="XAmzContentSHA256Mismatch"):
+        backend.put_if_absent(key, b"Content")
+    assert backend.stat(key) is None
+    assert backend.put_if_absent(key, data)
+    assert backend.get(key) == data
+
+
+@BOTH
+def test_content_is_hashed_once(s3_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the store, for its key; signing a request takes that hash."""
+    backend, data = S3Backend("tests", uuid.uuid4().hex), b"content" * 1000
+    hashed: list[bytes] = []
+
+    def sha256(text: bytes = b"") -> Any:
+        hashed.append(text)
+        return hashlib.sha256(text)
+
+    monkeypatch.setattr("botocore.auth.sha256", sha256)
+    assert backend.put_if_absent(keys.chunk(INVERSION, CLIP, 0, hashlib.sha256(data).hexdigest()), data)
+    assert hashed and data not in hashed
 
 
 # Bad days
@@ -195,8 +242,6 @@ def test_a_conflict_of_writers_is_asked_again(proxy: FaultProxy, backend: S3Back
 
 @MOTO
 def test_a_commit_survives_a_lost_answer(proxy: FaultProxy) -> None:
-    from tests.store.samples import CLIP, INVERSION, commit_record, put_chunks
-
     store = open_store(f"s3://tests/{uuid.uuid4().hex}", create=True)
     chunks = put_chunks(store)
     proxy.break_next("lose_answer", times=1, method="PUT")

@@ -92,8 +92,9 @@ def _padded(x: Tensor, before: int, after: int) -> Tensor:
 
 def standing_chunk(store: LatentStore, clip: Clip, number: int, ref: ChunkRef) -> Chunk:
     """A block that is in the store already."""
-    error = store.read_chunk(ref)["error"].numpy()
-    return Chunk(clip, number, ref, error[~np.isnan(error)], node="", is_reused=True)
+    tensors = store.read_chunk(ref)
+    error, rounding = _measured(tensors, "error"), _measured(tensors, "rounding")
+    return Chunk(clip, number, ref, error, node="", is_reused=True, rounding=rounding)
 
 
 class BlockEncoder:
@@ -122,20 +123,27 @@ class BlockEncoder:
         with self._computing:
             tensors, error, worst = self.compute(crops)
         ref = self.store.put_chunk(self.job.inversion_id, block.clip.clip_id, block.number, tensors)
-        return Chunk(block.clip, block.number, ref, error, self.node, worst)
+        rounding = _measured(tensors, "rounding")
+        return Chunk(block.clip, block.number, ref, error, self.node, worst, rounding=rounding)
 
     @torch.inference_mode()
     def compute(self, crops: Crops) -> tuple[dict[str, Tensor], npt.NDArray[np.float32], Pair | None]:
         """What the store keeps of a block, its measured errors [M], its worst frame if it is a bad one."""
         block = crops.block
-        images, w_plus = self._latents(crops)
+        images, exact = self._latents(crops)
+        w_plus = exact.half() if self.job.float16 else exact
         measured = self._measured_frames(block)
         if not measured:
-            return chunk_tensors(block, w_plus, measured, torch.empty(0)), np.empty(0, np.float32), None
+            tensors = chunk_tensors(block, w_plus, measured, torch.empty(0), torch.empty(0))
+            return tensors, np.empty(0, np.float32), None
         position = (block.first_frame + measured[0]) // self.job.error_every_frames
-        shown = in_batches(self._reconstruct, SYNTHESIS_BATCH, position, w_plus[measured])
+        rows = w_plus[measured].float()
+        shown = in_batches(self._reconstruct, SYNTHESIS_BATCH, position, rows)
         error = in_batches(_rms_error, SYNTHESIS_BATCH, position, shown, images[measured]).cpu()
-        tensors = chunk_tensors(block, w_plus, measured, error)
+        rounding = torch.empty(0)
+        if self.job.float16:
+            rounding = in_batches(self._rounding, SYNTHESIS_BATCH, position, rows, exact[measured]).cpu()
+        tensors = chunk_tensors(block, w_plus, measured, error, rounding)
         at = int(error.argmax())
         is_bad = self._is_among_the_worst(float(error[at]))
         worst = _pair(crops, measured[at], float(error[at]), shown[at].cpu()) if is_bad else None
@@ -156,6 +164,11 @@ class BlockEncoder:
         """[M, num_ws, w_dim] -> [M, 3, S, S], at the encoder's size or the generator's, the smaller."""
         pictures = self.generator.synthesis(w_plus)
         return resize_antialiased(pictures, min(self.job.crop_side, pictures.shape[-1]))
+
+    def _rounding(self, w_plus: Tensor, exact: Tensor) -> Tensor:
+        """RMS of what rounding changed in the generator's pictures, of pixels of 0 to 1 [M]."""
+        change: Tensor = self.generator.synthesis(w_plus) - self.generator.synthesis(exact)
+        return change.square().mean(dim=(1, 2, 3)).sqrt().div(2)
 
     def _is_among_the_worst(self, error: float) -> bool:
         """Pictures travel only from blocks that are among the worst that this process has seen."""
@@ -184,17 +197,27 @@ def _rms_error(shown: Tensor, images: Tensor) -> Tensor:
     return difference.square().mean(dim=(1, 2, 3)).sqrt().div(2)
 
 
-def chunk_tensors(block: Block, w_plus: Tensor, measured: list[int], error: Tensor) -> dict[str, Tensor]:
-    """What the store keeps of a block; frames whose error was not measured hold NaN."""
-    all_errors = torch.full((len(w_plus),), torch.nan)
-    all_errors[measured] = error
-    return {
+def chunk_tensors(
+    block: Block, w_plus: Tensor, measured: list[int], error: Tensor, rounding: Tensor
+) -> dict[str, Tensor]:
+    """What the store keeps of a block; frames that were not measured hold NaN."""
+    nothing, at = torch.full((len(w_plus),), torch.nan), torch.tensor(measured, dtype=torch.long)
+    tensors = {
         "w_plus": w_plus.cpu(),
         "quad": torch.tensor(block.quad),
         "time_s": torch.tensor(block.time_s),
-        "error": all_errors,
+        "error": nothing.index_put((at,), error),
         "interpolated": torch.tensor(block.interpolated),
     }
+    if w_plus.dtype == torch.float16:
+        tensors["rounding"] = nothing.index_put((at,), rounding)
+    return tensors
+
+
+def _measured(tensors: dict[str, Tensor], name: str) -> npt.NDArray[np.float32]:
+    """The values of the frames that were measured [M]."""
+    values: npt.NDArray[np.float32] = tensors.get(name, torch.empty(0)).numpy()
+    return values[~np.isnan(values)]
 
 
 def _pair(crops: Crops, at: int, error: float, shown: Tensor) -> Pair:

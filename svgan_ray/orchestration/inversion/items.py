@@ -88,6 +88,7 @@ class Inversion:
     cpu_memory_bytes: int
     """What one encoder takes at its peak on a CPU."""
     refinement: RefinementConfig | None = None
+    float16: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,17 +173,25 @@ class Pair:
     pixels: npt.NDArray[np.uint8]  # [2, S, S, 3]
 
 
+def _not_rounded() -> npt.NDArray[np.float32]:
+    return np.empty(0, np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """A block that stands in the store; error holds the measured frames' errors."""
+    """A block that stands in the store.
+
+    error holds the M measured frames' errors, rounding what float16 changed in their pictures (RMS).
+    """
 
     clip: Clip
     number: int
     ref: ChunkRef
-    error: npt.NDArray[np.float32]
+    error: npt.NDArray[np.float32]  # [M]
     node: str
     worst: Pair | None = None
     is_reused: bool = False
+    rounding: npt.NDArray[np.float32] = field(default_factory=_not_rounded)  # [M], [0] in float32
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,10 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         "batch_frames": config.batch_frames,
         "error_every_frames": config.error_every_frames,
     }
-    division: dict[str, Any] = {"block_frames": BLOCK_FRAMES, "dtype": "float32"}
+    division: dict[str, Any] = {
+        "block_frames": BLOCK_FRAMES,
+        "dtype": "float16" if config.float16 else "float32",
+    }
     refinement = RefinementConfig(steps=config.refine_steps) if config.refine_steps else None
     if refinement:
         division["refinement"] = dataclasses.asdict(refinement)
@@ -94,6 +97,7 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         inversion_id=content_id({**identity, **division, "schema": _SCHEMA}),
         cpu_memory_bytes=_cpu_memory_bytes(generator, encoder, config.batch_frames, refinement),
         refinement=refinement,
+        float16=config.float16,
         **identity,
     )
 

@@ -248,6 +248,29 @@ def test_refined_latents_are_work_of_their_own_and_nearer(
     assert torch.nanmean(second.error) < torch.nanmean(first.error)
 
 
+def test_float16_halves_the_bytes_and_tells_what_it_costs(
+    footage: Path, weights: Path, store: LatentStore
+) -> None:
+    from svgan_ray.stylegan.weights import load_generator
+
+    config = config_for(footage / "anna.mp4", weights, store)
+    full = run(config, store)
+    half_config = dataclasses.replace(config, float16=True)
+    with pytest.raises(KeyboardInterrupt):
+        run(half_config, store, die_after_chunks=1)
+    half = run(half_config, store)  # goes on from a chunk that tells its part
+    [clip] = store.committed_ids(full.inversion_id)
+    exact, rounded = (store.read_clip(report.inversion_id, clip).w_plus for report in (full, half))
+    assert torch.equal(rounded, exact.half().float())
+    [before], [after] = store.commits(full.inversion_id), store.commits(half.inversion_id)
+    assert store.read_chunk(after.chunks[0])["w_plus"].dtype == torch.float16
+    assert before.float16_psnr_db is None
+    with torch.no_grad():
+        pictures = [load_generator(weights / "generator").synthesis(w[::25]) for w in (exact, rounded)]
+    expected_db = -10 * float((pictures[0] - pictures[1]).div(2).square().mean().log10())
+    assert after.float16_psnr_db == pytest.approx(expected_db, abs=1.0) and expected_db > 40
+
+
 def test_blocks_to_refine_bring_their_neighbours(footage: Path, weights: Path, store: LatentStore) -> None:
     plan, job = plan_for(config_for(footage / "anna.mp4", weights, store, refine_steps=2), store)
     items = track_source(job, plan.todo[0], frozenset())
