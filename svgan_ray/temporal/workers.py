@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 __all__ = ["ALONE", "AllReduce", "GlobalBatchNorm", "Workers", "join"]
 
@@ -83,7 +84,19 @@ class GlobalBatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        mean, variance = self._batch_statistics(x) if self.training else (self.mean, self.variance)
+        if self.workers.all_reduce is None or not self.training:
+            y = functional.batch_norm(
+                x.flatten(0, -2),
+                self.mean,
+                self.variance,
+                self.weight,
+                self.bias,
+                self.training,
+                self.momentum,
+                self.eps,
+            )
+            return y.view_as(x)
+        mean, variance = self._batch_statistics(x)
         y = (x - mean) * torch.rsqrt(variance + self.eps)
         return y if self.weight is None or self.bias is None else y * self.weight + self.bias
 
