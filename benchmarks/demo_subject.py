@@ -28,7 +28,7 @@ from svgan_ray.video.tracking import track
 SUBJECT, OTHER_SUBJECT = 1, 2  # the demo's first ones
 FRAME_RATE_HZ = 25.0
 CLIP_S = 60.0
-HELD_OUT_FROM = 1000  # seeds of behaviour that training never sees
+HELD_OUT_FROM, ANEW_FROM = 1000, 5000  # seeds of behaviour that training never sees
 BATCH = 8
 
 
@@ -61,9 +61,15 @@ def true_factors() -> list[Tensor]:
     return [behaviour(SUBJECT, seed) for seed in range(MINUTES)]
 
 
-def behaviour(number: int, seed: int) -> Tensor:
+def same_person_anew(clips: int, seconds: float) -> list[Tensor]:
+    """True W+ [T, n, d] of clips neither trained on nor held out: what a perfect model would generate."""
+    seeds = range(ANEW_FROM, ANEW_FROM + clips)
+    return [true_w_plus(behaviour(SUBJECT, seed, seconds)) for seed in seeds]
+
+
+def behaviour(number: int, seed: int, seconds: float = CLIP_S) -> Tensor:
     """Factors [T, NUM_FACTORS] of a clip."""
-    return behave(subject(number), round(CLIP_S * FRAME_RATE_HZ), FRAME_RATE_HZ, seed)
+    return behave(subject(number), round(seconds * FRAME_RATE_HZ), FRAME_RATE_HZ, seed)
 
 
 @torch.inference_mode()

@@ -4,6 +4,7 @@ Ten minutes of training footage, five held out. Every recipe is trained in one t
 counted (measuring and saving are not), and measured along the way; lines are appended to WORK/curves.jsonl
 and a run that was stopped goes on from its last measurement.
 
+    python benchmarks/quality.py protocol --work WORK
     python benchmarks/quality.py train --recipe demo --seed 0 --cpu-minutes 15 --work WORK
     python benchmarks/quality.py train --recipe paper --cpu-minutes 180 --every-minutes 6 --work WORK
     python benchmarks/quality.py table --work WORK
@@ -26,7 +27,7 @@ from typing import Any
 
 import torch
 from demo_reading import read_factors, seen_in
-from demo_subject import FRAME_RATE_HZ, motion_of_subject, other_subject, true_factors
+from demo_subject import FRAME_RATE_HZ, motion_of_subject, other_subject, same_person_anew, true_factors
 from torch import Tensor
 
 from svgan_ray.demo.factors import MOVING
@@ -34,7 +35,7 @@ from svgan_ray.latents.basis import LatentBasis, fit_basis
 from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.metrics.evaluation import generate_coefficients, score_motion
 from svgan_ray.metrics.features import evaluation_basis
-from svgan_ray.metrics.figures import fast_power_share
+from svgan_ray.metrics.figures import fast_power_share, memorisation
 from svgan_ray.temporal.checkpoints import RECORD, load_checkpoint, save_checkpoint
 from svgan_ray.temporal.model import model_of
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
@@ -179,6 +180,35 @@ def table(options: argparse.Namespace) -> None:
         )
 
 
+def protocol(options: argparse.Namespace) -> None:
+    """What the measures say of motion about which one knows: the controls, the same person anew, a replay."""
+    footage = Footage(*motion_of_subject(options.work, "true"), len(MOVING))
+    basis = footage.evaluation()
+    training, held_out = ([basis.project(c) for c in clips] for clips in (footage.training, footage.held_out))
+    anew = torch.stack([basis.project(clip) for clip in same_person_anew(60, SAMPLE_S)])
+    report = score_motion(training, anew, FRAME_RATE_HZ, basis.sigma.square(), held_out)
+    print("| windows | windows a side | features | floor (spread) | of | floors |\n|" + "---|" * 6)
+    for motion in report.frechet:
+        start = f"| {motion.window_s:g} s | {motion.windows} | {motion.features} "
+        start += f"| {motion.floor:.2f} ({motion.floor_spread:.2f}) |"
+        for of, floors in {**motion.controls, **motion.compared}.items():
+            print(f"{start} {of.replace('generated', 'the same person anew')} | {floors:.2f} |")
+    frames = round(2 * FRAME_RATE_HZ)
+    replay = torch.stack(training).unfold(1, frames, 10).flatten(0, 1).transpose(1, 2)
+    noise = 0.05 * torch.randn(replay.shape, generator=torch.Generator().manual_seed(0))
+    found = {
+        "the same person anew": report.memorisation,
+        "a replay with noise": memorisation(training, held_out, replay + noise),
+    }
+    print(f"\ndiversity {report.diversity:.2f}, jitter {report.jitter:.2f} of the same person anew")
+    for of, result in found.items():
+        if result is not None:
+            print(
+                f"memorisation, {of}: p {result.p_value:.2g}, copied share {result.copied_share:.3f}, "
+                f"{result.generated_windows:,} windows: {result.verdict}"
+            )
+
+
 def read(options: argparse.Namespace) -> None:
     """Render what a run has learnt, on its subject and on another one, and let the factor reader look."""
     lines = [line for line in read_curves(options.work) if line["name"] == options.name]
@@ -225,9 +255,11 @@ def main() -> None:
     three.add_argument("--name", required=True)
     three.add_argument("--seconds", type=float, default=300.0, help="of generated footage")
     three.set_defaults(run=read)
+    four = commands.add_parser("protocol", help="controls, the same person anew, a replay")
+    four.set_defaults(run=protocol)
     two = commands.add_parser("table", help="what was measured so far")
     two.set_defaults(run=table)
-    for command in (one, two, three):
+    for command in (one, two, three, four):
         command.add_argument("--work", type=Path, required=True, help="folder for latents, curves, weights")
     options = parser.parse_args()
     torch.set_num_threads(1)
