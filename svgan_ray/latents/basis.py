@@ -10,7 +10,7 @@ from torch import Tensor
 
 from svgan_ray.errors import DataError
 
-__all__ = ["LatentBasis", "fit_basis"]
+__all__ = ["LatentBasis", "Moments", "fit_basis", "moments_of"]
 
 # A component whose variance is below this share of the largest one is rounding, not motion.
 RANK_TOLERANCE = 1e-9
@@ -74,25 +74,33 @@ class LatentBasis:
 def fit_basis(batches: Iterable[Tensor], k: int) -> LatentBasis:
     """Principal components of W+ batches [T, n, d] that are seen once, one in memory at a time.
 
-    Moments are summed in float64 about the first batch's mean, which keeps the covariance exact where the
-    mean is large. Memory is (n*d)^2 float64, whatever the number of frames.
-
     Raises DataError if there are no frames or fewer than `k` directions in which they vary.
     """
-    moments: _Moments | None = None
-    for batch in batches:
-        if batch.shape[0] == 0:
-            continue
-        if moments is None:
-            moments = _Moments(batch)
-        moments.add(batch)
+    moments = moments_of(batches)
     if moments is None:
         raise DataError("no latent frames to fit a basis to: the snapshot is empty. Invert footage first.")
     return moments.basis(k)
 
 
-class _Moments:
-    """Sums of W+ and of its outer products."""
+def moments_of(batches: Iterable[Tensor]) -> Moments | None:
+    """What a basis is made of, from W+ batches [T, n, d]; None without a frame."""
+    moments: Moments | None = None
+    for batch in batches:
+        if batch.shape[0] == 0:
+            continue
+        if moments is None:
+            moments = Moments(batch)
+        moments.add(batch)
+    return moments
+
+
+class Moments:
+    """Sums of W+ and of its outer products.
+
+    They are summed in float64 about the first batch's mean, which keeps the covariance exact where the mean
+    is large. Memory is (n*d)^2 float64, whatever the number of frames. Those of parts of the footage merge
+    into those of all of it.
+    """
 
     def __init__(self, first: Tensor) -> None:
         self.shape = first.shape[1:]
@@ -113,7 +121,21 @@ class _Moments:
         self.sum += centred.sum(0)
         self.outer.addmm_(centred.T, centred)
 
+    def merge(self, other: Moments) -> None:
+        """Take in what another one has seen."""
+        if other.shape != self.shape:
+            raise DataError(
+                f"latents of shape {tuple(other.shape)} among latents of shape {tuple(self.shape)}: "
+                "one basis needs latents of one generator."
+            )
+        apart = other.origin - self.origin  # [n*d]
+        cross = torch.outer(apart, other.sum)
+        self.outer += other.outer + cross + cross.T + other.frames * torch.outer(apart, apart)
+        self.sum += other.sum + other.frames * apart
+        self.frames += other.frames
+
     def basis(self, k: int) -> LatentBasis:
+        """The K principal components. Raises DataError if the frames vary in fewer directions."""
         mean = self.sum / self.frames
         covariance = self.outer / self.frames - torch.outer(mean, mean)
         variance, vectors = torch.linalg.eigh(covariance)

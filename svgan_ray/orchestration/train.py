@@ -22,19 +22,21 @@ from ray.train.v2.api.config import (
     RunConfig,
     ScalingConfig,
 )
+from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.train.v2.api.result import Result
 from ray.train.v2.api.validation_config import ValidationConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 from rich.table import Table
 
 from svgan_ray.config import TrainConfig, flatten
-from svgan_ray.errors import ConfigError, DivergenceError
+from svgan_ray.errors import ConfigError, DivergenceError, SvganRayError
 from svgan_ray.orchestration.cluster import connect
 from svgan_ray.orchestration.snapshots import snapshot_rows
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.export import export_model, restore_model
 from svgan_ray.orchestration.training.folders import filesystem, write_record
 from svgan_ray.orchestration.training.journal import RunTracker, start_journal
+from svgan_ray.orchestration.training.kept import explosion_of
 from svgan_ray.orchestration.training.loop import Outcome, train_worker
 from svgan_ray.orchestration.training.plan import FINISHED, Finished, TrainingPlan, plan_training
 from svgan_ray.orchestration.training.progress import training_progress
@@ -44,7 +46,7 @@ __all__ = ["TrainReport", "train"]
 
 MAX_FAILURES = 3
 KEPT_CHECKPOINTS = 3
-"""The best ones; the last is kept as well."""
+"""The last ones; the best by validation is kept as well."""
 WORKER_GPUS, VALIDATION_GPUS = 0.75, 0.25
 """Shares of a GPU, so that a machine with one renders samples while it trains."""
 
@@ -102,13 +104,25 @@ def _train(plan: TrainingPlan) -> Finished:
     )
     try:
         with training_progress(tracker, plan.job):
-            result = cast(Result, _trainer(plan, tracker).fit())
+            result = cast(Result, _fit(plan, tracker))
         finished = _finish(plan, result, tracker)
     except BaseException:
         tracker.finish("FAILED")
         raise
     tracker.finish("FINISHED")
     return finished
+
+
+def _fit(plan: TrainingPlan, tracker: RunTracker) -> object:
+    """Ray's result; where the workers' failure is an error of ours, that one is raised."""
+    try:
+        return _trainer(plan, tracker).fit()
+    except WorkerGroupError as error:
+        for failure in error.worker_failures.values():
+            cause = getattr(failure, "_base_exc", failure)  # Ray wraps what it sends here
+            if isinstance(cause, SvganRayError):
+                raise cause from error
+        raise
 
 
 def _trainer(plan: TrainingPlan, tracker: RunTracker) -> TorchTrainer:
@@ -128,7 +142,7 @@ def _trainer(plan: TrainingPlan, tracker: RunTracker) -> TorchTrainer:
             storage_path=path,
             storage_filesystem=storage,
             failure_config=FailureConfig(max_failures=MAX_FAILURES),
-            checkpoint_config=CheckpointConfig(KEPT_CHECKPOINTS, "score", "max"),
+            checkpoint_config=CheckpointConfig(KEPT_CHECKPOINTS),
             logging_config=LoggingConfig("ERROR"),
         ),
         # Validation asks for no CPU: it must find a place while the workers hold all of them.
@@ -155,13 +169,14 @@ def _use_gpu(config: TrainConfig) -> bool:
 def _finish(plan: TrainingPlan, result: Result, tracker: RunTracker) -> Finished:
     """From the last checkpoint to a model: a folder, a name in the store, artifacts of the run."""
     outcome = cast(Outcome, result.return_value)
-    if outcome.diverged:
-        raise DivergenceError(f"{outcome.diverged} Its checkpoints are in {plan.folder}.")
+    if diverged := outcome.diverged or explosion_of(plan.folder):
+        last = result.checkpoint.path if result.checkpoint else "none"
+        raise DivergenceError(f"{diverged} The last checkpoint before that: {last}.")
     figures = next((m for _, m in result.best_checkpoints or () if m["step"] == outcome.steps), {})
     finished = Finished(
         outcome.steps,
         outcome.elapsed_s,
-        {name: value for name, value in figures.items() if name not in ("step", "score")},
+        {name: value for name, value in figures.items() if name != "step"},
     )
     snapshot, name = plan.job.snapshot, plan.model_name(finished.steps)
     export_model(cast(Checkpoint, result.checkpoint), name, plan.model, plan.store, snapshot, tracker)

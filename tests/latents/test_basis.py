@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from svgan_ray.errors import DataError
-from svgan_ray.latents.basis import LatentBasis, fit_basis
+from svgan_ray.latents.basis import LatentBasis, Moments, fit_basis, moments_of
 
 
 def latents(frames: int, n: int, d: int, rank: int, mean: float = 0.0) -> Tensor:
@@ -38,6 +38,28 @@ def test_equals_a_dense_svd_however_it_is_fed(frames: int, n: int, d: int, batch
     assert basis.explained == pytest.approx(
         float(singular[:3].square().sum() / singular.square().sum()), rel=1e-5
     )
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    parts=st.lists(st.integers(0, 40), min_size=2, max_size=5).filter(lambda sizes: sum(sizes) > 20),
+    mean=st.sampled_from([0.0, 50.0]),
+)
+def test_moments_of_parts_merge_into_those_of_all(parts: list[int], mean: float) -> None:
+    w_plus = latents(sum(parts), 3, 8, rank=4, mean=mean)
+    found = [moments_of(part.split(7)) for part in w_plus.split(parts) if len(part)]
+    whole, *others = [moments for moments in found if moments is not None]
+    for moments in others:
+        whole.merge(moments)
+
+    basis = whole.basis(3)
+
+    flat = w_plus.double().flatten(1)
+    _, singular, rows = torch.linalg.svd(flat - flat.mean(0), full_matrices=False)
+    torch.testing.assert_close(basis.sigma.double(), singular[:3] / len(flat) ** 0.5, rtol=1e-5, atol=1e-6)
+    alignment = (basis.components.double() @ rows[:3].T).abs().diagonal()
+    torch.testing.assert_close(alignment, torch.ones(3, dtype=torch.float64), rtol=0, atol=1e-5)
+    torch.testing.assert_close(basis.mean.flatten().double(), flat.mean(0), rtol=0, atol=1e-5)
 
 
 def test_coefficients_are_white_and_reconstruct_what_the_rank_allows() -> None:
@@ -73,8 +95,16 @@ def test_latents_of_another_generator() -> None:
         basis.project(torch.randn(5, 4, 4))
     with pytest.raises(DataError, match="one generator"):
         fit_basis([torch.randn(9, 3, 4), torch.randn(9, 4, 4)], 2)
+    with pytest.raises(DataError, match="one generator"):
+        fit_moments(9, 3).merge(fit_moments(9, 4))
     with pytest.raises(DataError, match="empty"):
         fit_basis([], 2)
+
+
+def fit_moments(frames: int, n: int) -> Moments:
+    moments = moments_of([torch.randn(frames, n, 4)])
+    assert moments is not None
+    return moments
 
 
 def test_state_round_trip() -> None:

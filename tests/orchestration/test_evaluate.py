@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from svgan_ray.config import EvaluateConfig
-from svgan_ray.errors import DataError
+from svgan_ray.errors import ConfigError, DataError
 from svgan_ray.orchestration.evaluate import evaluate, plan_evaluation
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
 from svgan_ray.orchestration.training.data import training_set
@@ -19,6 +19,7 @@ from svgan_ray.orchestration.training.export import card_of
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.model import model_of, save_model
 from svgan_ray.temporal.training import new_state
+from tests.full_disk import full_disk
 from tests.motion import make_store, motion, put_clip, tiny
 
 
@@ -60,6 +61,12 @@ def test_a_report_a_figure_and_a_run_come_of_it(trained: Path, mlflow_uri: str) 
         "evaluation.png",
     }
     assert {data.tags[0].value for data in run.inputs.dataset_inputs} == {"evaluation", "held out"}
+
+
+def test_a_disk_without_space_ends_with_a_word_and_leaves_no_report(trained: Path) -> None:
+    with full_disk(), pytest.raises(ConfigError, match=r"--out .*evaluation\.json: cannot be written"):
+        evaluate(config_for())
+    assert list(Path("reports").iterdir()) == []
 
 
 def test_footage_that_is_not_the_models_is_refused(trained: Path, weights: Path) -> None:

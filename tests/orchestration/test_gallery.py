@@ -66,6 +66,7 @@ def validate(tmp_path: Path, weights: Path, frames: int) -> Told:
         config=tiny(),
         generator_sha256=sha256,
         sample_seconds=2.0,
+        folder=str(tmp_path / "run"),
     )
     told = Told()
     Validator(job, told)(Checkpoint(tmp_path / "checkpoint"))  # type: ignore[arg-type]

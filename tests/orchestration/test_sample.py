@@ -35,6 +35,7 @@ from svgan_ray.video.landmarks import write_sidecar
 from svgan_ray.video.reading import open_video
 from svgan_ray.video.writing import read_tags
 from tests.footage import face_frames, face_points, make_weights
+from tests.full_disk import full_disk
 from tests.motion import INVERSION, make_store, tiny
 
 REPOSITORY = Path(__file__).parents[2]
@@ -235,6 +236,12 @@ def test_a_folder_of_samples_is_made_in_parallel_and_goes_on_after_a_kill(
     assert not np.array_equal(first_video, frames_of("many/000001.mp4"))
     with pytest.raises(ConfigError, match=r"holds other samples .seed: 5 there, 6 here"):
         sample(config_for(weights, seed=6, samples=24, out="many"))
+
+
+def test_a_disk_without_space_ends_with_a_word_and_leaves_no_file(trained: Path, weights: Path) -> None:
+    with full_disk(), pytest.raises(ConfigError, match=r"--out .*a\.mp4: cannot be written"):
+        sample(config_for(weights))
+    assert list(Path("out").iterdir()) == []
 
 
 def test_what_does_not_fit_is_refused_and_leaves_no_file(

@@ -22,9 +22,15 @@ from ray.util.state import list_actors
 from safetensors.torch import load_file
 
 from svgan_ray.config import TrainConfig
+from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
 from svgan_ray.orchestration.train import train
+from svgan_ray.orchestration.training import data as data_module
+from svgan_ray.orchestration.training.data import training_set
+from svgan_ray.orchestration.training.kept import BEST
 from svgan_ray.orchestration.training.plan import plan_training
 from svgan_ray.store import open_store
+from svgan_ray.stylegan.weights import weights_hash
+from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import load_model
 from tests.motion import make_store, tiny
 
@@ -103,7 +109,10 @@ def test_the_model_is_in_its_folder_and_in_the_store(straight: Path, weights: Pa
     assert model.card["snapshot_digest"] == plan.job.snapshot.digest
     assert open_store("store").model_names("subject-1") == [plan.model_name(STEPS)]
     kept = [path.name for path in Path(plan.folder).glob("step-*")]
-    assert f"step-{STEPS:08d}" in kept and len(kept) <= 4
+    assert sorted(kept) == [
+        f"step-{step:08d}" for step in (STEPS - 2 * CHECKPOINT, STEPS - CHECKPOINT, STEPS)
+    ]
+    assert load_checkpoint(Path(plan.folder) / BEST).step == STEPS  # the only one that was validated
 
 
 def test_the_same_training_again_is_finished_and_a_longer_one_goes_on(
@@ -194,3 +203,24 @@ def test_two_workers_train_on_s3_alone(s3: dict[str, str], weights: Path, tracke
     assert report.finished.steps == 60
     assert not Path("runs").exists() and not Path("models").exists()
     assert train(config).was_finished
+
+
+def test_the_basis_of_a_large_snapshot_is_made_in_parallel(
+    weights: Path, tracked_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store("store", weights, clips=7, frames=200)
+    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+    monkeypatch.setattr(data_module, "PART_FRAMES", 400)
+    assert [len(part.clips) for part in data_module._parts(snapshot)] == [2, 2, 2, 1]
+
+    data = training_set(store, snapshot, tiny())
+
+    w_plus = torch.cat([clip.w_plus for clip in store.snapshot_clips(snapshot)]).double().flatten(1)
+    _, singular, rows = torch.linalg.svd(w_plus - w_plus.mean(0), full_matrices=False)
+    sigma = singular[:16] / len(w_plus) ** 0.5
+    torch.testing.assert_close(data.basis.sigma.double(), sigma, rtol=1e-5, atol=1e-6)
+    alignment = (data.basis.components.double() @ rows[:16].T).abs().diagonal()
+    torch.testing.assert_close(alignment, torch.ones_like(alignment), rtol=0, atol=1e-5)
+    assert data.segments == tuple((first, first + 200) for first in range(0, 1400, 200))
+    expected = data.basis.project(w_plus.float().unflatten(1, (8, 16)))
+    torch.testing.assert_close(data.coefficients, expected, rtol=1e-4, atol=1e-4)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import ray
 import torch
 from torch import Tensor
 
-from svgan_ray.latents.basis import LatentBasis, fit_basis
+from svgan_ray.errors import DataError
+from svgan_ray.latents.basis import LatentBasis, Moments, moments_of
 from svgan_ray.latents.clips import resample
 from svgan_ray.latents.windows import WindowIndex, valid_segments
-from svgan_ray.store import LatentStore, Snapshot
+from svgan_ray.orchestration.cluster import connect
+from svgan_ray.store import LatentStore, Snapshot, SnapshotClip, open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.training import represent
@@ -19,6 +24,10 @@ from svgan_ray.temporal.training import represent
 __all__ = ["TrainingSet", "resampled_clips", "training_set"]
 
 _SCHEMA = 1
+PART_FRAMES = 20_000
+"""Frames that one task reads of a large snapshot: about a quarter of an hour of footage."""
+MOST_PARTS = 16
+"""Each takes (n*d)^2 float64 until it is merged: 680 MB at 1024 px."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,12 +74,64 @@ def resampled_clips(
 
 
 def _projected(store: LatentStore, snapshot: Snapshot, config: TemporalConfig) -> dict[str, Tensor]:
-    rate_hz = config.frame_rate_hz
-    seen = (w_plus[valid] for w_plus, valid in resampled_clips(store, snapshot, rate_hz))
-    basis = fit_basis(seen, config.basis_size)
-    coefficients, masks = [], []
-    for w_plus, valid in resampled_clips(store, snapshot, rate_hz):
-        coefficients.append(basis.project(w_plus))
-        masks.append(valid)
+    """Basis, coefficients and segments; of a large snapshot in parallel, part by part."""
+    parts = _parts(snapshot)
+    if len(parts) <= 1:
+        moments = _moments(store.uri, snapshot, config.frame_rate_hz)
+        basis = _basis(moments, config)
+        projections = [_projection(store.uri, snapshot, config.frame_rate_hz, basis)]
+    else:
+        with connect():
+            basis = _basis(_merged_moments(store.uri, parts, config.frame_rate_hz), config)
+            project, shared = ray.remote(_projection), ray.put(basis)
+            rate_hz = config.frame_rate_hz
+            projections = ray.get([project.remote(store.uri, part, rate_hz, shared) for part in parts])
+    coefficients = torch.cat([part for part, _ in projections])
+    masks = [mask for _, masks in projections for mask in masks]
     segments = torch.tensor(valid_segments(masks), dtype=torch.int64).reshape(-1, 2)
-    return {**basis.state(), "coefficients": torch.cat(coefficients), "segments": segments}
+    return {**basis.state(), "coefficients": coefficients, "segments": segments}
+
+
+def _parts(snapshot: Snapshot) -> list[Snapshot]:
+    """The clips in runs of about equally many frames, enough for a task each."""
+    frames = sum(clip.frames for clip in snapshot.clips)
+    count = min(MOST_PARTS, max(1, round(frames / PART_FRAMES)))
+    parts: list[list[SnapshotClip]] = [[] for _ in range(count)]
+    done = 0
+    for clip in snapshot.clips:
+        parts[min(done * count // frames, count - 1)].append(clip)
+        done += clip.frames
+    return [dataclasses.replace(snapshot, clips=tuple(clips)) for clips in parts if clips]
+
+
+def _merged_moments(store: str, parts: Sequence[Snapshot], rate_hz: float) -> Moments | None:
+    """Of all parts, each merged as it becomes ready, so that few are in memory at once."""
+    task = ray.remote(_moments)
+    pending, total = [task.remote(store, part, rate_hz) for part in parts], None
+    while pending:
+        (ready,), pending = ray.wait(pending, num_returns=1)
+        moments: Moments | None = copy.deepcopy(ray.get(ready))  # what Ray hands out is read-only
+        if total is None:
+            total = moments
+        elif moments is not None:
+            total.merge(moments)
+    return total
+
+
+def _moments(store: str, part: Snapshot, rate_hz: float) -> Moments | None:
+    clips = resampled_clips(open_store(store), part, rate_hz)
+    return moments_of(w_plus[valid] for w_plus, valid in clips)
+
+
+def _basis(moments: Moments | None, config: TemporalConfig) -> LatentBasis:
+    if moments is None:
+        raise DataError("no latent frames to fit a basis to: the snapshot is empty. Invert footage first.")
+    return moments.basis(config.basis_size)
+
+
+def _projection(
+    store: str, part: Snapshot, rate_hz: float, basis: LatentBasis
+) -> tuple[Tensor, list[Tensor]]:
+    """Coefficients [F, K] of a part's clips, one after the other, and which frames of each are valid."""
+    clips = [(basis.project(w), valid) for w, valid in resampled_clips(open_store(store), part, rate_hz)]
+    return torch.cat([coefficients for coefficients, _ in clips]), [valid for _, valid in clips]

@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from ray.train import Checkpoint
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.training.folders import publish_model
 from svgan_ray.orchestration.training.journal import RunTracker
 from svgan_ray.store import CommitRecord, LatentStore, Snapshot
@@ -20,7 +22,7 @@ from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import load_model, model_of, save_model
 from svgan_ray.tracking.registry import registered_name
 
-__all__ = ["card_of", "export_model", "restore_model", "subject_means"]
+__all__ = ["card_of", "export_model", "publish", "restore_model", "subject_means"]
 
 
 MOST_SUBJECTS = 32
@@ -44,7 +46,7 @@ def export_model(
         save_model(model_of(state, state.basis.mean.clone(), snapshot.generator_sha256, card), folder)
         store.put_model(folder, name)
         tracker.link({"model": name})
-        _publish(folder, uri)
+        publish(folder, uri)
         for path in folder.iterdir():
             tracker.log_file(f"model/{path.name}", path.read_bytes())
         shutil.copytree(local_weights(store, snapshot.generator_sha256), Path(temporary, "generator"))
@@ -67,14 +69,21 @@ def restore_model(name: str, uri: str, store: LatentStore) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "model")
         store.get_model(name, folder)
-        _publish(folder, uri)
+        publish(folder, uri)
 
 
-def _publish(folder: Path, uri: str) -> None:
+def publish(folder: Path, uri: str) -> None:
+    """Copy a model's folder to its place, whole or not at all. Raises ConfigError, StoreError."""
     if uri.startswith("s3://"):
         publish_model(folder, uri)
-    else:
+        return
+    try:
         save_model(load_model(folder), uri)
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(
+            f"--model {uri}: cannot be written: {error}; mend that (free space, say) and run the same "
+            "command again: the store keeps the model"
+        ) from error
 
 
 def card_of(snapshot: Snapshot) -> dict[str, Any]:

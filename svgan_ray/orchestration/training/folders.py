@@ -22,6 +22,7 @@ __all__ = [
     "folder_backend",
     "local_file",
     "model_folder",
+    "publish_folder",
     "publish_model",
     "read_record",
     "write_record",
@@ -66,12 +67,17 @@ def write_record(folder: str, name: str, record: dict[str, Any]) -> None:
     folder_backend(folder).put(name, json.dumps(record, indent=2).encode())
 
 
-def publish_model(folder: Path, uri: str) -> None:
-    """Copy a model's folder to S3; its record goes first and comes last, so that no mixture can be read."""
+def publish_folder(folder: Path, uri: str, record: str) -> None:
+    """Copy a folder to a place; its `record` goes first and comes last, so that no mixture can be read."""
     backend = folder_backend(uri)
-    backend.delete(_RECORD)
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == _RECORD):
+    backend.delete(record)
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == record):
         backend.put(path.name, path.read_bytes())
+
+
+def publish_model(folder: Path, uri: str) -> None:
+    """Copy a model's folder to S3."""
+    publish_folder(folder, uri, _RECORD)
 
 
 @contextmanager

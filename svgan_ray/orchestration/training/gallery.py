@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
-from svgan_ray.metrics.evaluation import generate_coefficients
+from svgan_ray.metrics.features import EVALUATION_COMPONENTS
 from svgan_ray.orchestration.training.data import TrainingSet
 from svgan_ray.report.motion import basis_spectrum, drift, power_spectra, trajectories
 from svgan_ray.report.page import Html, embedded_video, page, paragraph, picture, section, table
@@ -17,10 +18,7 @@ from svgan_ray.temporal.model import MotionModel
 __all__ = ["GALLERY", "Shown", "gallery"]
 
 GALLERY = "gallery.html"
-SAMPLES, SAMPLE_S = 32, 62.0
-"""Generated for the charts: enough to see whether a minute of motion stays where it began."""
 COURSE_S = 10.0
-SEED = 0
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,15 @@ class Shown:
     labels: Sequence[str]
 
 
-def gallery(model: MotionModel, data: TrainingSet, shown: Shown, figures: dict[str, float]) -> Html:
-    """The page of a model as it is now, against the clips that it is trained on."""
+def gallery(
+    model: MotionModel, data: TrainingSet, generated: Tensor, shown: Shown, figures: dict[str, float]
+) -> Html:
+    """The page of a model as it is now, against the clips that it is trained on.
+
+    `generated` are evaluation coefficients [S, T, 16] of samples of a minute, the first ones of the basis.
+    """
     rate_hz = model.frame_rate_hz
-    frames = round(SAMPLE_S * rate_hz)
-    generated = generate_coefficients(model, model.basis, SAMPLES, frames, SEED)  # [S, T, K]
-    real = [data.coefficients[first:stop] for first, stop in data.segments]
+    real = [data.coefficients[first:stop, :EVALUATION_COMPONENTS] for first, stop in data.segments]
     course = round(COURSE_S * rate_hz)
     rows = [[name, f"{value:.3g}"] for name, value in sorted(figures.items())]
     return page(

@@ -24,17 +24,16 @@ from torch import Tensor
 from svgan_ray.errors import DivergenceError
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.journal import RunTracker
+from svgan_ray.orchestration.training.kept import Uploader, explosion_of
 from svgan_ray.store import Snapshot, open_store
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.training import TrainingState, check_finite, new_state, train_step
 from svgan_ray.temporal.workers import ALONE, Workers
 
-__all__ = ["LOG_EVERY_STEPS", "UNMEASURED", "Outcome", "TrainingJob", "check_weights", "train_worker"]
+__all__ = ["LOG_EVERY_STEPS", "Outcome", "TrainingJob", "check_weights", "train_worker"]
 
 LOG_EVERY_STEPS = 20
-UNMEASURED = -1e9
-"""Score of a checkpoint before its validation: worse than any measured one, and finite: Ray sorts by it."""
 _CLOCK = "clock.json"
 
 
@@ -51,6 +50,8 @@ class TrainingJob:
     checkpoint_every_steps: int
     sample_every_steps: int
     sample_seconds: float
+    folder: str
+    """Where its checkpoints are kept."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,8 @@ def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
                 state.step % n == 0 for n in (job.checkpoint_every_steps, job.sample_every_steps)
             ):
                 check_weights(state)
-                _report(state, clock, validate=is_over or state.step % job.sample_every_steps == 0)
+                _report(job, state, clock, validate=is_over or state.step % job.sample_every_steps == 0)
+                _check_validated(job, state)
     except DivergenceError as error:  # the same on all workers: the losses are global means
         return Outcome(state.step, clock.elapsed_s, str(error))
     return Outcome(state.step, clock.elapsed_s)
@@ -167,9 +169,9 @@ def _log(tracker: RunTracker, state: TrainingState, values: Mapping[str, Tensor 
         tracker.log_metrics({f"train/{name}": float(value) for name, value in values.items()}, state.step)
 
 
-def _report(state: TrainingState, clock: Clock, validate: bool) -> None:
+def _report(job: TrainingJob, state: TrainingState, clock: Clock, validate: bool) -> None:
     """Hand a checkpoint to Ray, which uploads it while the training goes on, and then validates it."""
-    values, checkpoint = {"step": state.step, "score": UNMEASURED}, None
+    values, checkpoint = {"step": state.step}, None
     if state.workers.rank == 0:
         folder = tempfile.mkdtemp(prefix="checkpoint-")  # Ray removes it after the upload
         save_checkpoint(state, folder)
@@ -180,5 +182,13 @@ def _report(state: TrainingState, clock: Clock, validate: bool) -> None:
         checkpoint,
         checkpoint_dir_name=f"step-{state.step:08d}",
         checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+        checkpoint_upload_fn=Uploader(job.folder),
         validation=validate and checkpoint is not None,
     )
+
+
+def _check_validated(job: TrainingJob, state: TrainingState) -> None:
+    """Raise DivergenceError where a validation saw the motion explode; all workers do as the first one."""
+    exploded = explosion_of(job.folder) if state.workers.rank == 0 else ""
+    if state.workers.count(int(bool(exploded))):
+        raise DivergenceError(exploded or explosion_of(job.folder))

@@ -55,12 +55,12 @@ class TrainingPlan:
     @property
     def name(self) -> str:
         """Name of the training among the checkpoints, and of its models in the store."""
-        return f"{self.job.snapshot.name}-{self.job.id[:16]}"
+        return self.folder.rpartition("/")[2]
 
     @property
     def folder(self) -> str:
         """Where this training's checkpoints are."""
-        return f"{self.checkpoints}/{self.name}"
+        return self.job.folder
 
     @property
     def run(self) -> RunKey:
@@ -99,8 +99,10 @@ def plan_training(config: TrainConfig, put: bool = True) -> TrainingPlan:
     choice = Choice(config.subject, config.snapshot, config.inversion, config.min_clip_s, config.max_error)
     snapshot = resolve_snapshot(store, choice, generator_sha256, put)
     identity = {"temporal": {**config.temporal.to_dict(), "steps": None}, "snapshot": snapshot.digest}
+    training_id = content_id({**identity, "schema": _SCHEMA})
+    model, checkpoints = durable(config.model, "--model"), durable(config.checkpoints, "--checkpoints")
     job = TrainingJob(
-        id=content_id({**identity, "schema": _SCHEMA}),
+        id=training_id,
         config=config.temporal,
         budget_s=None if config.minutes is None else 60 * config.minutes,
         store=store.uri,
@@ -109,8 +111,8 @@ def plan_training(config: TrainConfig, put: bool = True) -> TrainingPlan:
         checkpoint_every_steps=config.checkpoint_every_steps,
         sample_every_steps=config.sample_every_steps,
         sample_seconds=config.sample_seconds,
+        folder=f"{checkpoints}/{snapshot.name}-{training_id[:16]}",
     )
-    model, checkpoints = durable(config.model, "--model"), durable(config.checkpoints, "--checkpoints")
     plan = TrainingPlan(config, store, job, checkpoints, model, None)
     record = read_record(plan.folder, FINISHED)
     return dataclasses.replace(plan, finished=Finished(**record)) if record else plan

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from ray.train import Checkpoint
+from torch import Tensor
 
 from svgan_ray.errors import DataError
 from svgan_ray.metrics.evaluation import WINDOWS_S, MotionReport, generate_coefficients, score_motion
@@ -19,6 +20,7 @@ from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
 from svgan_ray.orchestration.training.data import TrainingSet, training_set
 from svgan_ray.orchestration.training.gallery import GALLERY, Shown, gallery
 from svgan_ray.orchestration.training.journal import RunTracker
+from svgan_ray.orchestration.training.kept import take_validated
 from svgan_ray.orchestration.training.loop import TrainingJob
 from svgan_ray.store import open_store
 from svgan_ray.store.weights import local_weights
@@ -28,6 +30,7 @@ from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import MotionModel, model_of
 from svgan_ray.temporal.rendering import render
 from svgan_ray.temporal.sampling import sample_latents
+from svgan_ray.temporal.training import TrainingState
 from svgan_ray.video.pictures import film_strip
 from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 
@@ -39,6 +42,7 @@ __all__ = [
     "Validator",
     "figures_of",
     "frechet_of",
+    "generated_motion",
     "measure",
     "require_measurable",
     "sample_rows",
@@ -66,24 +70,30 @@ class Validator:
     tracker: RunTracker
 
     def __call__(self, checkpoint: Checkpoint, **_: Any) -> dict[str, float]:
-        """Figures for Ray, which keeps the checkpoints of the highest `score`."""
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        """Figures of the checkpoint, which is kept where it is the best."""
         with checkpoint.as_directory() as folder:
-            state = load_checkpoint(folder, device)
+            state, figures = self._measure(Path(folder))
+            if figures:
+                take_validated(self.job.folder, Path(folder), state.step, figures[OBJECTIVE], WORST)
+        return figures
+
+    def _measure(self, folder: Path) -> tuple[TrainingState, dict[str, float]]:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        state = load_checkpoint(folder, device)
         store = open_store(self.job.store)
         data = training_set(store, self.job.snapshot, self.job.config)
         model = model_of(state, data.basis.mean, self.job.generator_sha256).to(device)
+        generated = generated_motion(model)
         try:
-            figures = figures_of(measure(model, data))
+            figures = figures_of(measure(model, data, generated))
         except DataError:  # footage too short to be measured is long enough to be shown
             figures = {}
         generator = load_generator(local_weights(store, self.job.generator_sha256), device)
         shown = self._show(model, data, generator, state.step)
-        self.tracker.log_file(GALLERY, gallery(model, data, shown, figures).encode())
-        if not figures:
-            return {}
-        self.tracker.log_metrics(figures, state.step)
-        return {**figures, "score": -figures[OBJECTIVE]}
+        self.tracker.log_file(GALLERY, gallery(model, data, generated, shown, figures).encode())
+        if figures:
+            self.tracker.log_metrics(figures, state.step)
+        return state, figures
 
     def _show(self, model: MotionModel, data: TrainingSet, generator: Generator, step: int) -> Shown:
         rows = sample_rows(model, data, generator, self.job.sample_seconds)
@@ -107,13 +117,17 @@ def require_measurable(data: TrainingSet, frame_rate_hz: float) -> None:
         )
 
 
-def measure(model: MotionModel, data: TrainingSet) -> MotionReport:
-    """The model's motion against the clips that it was trained on."""
-    basis = evaluation_basis(model.basis)
+def generated_motion(model: MotionModel) -> Tensor:
+    """The samples that are measured and charted: evaluation coefficients [S, T, 16]."""
     frames = round(SAMPLE_S * model.frame_rate_hz)
-    generated = generate_coefficients(model, basis, SAMPLES, frames, SEED)
+    return generate_coefficients(model, evaluation_basis(model.basis), SAMPLES, frames, SEED)
+
+
+def measure(model: MotionModel, data: TrainingSet, generated: Tensor) -> MotionReport:
+    """A model's generated motion [S, T, 16] against the clips that it was trained on."""
+    variances = evaluation_basis(model.basis).sigma.square().cpu()
     real = [data.coefficients[first:stop, :EVALUATION_COMPONENTS] for first, stop in data.segments]
-    return score_motion(real, generated, model.frame_rate_hz, basis.sigma.square().cpu())
+    return score_motion(real, generated, model.frame_rate_hz, variances)
 
 
 def frechet_of(report: MotionReport) -> float:

@@ -19,6 +19,7 @@ from svgan_ray.orchestration.training.validation import (
     OBJECTIVE,
     WORST,
     figures_of,
+    generated_motion,
     measure,
 )
 from svgan_ray.orchestration.tuning.plan import StudyPlan
@@ -75,7 +76,7 @@ def _advance(state: TrainingState, data: TrainingSet, steps: int, tracker: RunTr
 
 def _report(state: TrainingState, data: TrainingSet, plan: StudyPlan, tracker: RunTracker) -> None:
     model = model_of(state, data.basis.mean, plan.snapshot.generator_sha256)
-    figures = figures_of(measure(model, data))
+    figures = figures_of(measure(model, data, generated_motion(model)))
     tracker.log_metrics(figures, state.step)
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(state, folder)
