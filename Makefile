@@ -73,7 +73,7 @@ cluster-up: setup  ## start a Ray head on loopback with token authentication; su
 cluster-down:  ## stop that head and nothing else
 	@cluster/head.sh down
 
-mlflow-ui: setup  ## the tracking page on this machine's experiments
+mlflow-ui: setup  ## open the tracking page on the experiment of this machine's latest run
 	$(BIN)/python -m svgan_ray.tracking.server --port $(MLFLOW_PORT)
 
 clean:  ## remove what the tools cached (results of jobs stay)

@@ -153,10 +153,12 @@ class TuneConfig:
     """Preset to write: the best trial's options, as `jobs/train.py --preset` takes them."""
     study: str = "demo"
     """Name of the study; the same name goes on with the same study."""
+    resume: bool = False
+    """Insist on going on: an error where no study of that name was begun."""
     study_folder: str = "runs/tune"
     """Where the state of the study and its checkpoints are kept, a local folder or s3://bucket/prefix."""
     search_storage: str = "sqlite:///optuna.db"
-    """Database of the search, as Optuna names it (SQLite, PostgreSQL, MySQL)."""
+    """Database of the search: sqlite:///FILE, or postgresql://USER@HOST/DATABASE?passfile=FILE."""
     recipe: Literal["demo", "paper", "faces_1024"] = "demo"
     """Preset that `temporal` starts from; flags and file change it field by field."""
     preset: str | None = None

@@ -18,7 +18,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 
 from svgan_ray.config import TuneConfig, flatten
-from svgan_ray.errors import TrainingError
+from svgan_ray.errors import ConfigError, TrainingError
 from svgan_ray.orchestration.cluster import connect
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.export import export_model
@@ -51,8 +51,11 @@ def tune_study(config: TuneConfig) -> TuneReport:
     data.index(plan.base.window_frames)
     require_measurable(data, plan.base.frame_rate_hz)
     storage, path = filesystem(f"{plan.folder}/{config.study}")
+    is_begun = Tuner.can_restore(path, storage)
+    if config.resume and not is_begun:
+        raise ConfigError(f"--resume: no study {config.study} was begun in {plan.folder}; see --study-folder")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = open_study(plan, is_begun=Tuner.can_restore(path, storage))
+    study = open_study(plan, is_begun)
     # Tune saves its state every 10 s or more; what a kill loses of it is trained or proposed again.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", _SAVE_EVERY_S)
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")

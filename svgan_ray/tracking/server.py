@@ -15,11 +15,12 @@ import subprocess
 import sys
 import time
 import urllib.request
+import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
 from svgan_ray.errors import ConfigError, TrackingError
-from svgan_ray.tracking.client import artifact_root
+from svgan_ray.tracking.client import artifact_root, connect
 from svgan_ray.tracking.tracker import default_uri
 
 __all__ = ["free_port", "page_url", "serve", "start_server", "stop_server"]
@@ -124,6 +125,19 @@ def _wait_until_healthy(server: str, process: subprocess.Popen[bytes]) -> None:
     raise TrackingError(f"the MLflow server at {server} did not answer within {_START_TIMEOUT_S:.0f} s")
 
 
+def _newest_experiment(server: str) -> str | None:
+    """The experiment of the latest run."""
+    client = connect(server)
+    places = [experiment.experiment_id for experiment in client.search_experiments()]
+    runs = client.search_runs(places, order_by=["attributes.start_time DESC"], max_results=1)
+    return runs[0].info.experiment_id if runs else None
+
+
+def _has_screen() -> bool:
+    """Whether a browser can show something; one in a terminal cannot show MLflow's page."""
+    return sys.platform == "darwin" or any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY"))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m svgan_ray.tracking.server", description=__doc__)
@@ -137,7 +151,10 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         with serve(options.uri, artifacts, options.port) as server:
-            print(f"MLflow is up: {page_url(server)}  (Ctrl+C ends it)", flush=True)
+            page = page_url(server, _newest_experiment(server))
+            print(f"MLflow is up: {page}  (Ctrl+C ends it)", flush=True)
+            if _has_screen():
+                webbrowser.open(page)
             signal.pause()
     except KeyboardInterrupt:
         return 0

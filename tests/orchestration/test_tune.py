@@ -17,6 +17,7 @@ from svgan_ray.config import TrainConfig, TuneConfig
 from svgan_ray.errors import ConfigError
 from svgan_ray.experiment import Experiment
 from svgan_ray.orchestration.training.validation import DRIFT, FIDELITY, OBJECTIVE, WORST
+from svgan_ray.orchestration.tune import tune_study
 from svgan_ray.orchestration.tuning import trial as trial_module
 from svgan_ray.orchestration.tuning.plan import StudyPlan, dry_run, plan_study
 from svgan_ray.orchestration.tuning.report import TrialRow, TuneReport, preset_of
@@ -69,6 +70,28 @@ def test_a_study_goes_on_only_with_the_settings_that_it_was_begun_with(
         open_study(plan, is_begun=False)
     with pytest.raises(ConfigError, match=r"begun otherwise \(temporal, trials\)"):
         open_study(plan_study(config_for(weights, trials=9, temporal=tiny(80))), is_begun=True)
+
+
+def test_a_study_that_was_not_begun_cannot_be_resumed(weights: Path) -> None:
+    make_store("store", weights, clips=2, frames=600)
+    with pytest.raises(ConfigError, match="no study mistyped was begun"):
+        tune_study(config_for(weights, study="mistyped", resume=True))
+    assert not Path("optuna.db").exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("postgresql://anna:planted-password@127.0.0.1/optuna", "holds a password"),
+        ("postgresql://anna@127.0.0.1:9/optuna", r"cannot be used .*127\.0\.0\.1"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_told_without_its_password(
+    url: str, words: str, plan: StudyPlan, weights: Path
+) -> None:
+    with pytest.raises(ConfigError, match=words) as refusal:
+        open_study(plan_study(config_for(weights, search_storage=url)), is_begun=False)
+    assert "planted" not in str(refusal.value)
 
 
 def test_the_search_begins_with_the_recipe_and_the_same_seed_proposes_the_same(plan: StudyPlan) -> None:

@@ -26,10 +26,12 @@ from svgan_ray.orchestration.tune import tune_study
 from svgan_ray.orchestration.tuning.plan import plan_study
 from svgan_ray.temporal.model import load_model
 from tests.motion import make_store, tiny
+from tests.postgres_server import postgres_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400), pytest.mark.usefixtures("ray_of_two_cpus")]
 
 TRIALS, EVALUATIONS = 4, 4
+SQLITE = "sqlite:///optuna.db"  # where the study ran
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -38,8 +40,8 @@ def config_for(weights: Path, **changes: Any) -> TuneConfig:
     return TuneConfig(**{**values, **changes})
 
 
-def trials_in(database: Path, study: str) -> list[optuna.trial.FrozenTrial]:
-    storage = optuna.storages.RDBStorage(f"sqlite:///{database}")
+def trials_in(database: str, study: str) -> list[optuna.trial.FrozenTrial]:
+    storage = optuna.storages.RDBStorage(database)
     trials = optuna.load_study(study_name=study, storage=storage).trials
     storage.engine.dispose()
     return trials
@@ -71,7 +73,7 @@ def studied(
 
 
 def test_every_trial_has_ended_and_is_a_child_run(studied: Path, weights: Path, mlflow_uri: str) -> None:
-    trials = trials_in(studied / "optuna.db", "demo")
+    trials = trials_in(SQLITE, "demo")
     parent, children = runs_of(mlflow_uri, "demo")
 
     assert [trial.state for trial in trials] == [TrialState.COMPLETE] * TRIALS
@@ -95,18 +97,25 @@ def test_the_best_trial_is_a_model_and_a_preset(studied: Path, weights: Path) ->
 
 
 def test_the_same_study_again_runs_nothing(studied: Path, weights: Path, mlflow_uri: str) -> None:
-    before = trials_in(studied / "optuna.db", "demo")
+    before = trials_in(SQLITE, "demo")
 
     report = tune_study(config_for(weights))
 
     assert len(report.trials) == TRIALS
-    after = trials_in(studied / "optuna.db", "demo")
+    after = trials_in(SQLITE, "demo")
     assert [trial.datetime_complete for trial in after] == [trial.datetime_complete for trial in before]
     assert len(runs_of(mlflow_uri, "demo")[1]) == TRIALS
 
 
-def test_a_killed_study_goes_on_and_repeats_nothing(
-    studied: Path, weights: Path, tmp_path: Path, mlflow_uri: str
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """Address of an empty database."""
+    with postgres_server() as databases:
+        yield databases["OPTUNA_DATABASE"]
+
+
+def test_a_killed_study_in_postgres_goes_on_and_repeats_nothing(
+    studied: Path, weights: Path, tmp_path: Path, mlflow_uri: str, postgres: str
 ) -> None:
     preset = tmp_path / "tiny.json"
     preset.write_text(json.dumps({"recipe": "demo", "temporal": tiny().to_dict()}))
@@ -116,6 +125,7 @@ def test_a_killed_study_goes_on_and_repeats_nothing(
         "preset": preset,
         "temporal.steps": 400,
         "study": "killed",
+        "search-storage": postgres,
         "trials": TRIALS,
         "evaluations": EVALUATIONS,
     }
@@ -123,17 +133,18 @@ def test_a_killed_study_goes_on_and_repeats_nothing(
     command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
     address = ray.get_runtime_context().gcs_address
     environment = {**os.environ, "RAY_ADDRESS": address, "MLFLOW_TRACKING_URI": mlflow_uri}
-    database = tmp_path / "optuna.db"
 
     first = subprocess.Popen(command, env=environment, cwd=tmp_path)
     wait_for_measurement(tmp_path / "runs/tune/killed")
     first.kill()
     first.wait()
-    begun = {t.number: t.params for t in trials_in(database, "killed") if t.state != TrialState.WAITING}
-    second = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+    begun = {t.number: t.params for t in trials_in(postgres, "killed") if t.state != TrialState.WAITING}
+    second = subprocess.run(
+        [*command, "--resume"], env=environment, cwd=tmp_path, capture_output=True, text=True
+    )
 
     assert second.returncode == 0, second.stdout + second.stderr
-    trials = trials_in(database, "killed")
+    trials = trials_in(postgres, "killed")
     assert Counter(trial.state for trial in trials)[TrialState.COMPLETE] == TRIALS
     assert TrialState.RUNNING not in {trial.state for trial in trials}
     proposals = [json.dumps(t.params, sort_keys=True) for t in trials if t.state == TrialState.COMPLETE]

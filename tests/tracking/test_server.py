@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import statistics
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -91,6 +94,30 @@ def test_the_server_answers_only_to_its_own_name_and_pages(uri, tmp_path):
         with pytest.raises(ConfigError, match=f"--port {port}"):
             start_server(uri, "mlartifacts", port)
     assert mlflow_server.main(["--port", str(port), "--uri", "nonsense://"]) == 2
+
+
+def test_the_command_opens_the_page_of_the_latest_run(open_run, uri, tmp_path):
+    with open_run() as tracker:
+        pass
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(f'#!/bin/sh\necho "$1" >"{opened}.part" && mv "{opened}.part" "{opened}"\n')
+    browser.chmod(0o755)
+    command = [sys.executable, "-m", "svgan_ray.tracking.server", "--uri", uri, "--port", str(free_port())]
+    environment = {**os.environ, "DISPLAY": ":9", "BROWSER": f"{browser} %s"}
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            said = next(line for line in server.stdout if line.startswith("MLflow is up: "))
+            deadline = time.monotonic() + 60
+            while not opened.exists() and time.monotonic() < deadline:
+                time.sleep(0.1)
+        finally:
+            server.terminate()
+    page = said.split()[3]
+    assert f"/#/experiments/{tracker.experiment_id}?workflowType=" in page
+    assert opened.read_text().strip() == page and server.returncode == 0
 
 
 def test_page_url_names_the_workflow():

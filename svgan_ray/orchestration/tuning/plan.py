@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -130,6 +131,11 @@ def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
 
 def _database(url: str) -> str:
     """The database's URL; one of SQLite names its file in full."""
+    if urlsplit(url).password:
+        raise ConfigError(
+            "--search-storage: holds a password, which would stand in logs and tracked settings; "
+            "put it in a file and add ?passfile=FILE"
+        )
     if not url.startswith(SQLITE):
         return url
     return SQLITE + durable(url.removeprefix(SQLITE), "--search-storage")

@@ -13,6 +13,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
+from sqlalchemy.exc import SQLAlchemyError
 
 from svgan_ray.errors import ConfigError
 from svgan_ray.experiment import load_preset
@@ -74,15 +75,7 @@ def _known_points(plan: StudyPlan) -> list[dict[str, Any]]:
 
 def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
     """The study in its database. Raises ConfigError where it was begun with other settings, or elsewhere."""
-    storage = plan.search_storage
-    if storage.startswith(SQLITE):
-        Path(storage.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=storage,
-        study_name=plan.config.study,
-        directions=["minimize"] * len(plan.objectives),
-        load_if_exists=True,
-    )
+    storage, study = plan.search_storage, _stored_study(plan)
     settings = json.loads(json.dumps(plan.settings))
     stored = study.user_attrs.get(_SETTINGS)
     if stored is None and not is_begun:
@@ -95,6 +88,30 @@ def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
             f"--study {plan.config.study}: {storage} holds a study of that name that was begun otherwise "
             f"({', '.join(changed)}); name another --study, or take the settings that it was begun with"
         )
+    return study
+
+
+def _stored_study(plan: StudyPlan) -> optuna.Study:
+    """Found or made, whatever it was begun with. Raises ConfigError where the database cannot be used."""
+    storage = plan.search_storage
+    if storage.startswith(SQLITE):
+        Path(storage.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=plan.config.study,
+            directions=["minimize"] * len(plan.objectives),
+            load_if_exists=True,
+        )
+    except (ImportError, SQLAlchemyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"--search-storage {storage}: cannot be used ({reason}); start the server, or mend the address; "
+            "PostgreSQL's driver comes with `pip install '.[cluster]'`"
+        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(plan.objectives))
     return study
 
 
