@@ -82,12 +82,15 @@ class Inversion:
     w_dim: int
     crop_side: int
     batch_frames: int
+    precision: str
     error_every_frames: int
     tracking_id: str
     inversion_id: str
     cpu_memory_bytes: int
     """What one encoder takes at its peak on a CPU."""
     refinement: RefinementConfig | None = None
+    lpips_sha256: str | None = None
+    """Of the perceptual distance that refinement minimises too."""
 
 
 @dataclass(frozen=True)
