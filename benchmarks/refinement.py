@@ -3,7 +3,7 @@
 Unseen people, 25 frames a second. PSNR in dB (peak 1) over all frames; jitter is the root mean square of the
 second difference along time of all pixels, as a multiple of the footage's.
 
-    python benchmarks/refinement.py [--steps 40] [--subjects 3] [--frames 12]
+    python benchmarks/refinement.py [--steps 100] [--subjects 3] [--frames 12]
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=RefinementConfig.learning_rate)
     parser.add_argument("--distance-weight", type=float, default=RefinementConfig.distance_weight)
     parser.add_argument("--smoothness-weight", type=float, default=RefinementConfig.smoothness_weight)
+    parser.add_argument("--acceleration-weight", type=float, default=RefinementConfig.acceleration_weight)
     parser.add_argument("--subjects", type=int, default=3)
     parser.add_argument("--frames", type=int, default=12)
     arguments = parser.parse_args()
@@ -49,6 +50,7 @@ def main() -> None:
         learning_rate=arguments.learning_rate,
         distance_weight=arguments.distance_weight,
         smoothness_weight=arguments.smoothness_weight,
+        acceleration_weight=arguments.acceleration_weight,
     )
     generator_folder, encoder_folder = weights_folders("demo")
     generator, encoder = load_generator(generator_folder), load_encoder(encoder_folder)

@@ -14,12 +14,12 @@ from svgan_ray.stylegan import import_weights
 
 @dataclass(frozen=True)
 class Arguments:
-    """Import a weight file: NVIDIA StyleGAN2, rosinality, pSp, e4e, ReStyle, ArcFace, I3D or Inception."""
+    """Import a file: NVIDIA StyleGAN2, rosinality, pSp, e4e, ReStyle, ArcFace, I3D, Inception or LPIPS."""
 
     file: tyro.conf.Positional[Path]
     """The file; its kind is found in its content, and nothing in it is run."""
     out: Path
-    """Folder to write to; comes to hold `generator`, `encoder`, `arc_face`, `i3d` or `inception`."""
+    """Folder to write to; comes to hold `generator`, `encoder`, `arc_face`, `i3d`, `inception` or `lpips`."""
     sha256: str | None = None
     """What the file's SHA-256 must be."""
 

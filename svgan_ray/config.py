@@ -37,6 +37,8 @@ class InvertConfig:
     """Whom the footage shows; by default each video's file name without its ending."""
     batch_frames: int = 16
     """Frames that the encoder takes at once; part of the identity of the result."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the encoder computes in; bfloat16 is faster on GPUs; part of the identity of the result."""
     error_every_frames: int = 25
     """Measure the reconstruction error of every n-th frame; part of the identity of the result."""
     refine_steps: int = 0
@@ -44,6 +46,9 @@ class InvertConfig:
     float16: bool = False
     """Keep latents in half the bytes; each commit tells how near their pictures stay to those of float32
     (PSNR); part of the identity of the result."""
+    refine_lpips: str | None = None
+    """Folder with an imported `lpips`, whose distance the optimisation then minimises too; part of the
+    identity of the result."""
     actors: str | None = None
     """Encoders at work at once: a number, or `LEAST:MOST` as there is work; by default 1 to what fits."""
     gpus_per_actor: float = 0.25
@@ -64,6 +69,8 @@ class InvertConfig:
         _require(self.videos, "videos", "at least one file, folder, glob or s3:// prefix", self.videos)
         _require_positive(self, "batch_frames", "error_every_frames", "gpus_per_actor")
         _require(self.refine_steps >= 0, "refine_steps", "0 or more", self.refine_steps)
+        lpips_is_used = self.refine_lpips is None or self.refine_steps > 0
+        _require(lpips_is_used, "refine_lpips", "none unless refine_steps is above 0", self.refine_lpips)
         expected = "a number from 1, such as 4, or a range, such as 1:32"
         _require(self.actors is None or self.actor_range, "actors", expected, self.actors)
         _require_share(self, "max_failure_fraction")

@@ -13,7 +13,7 @@ from svgan_ray.orchestration.inversion.sources import expand
 from svgan_ray.orchestration.inversion.tracking import track_source
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
 from svgan_ray.orchestration.training.data import training_set
-from svgan_ray.orchestration.weights import publish_pair
+from svgan_ray.orchestration.weights import publish_networks
 from svgan_ray.store import open_store
 from svgan_ray.stylegan.weights import weights_folders, weights_hash
 from svgan_ray.temporal.model import model_of, save_model
@@ -25,7 +25,7 @@ def invert_here(config: InvertConfig) -> str:
     """What the invert job does, without Ray; returns the inversion's id."""
     store = open_store(config.store, create=True)
     job = inversion_of(config, store.uri)
-    publish_pair(store, config.weights)
+    publish_networks(store, config.weights, config.refine_lpips)
     plan = plan_sources(config, job, store, expand(config.videos))
     ledger, encoder = Ledger(store, job, plan.earlier_failures), BlockEncoder(job, store, "here")
     for source in plan.todo:

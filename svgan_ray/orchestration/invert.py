@@ -32,7 +32,7 @@ from svgan_ray.orchestration.inversion.planning import Plan, inversion_of, plan_
 from svgan_ray.orchestration.inversion.progress import Progress
 from svgan_ray.orchestration.inversion.report import InvertReport, reconstruction_sheet, report_of
 from svgan_ray.orchestration.inversion.tracking import track_source
-from svgan_ray.orchestration.weights import publish_pair
+from svgan_ray.orchestration.weights import publish_networks
 from svgan_ray.report.page import write_page
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
@@ -58,7 +58,7 @@ def invert(config: InvertConfig) -> InvertReport:
     ledger = Ledger(store, job, plan.earlier_failures)
     if not plan.todo:
         return report_of(config, plan, ledger, time.monotonic() - began_s)
-    publish_pair(store, config.weights)
+    publish_networks(store, config.weights, config.refine_lpips)
     identity = content_id({"inversion_id": job.inversion_id, "store": store.uri})
     with connect():
         _require_memory(config, job)

@@ -11,9 +11,10 @@ from svgan_ray.store.keys import content_id
 from svgan_ray.store.latent_store import backend_of
 from svgan_ray.store.node_cache import cache_folder, made_once
 from svgan_ray.store.weights import put_weights
-from svgan_ray.stylegan.weights import RECORD, TENSORS, weights_folders
+from svgan_ray.stylegan.metric_networks import Lpips
+from svgan_ray.stylegan.weights import RECORD, TENSORS, network_folder, weights_folders
 
-__all__ = ["folders_of", "publish_pair"]
+__all__ = ["folders_of", "publish_networks"]
 
 _FILES = frozenset(f"{network}/{file}" for network in ("generator", "encoder") for file in (TENSORS, RECORD))
 
@@ -23,10 +24,12 @@ def folders_of(weights: str) -> tuple[Path, Path]:
     return weights_folders(_fetched(weights) if weights.startswith("s3://") else weights)
 
 
-def publish_pair(store: LatentStore, weights: str) -> None:
-    """Put both networks into the store, from which workers fetch them by hash."""
+def publish_networks(store: LatentStore, weights: str, lpips: str | None = None) -> None:
+    """Put both networks into the store, and a perceptual distance: from there workers fetch them by hash."""
     for folder in folders_of(weights):
         put_weights(store, folder)
+    if lpips is not None:
+        put_weights(store, network_folder(Lpips, lpips))
 
 
 def _fetched(uri: str) -> Path:

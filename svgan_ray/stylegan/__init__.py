@@ -5,7 +5,16 @@ from __future__ import annotations
 from svgan_ray.stylegan.encoder import Encoder, EncoderConfig
 from svgan_ray.stylegan.generator import Generator, GeneratorConfig
 from svgan_ray.stylegan.importing import ImportReport, import_weights
-from svgan_ray.stylegan.metric_networks import ArcFace, I3d, Inception, load_arcface, load_i3d, load_inception
+from svgan_ray.stylegan.metric_networks import (
+    ArcFace,
+    I3d,
+    Inception,
+    Lpips,
+    load_arcface,
+    load_i3d,
+    load_inception,
+    load_lpips,
+)
 from svgan_ray.stylegan.resize import resize_antialiased
 from svgan_ray.stylegan.weights import (
     load_encoder,
@@ -25,12 +34,14 @@ __all__ = [
     "I3d",
     "ImportReport",
     "Inception",
+    "Lpips",
     "import_weights",
     "load_arcface",
     "load_encoder",
     "load_generator",
     "load_i3d",
     "load_inception",
+    "load_lpips",
     "require_pair",
     "resize_antialiased",
     "save_weights",

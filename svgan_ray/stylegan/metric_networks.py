@@ -1,4 +1,4 @@
-"""Networks that users bring to measure with: ArcFace for identity, I3D for FVD, Inception for FID."""
+"""Networks that users bring to measure with: ArcFace for identity, I3D for FVD, Inception for FID, LPIPS."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ __all__ = [
     "ArcFaceConfig",
     "I3d",
     "Inception",
+    "Lpips",
     "Program",
     "ProgramConfig",
     "load_arcface",
     "load_i3d",
     "load_inception",
+    "load_lpips",
 ]
 
 FACE_SIDE = 256
 _ROWS, _COLUMNS = slice(35, 223), slice(32, 220)
 MIN_I3D_FRAMES = 10
+LPIPS_SIDE = 256
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,10 @@ class Program(nn.Module):
             warnings.simplefilter(
                 "ignore", DeprecationWarning
             )  # PyTorch offers no other reader of this format
-            return torch.jit.load(io.BytesIO(content), map_location=self.program.device).forward
+            program = torch.jit.load(io.BytesIO(content), map_location=self.program.device)
+        for parameter in program.parameters():
+            parameter.requires_grad_(False)
+        return program.eval().forward
 
 
 class I3d(Program):
@@ -134,6 +140,23 @@ class Inception(Program):
         return features
 
 
+class Lpips(Program):
+    """Perceptual distance (Zhang et al., 2018), by the VGG16 that NVIDIA's projector uses (`vgg16.pt`)."""
+
+    def forward(self, pictures: Tensor, images: Tensor) -> Tensor:
+        """Two batches [N, 3, S, S] in [-1, 1] -> the distance of each pair [N], with gradients."""
+        if pictures.ndim != 4 or pictures.shape != images.shape or pictures.shape[1] != 3:
+            shapes = f"{list(pictures.shape)} and {list(images.shape)}"
+            raise DataError(f"LPIPS: expected two batches of pictures [N, 3, S, S], got {shapes}")
+        return (self._features(pictures) - self._features(images)).square().sum(dim=1)
+
+    def _features(self, pictures: Tensor) -> Tensor:
+        if pictures.shape[-1] > LPIPS_SIDE:
+            pictures = F.interpolate(pictures, size=(LPIPS_SIDE, LPIPS_SIDE), mode="area")
+        features: Tensor = self.run((pictures + 1) * 127.5, resize_images=False, return_lpips=True)
+        return features
+
+
 def load_arcface(folder: str | Path, device: torch.device | str = "cpu") -> ArcFace:
     """The ArcFace network in a weights folder, in eval mode, without gradients."""
     return load_network(ArcFace, ArcFaceConfig, folder, device)
@@ -147,3 +170,8 @@ def load_i3d(folder: str | Path, device: torch.device | str = "cpu") -> I3d:
 def load_inception(folder: str | Path, device: torch.device | str = "cpu") -> Inception:
     """The Inception in a weights folder; the first call runs the program that was imported."""
     return load_network(Inception, ProgramConfig, folder, device)
+
+
+def load_lpips(folder: str | Path, device: torch.device | str = "cpu") -> Lpips:
+    """The LPIPS in a weights folder; the first call runs the program that was imported."""
+    return load_network(Lpips, ProgramConfig, folder, device)

@@ -1,8 +1,9 @@
 """Latents fitted to their pictures after the encoder: an offset to W+, optimised over a span of video.
 
 Optimisation recovers what an encoder misses (Abdal et al., "Image2StyleGAN", ICCV 2019). Left to itself it
-follows noise and leaves the region that the encoder knows. Two terms hold it: the offset stays small, and it
-changes slowly along time, so that the motion remains the encoder's and no jitter is added.
+follows noise and leaves the region that the encoder knows. Three terms hold it: the offset stays small, it
+changes slowly along time, so that no jitter is added, and the latents themselves accelerate little, so that
+the encoder's own jitter goes.
 """
 
 from __future__ import annotations
@@ -32,11 +33,12 @@ class RefinementConfig:
     fitted along and then dropped, so that spans meet.
     """
 
-    steps: int = 40
-    learning_rate: float = 0.02
+    steps: int = 100
+    learning_rate: float = 0.03
     gradient_weight: float = 1.0
     distance_weight: float = 0.001
-    smoothness_weight: float = 30.0
+    smoothness_weight: float = 10.0
+    acceleration_weight: float = 15.0
     perceptual_weight: float = 0.1
     overlap_frames: int = 8
 
@@ -74,7 +76,7 @@ def refine(
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
         for _ in range(config.steps):
             optimiser.zero_grad()
-            _offset_loss(offset, config).backward()
+            _course_loss(start, offset, config).backward()
             for frames in _batches(len(images), batch_frames):
                 loss = _picture_loss(
                     synthesis(start[frames] + offset[frames]), images[frames], config, perceptual
@@ -90,11 +92,16 @@ def _batches(frames: int, batch_frames: int) -> Iterator[slice]:
         yield slice(first, min(first + batch_frames, frames))
 
 
-def _offset_loss(offset: Tensor, config: RefinementConfig) -> Tensor:
-    """Distance to the encoder's answer, and change of the offset from frame to frame; summed over frames."""
+def _course_loss(start: Tensor, offset: Tensor, config: RefinementConfig) -> Tensor:
+    """Distance to the encoder's answer, its change from frame to frame, and acceleration; over all frames."""
     distance = offset.square().mean(dim=(1, 2)).sum()
     change = offset.diff(dim=0).square().mean(dim=(1, 2)).sum()
-    return config.distance_weight * distance + config.smoothness_weight * change
+    acceleration = (start + offset).diff(n=2, dim=0).square().mean(dim=(1, 2)).sum()
+    return (
+        config.distance_weight * distance
+        + config.smoothness_weight * change
+        + config.acceleration_weight * acceleration
+    )
 
 
 def _picture_loss(

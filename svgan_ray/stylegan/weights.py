@@ -34,6 +34,7 @@ __all__ = [
     "load_encoder",
     "load_generator",
     "load_network",
+    "network_folder",
     "require_pair",
     "require_same_layout",
     "save_weights",
@@ -112,15 +113,19 @@ def load_network(
     kind: type[Module], config_type: type[Any], folder: str | Path, device: torch.device | str = "cpu"
 ) -> Module:
     """The network of a class in a weights folder, or in the folder that holds it by the name of its kind."""
-    folder = Path(folder)
-    if not (folder / RECORD).exists() and (folder / kind_of(kind) / RECORD).exists():
-        folder = folder / kind_of(kind)
+    folder = network_folder(kind, folder)
     record = _read_record(folder, kind_of(kind))
     config = _parse_config(config_type, record["config"], folder / RECORD)
     # On the meta device nothing is allocated or drawn: `fill` puts the file's own tensors in.
     with torch.device("meta"):
         module = kind(config)
     return fill(module, folder).to(device)
+
+
+def network_folder(kind: type[nn.Module], folder: str | Path) -> Path:
+    """A weights folder, or the one inside that has the name of a kind."""
+    inside = Path(folder) / kind_of(kind)
+    return inside if not (Path(folder) / RECORD).exists() and (inside / RECORD).exists() else Path(folder)
 
 
 def kind_of(module_type: type[nn.Module]) -> str:

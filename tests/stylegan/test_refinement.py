@@ -46,13 +46,18 @@ def _jitter(pictures: Tensor) -> float:
     return float(pictures.clamp(-1, 1).diff(n=2, dim=0).square().mean().sqrt())
 
 
-def test_gains_3_db_without_jitter(generator: Generator, footage: Tensor, encoded: Tensor) -> None:
+def test_gains_3_db_without_jitter(generator: Generator) -> None:
+    """Of the demo's unseen people the one whose encoded latents tremble most."""
+    footage = render(behave(subject(10_001, own_temperament=True), 8), generator.config.resolution)
     with torch.inference_mode():  # as in the encoder actor
-        refined = refine(footage, encoded, generator.synthesis, FEW)
+        encoded = load_encoder(weights_folders("demo")[1]).encode(footage)
+        before = generator.synthesis(encoded)
+        refined = refine(footage, encoded, generator.synthesis, RefinementConfig())
         pictures = generator.synthesis(refined)
+    assert RefinementConfig().steps <= 100
     gain_db = _psnr_db(generator, refined, footage) - _psnr_db(generator, encoded, footage)
     assert gain_db > 3
-    assert _jitter(pictures) <= _jitter(footage)
+    assert _jitter(pictures) <= _jitter(footage) < _jitter(before)
 
 
 def test_is_repeatable_and_leaves_its_input_alone(
@@ -74,8 +79,23 @@ def _linear(w_plus: Tensor) -> Tensor:
 
 
 def _fitted(noise: Tensor, smoothness_weight: float = 0.1, distance_weight: float = 0.001) -> Tensor:
-    config = RefinementConfig(50, 0.05, smoothness_weight=smoothness_weight, distance_weight=distance_weight)
+    config = RefinementConfig(
+        steps=50,
+        learning_rate=0.05,
+        smoothness_weight=smoothness_weight,
+        distance_weight=distance_weight,
+        acceleration_weight=0,
+    )
     return refine(_linear(noise), torch.zeros_like(noise), _linear, config)
+
+
+def test_jitter_of_the_encoder_goes_and_its_motion_stays() -> None:
+    course = torch.linspace(0, 3, 24).sin()[:, None, None].expand(24, 4, 16)
+    noise = 0.1 * torch.randn(24, 4, 16, generator=torch.Generator().manual_seed(0))
+    config = RefinementConfig(steps=50, acceleration_weight=1.0, smoothness_weight=0.01)
+    fitted = refine(_linear(course.clone()), course + noise, _linear, config)
+    assert fitted.diff(n=2, dim=0).std() < 0.3 * (course + noise).diff(n=2, dim=0).std()
+    assert (fitted - course).square().mean() < 0.5 * noise.square().mean()
 
 
 def test_distance_keeps_near_and_smoothness_keeps_calm() -> None:

@@ -31,6 +31,7 @@ from svgan_ray.orchestration.inversion.items import (
 from svgan_ray.orchestration.inversion.sources import unchanged_copy
 from svgan_ray.store import ChunkRef, LatentStore
 from svgan_ray.store.weights import local_weights
+from svgan_ray.stylegan.metric_networks import Lpips, load_lpips
 from svgan_ray.stylegan.refinement import refine
 from svgan_ray.stylegan.resize import resize_antialiased
 from svgan_ray.stylegan.weights import load_encoder, load_generator
@@ -111,6 +112,9 @@ class BlockEncoder:
         torch.backends.cudnn.deterministic = True
         self.encoder = load_encoder(local_weights(store, job.encoder_sha256), self.device)
         self.generator = load_generator(local_weights(store, job.generator_sha256), self.device)
+        self.lpips: Lpips | None = None
+        if job.lpips_sha256:
+            self.lpips = load_lpips(local_weights(store, job.lpips_sha256), self.device)
         self._computing = threading.Lock()
         self._worst_errors: list[float] = []  # of the pictures handed on, ascending
 
@@ -154,11 +158,28 @@ class BlockEncoder:
         images, first_frame = self._images(crops.frames), crops.block.first_frame - crops.own.start
         w_plus = in_batches(self._encode, self.job.batch_frames, first_frame, images)
         if self.job.refinement is not None:
-            w_plus = refine(images, w_plus, self.generator.synthesis, self.job.refinement, SYNTHESIS_BATCH)
+            w_plus = refine(
+                images,
+                w_plus,
+                self.generator.synthesis,
+                self.job.refinement,
+                SYNTHESIS_BATCH,
+                perceptual=self.lpips,
+            )
         return images[crops.own], w_plus[crops.own]
 
     def _encode(self, images: Tensor) -> Tensor:
-        return self.encoder.encode(images, self.generator.synthesis)
+        with self._precision(self.job.precision == "bfloat16"):
+            return self.encoder.encode(images, self._synthesis).float()
+
+    def _synthesis(self, w_plus: Tensor) -> Tensor:
+        """Pictures in float32, whatever the encoder that asks for them computes in."""
+        with self._precision(is_half=False):
+            pictures: Tensor = self.generator.synthesis(w_plus.float())
+            return pictures
+
+    def _precision(self, is_half: bool) -> torch.autocast:
+        return torch.autocast(self.device, torch.bfloat16, enabled=is_half)
 
     def _reconstruct(self, w_plus: Tensor) -> Tensor:
         """[M, num_ws, w_dim] -> [M, 3, S, S], at the encoder's size or the generator's, the smaller."""

@@ -82,6 +82,7 @@ class Inversion:
     w_dim: int
     crop_side: int
     batch_frames: int
+    precision: str
     error_every_frames: int
     tracking_id: str
     inversion_id: str
@@ -89,6 +90,8 @@ class Inversion:
     """What one encoder takes at its peak on a CPU."""
     refinement: RefinementConfig | None = None
     float16: bool = False
+    lpips_sha256: str | None = None
+    """Of the perceptual distance that refinement minimises too."""
 
 
 @dataclass(frozen=True)

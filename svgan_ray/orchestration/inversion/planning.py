@@ -22,8 +22,15 @@ from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.encoder import Encoder
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.memory import encoding_bytes, synthesis_bytes
+from svgan_ray.stylegan.metric_networks import Lpips
 from svgan_ray.stylegan.refinement import RefinementConfig
-from svgan_ray.stylegan.weights import load_encoder, load_generator, require_pair, weights_hash
+from svgan_ray.stylegan.weights import (
+    load_encoder,
+    load_generator,
+    network_folder,
+    require_pair,
+    weights_hash,
+)
 from svgan_ray.video.alignment import CropParameters
 from svgan_ray.video.landmarks import landmark_source
 
@@ -78,11 +85,15 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
     }
     division: dict[str, Any] = {
         "block_frames": BLOCK_FRAMES,
-        "dtype": "float16" if config.float16 else "float32",
+        "dtype": config.precision,
+        "stored_dtype": "float16" if config.float16 else "float32",
     }
     refinement = RefinementConfig(steps=config.refine_steps) if config.refine_steps else None
     if refinement:
         division["refinement"] = dataclasses.asdict(refinement)
+    lpips_sha256 = weights_hash(network_folder(Lpips, config.refine_lpips)) if config.refine_lpips else None
+    if lpips_sha256:
+        division["lpips_sha256"] = lpips_sha256
     return Inversion(
         store=store,
         faces=config.faces,
@@ -95,9 +106,11 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         crop_side=encoder.config.input_side,
         tracking_id=content_id({**tracking, "schema": _SCHEMA}),
         inversion_id=content_id({**identity, **division, "schema": _SCHEMA}),
+        precision=config.precision,
         cpu_memory_bytes=_cpu_memory_bytes(generator, encoder, config.batch_frames, refinement),
         refinement=refinement,
         float16=config.float16,
+        lpips_sha256=lpips_sha256,
         **identity,
     )
 

@@ -33,10 +33,10 @@ class ImportReport:
 def import_weights(path: str | Path, out_dir: str | Path, sha256: str | None = None) -> ImportReport:
     """Read a weight file of any supported kind and write each network in it to a weights folder.
 
-    `out_dir` comes to hold `generator`, `encoder`, `arc_face`, `i3d` or `inception`; networks from several
-    files may share it. `sha256`, if given, is what the file must have. Nothing in the file is ever run.
-    WeightsError, naming file and field, if it is damaged, foreign, hostile or not supported; then nothing
-    is written. MachineError where there is too little memory to try the networks out.
+    `out_dir` comes to hold `generator`, `encoder`, `arc_face`, `i3d`, `inception` or `lpips`; networks from
+    several files may share it. `sha256`, if given, is what the file must have. Nothing in the file is ever
+    run. WeightsError, naming file and field, if it is damaged, foreign, hostile or not supported; then
+    nothing is written. MachineError where there is too little memory to try the networks out.
     """
     path, out_dir = Path(path), Path(out_dir)
     try:

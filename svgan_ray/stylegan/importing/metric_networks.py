@@ -1,4 +1,4 @@
-"""Networks that only measure: ArcFace IR-SE50 (identity), the I3D of FVD, the Inception of FID."""
+"""Networks that only measure: ArcFace IR-SE50 (identity), the I3D of FVD, the Inception of FID, LPIPS."""
 
 from __future__ import annotations
 
@@ -11,11 +11,24 @@ from svgan_ray.errors import WeightsError
 from svgan_ray.stylegan.importing.containers import Archive
 from svgan_ray.stylegan.importing.networks import Imported, build, encoder_stages, shape
 from svgan_ray.stylegan.importing.tensors import tensors_of
-from svgan_ray.stylegan.metric_networks import ArcFace, ArcFaceConfig, I3d, Inception, ProgramConfig
+from svgan_ray.stylegan.metric_networks import (
+    ArcFace,
+    ArcFaceConfig,
+    I3d,
+    Inception,
+    Lpips,
+    Program,
+    ProgramConfig,
+)
 
 __all__ = ["convert_arcface", "convert_program"]
 
 _CODE_BYTES = 2**22
+_PROGRAMS: dict[type[Program], tuple[str, tuple[str, ...]]] = {
+    I3d: ("I3d", ("rescale", "resize", "return_features")),
+    Lpips: ("Lpips", ("resize_images", "return_lpips")),
+    Inception: ("Inception", ("return_features",)),
+}
 
 
 def convert_arcface(root: dict[str, Any]) -> Imported:
@@ -29,17 +42,15 @@ def convert_arcface(root: dict[str, Any]) -> Imported:
 
 
 def convert_program(archive: Archive, data: memoryview) -> Imported:
-    """The I3D of FVD or the Inception of FID in TorchScript: taken as it is, and not run."""
+    """A TorchScript program, known by the arguments that it takes: taken as it is, and not run."""
     sources = [name for name in archive.names if "/code/" in name and name.endswith(".py")]
     code = "".join(archive.text(name, _CODE_BYTES // len(sources)) for name in sources)
-    if "return_features" not in code:
-        raise WeightsError(
-            "a TorchScript program, but neither I3D nor Inception: expected "
-            "forward(videos, rescale, resize, return_features) or forward(images, return_features)"
-        )
-    kind = I3d if "rescale" in code and "resize" in code else Inception
-    digest = hashlib.sha256(data).hexdigest()
-    module = kind(ProgramConfig(len(data), digest))
-    module.program.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
-    note = f"TorchScript is a program: it was not run, and will be only while its SHA-256 is {digest}"
-    return Imported(f"{kind.__name__} TorchScript", (module,), (note,))
+    for kind, (name, arguments) in _PROGRAMS.items():
+        if all(argument in code for argument in arguments):
+            digest = hashlib.sha256(data).hexdigest()
+            module = kind(ProgramConfig(len(data), digest))
+            module.program.copy_(torch.frombuffer(bytearray(data), dtype=torch.uint8))
+            note = f"TorchScript is a program: it was not run, and will be only while its SHA-256 is {digest}"
+            return Imported(f"{name} TorchScript", (module,), (note,))
+    known = " or ".join(f"{name}, forward(..., {', '.join(given)})" for name, given in _PROGRAMS.values())
+    raise WeightsError(f"a TorchScript program, but not one that is known: expected {known}")

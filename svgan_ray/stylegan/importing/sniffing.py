@@ -15,8 +15,8 @@ from svgan_ray.stylegan.importing.tensors import StoredTensor
 __all__ = ["read_networks"]
 
 KNOWN = (
-    "an NVIDIA StyleGAN2 pickle, a rosinality file, pSp, e4e, ReStyle, ArcFace IR-SE50, or the I3D or "
-    "Inception TorchScript"
+    "an NVIDIA StyleGAN2 pickle, a rosinality file, pSp, e4e, ReStyle, ArcFace IR-SE50, or the TorchScript "
+    "of I3D, Inception or LPIPS"
 )
 
 

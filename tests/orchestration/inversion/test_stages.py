@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from ray.exceptions import WorkerCrashedError
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.errors import CorruptObjectError, StoreAccessError, StoreError, VideoError, WeightsError
+from svgan_ray.errors import (
+    ConfigError,
+    CorruptObjectError,
+    StoreAccessError,
+    StoreError,
+    VideoError,
+    WeightsError,
+)
 from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block, in_batches
 from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
 from svgan_ray.orchestration.inversion.items import (
@@ -31,11 +38,13 @@ from svgan_ray.orchestration.inversion.planning import Plan, dry_run, inversion_
 from svgan_ray.orchestration.inversion.report import InvertReport, report_of
 from svgan_ray.orchestration.inversion.sources import expand, unchanged_copy
 from svgan_ray.orchestration.inversion.tracking import track_source
-from svgan_ray.orchestration.weights import publish_pair
+from svgan_ray.orchestration.weights import publish_networks
 from svgan_ray.store import LatentStore, open_store
+from svgan_ray.stylegan import import_weights
 from svgan_ray.video.landmarks import write_sidecar
 from svgan_ray.video.reading import VideoReader, open_video
 from tests.footage import face_frames, face_points, make_video
+from tests.stylegan.importing.writers import LpipsProgram, script
 
 
 @pytest.fixture
@@ -50,7 +59,7 @@ def config_for(footage: Path, weights: Path, store: LatentStore, **changes: obje
 
 def plan_for(config: InvertConfig, store: LatentStore) -> tuple[Plan, Inversion]:
     job = inversion_of(config, store.uri)
-    publish_pair(store, config.weights)
+    publish_networks(store, config.weights, config.refine_lpips)
     return plan_sources(config, job, store, expand(config.videos)), job
 
 
@@ -269,6 +278,34 @@ def test_float16_halves_the_bytes_and_tells_what_it_costs(
         pictures = [load_generator(weights / "generator").synthesis(w[::25]) for w in (exact, rounded)]
     expected_db = -10 * float((pictures[0] - pictures[1]).div(2).square().mean().log10())
     assert after.float16_psnr_db == pytest.approx(expected_db, abs=1.0) and expected_db > 40
+
+
+def test_a_perceptual_distance_is_another_refinement(
+    footage: Path, weights: Path, store: LatentStore, tmp_path: Path
+) -> None:
+    (tmp_path / "vgg16.pt").write_bytes(script(LpipsProgram()))
+    import_weights(tmp_path / "vgg16.pt", tmp_path / "weights")
+    config = config_for(footage / "ben.mp4", weights, store, refine_steps=2)
+    plain = run(config, store)
+    likened = run(dataclasses.replace(config, refine_lpips=str(tmp_path / "weights")), store)
+    assert plain.inversion_id != likened.inversion_id
+    [clip] = store.committed_ids(plain.inversion_id)
+    first, second = (store.read_clip(report.inversion_id, clip).w_plus for report in (plain, likened))
+    assert not torch.equal(first, second)
+    with pytest.raises(ConfigError, match="refine_lpips: expected none unless refine_steps is above 0"):
+        dataclasses.replace(config, refine_steps=0, refine_lpips="weights")
+
+
+def test_half_precision_is_an_inversion_of_its_own_and_near(
+    footage: Path, weights: Path, store: LatentStore
+) -> None:
+    config = config_for(footage / "ben.mp4", weights, store)
+    full, half = run(config, store), run(dataclasses.replace(config, precision="bfloat16"), store)
+    assert full.inversion_id != half.inversion_id
+    [clip] = store.committed_ids(full.inversion_id)
+    first, second = (store.read_clip(report.inversion_id, clip).w_plus for report in (full, half))
+    assert first.dtype == second.dtype == torch.float32
+    assert 0 < (first - second).square().mean().sqrt() < 0.05 * first.std()
 
 
 def test_blocks_to_refine_bring_their_neighbours(footage: Path, weights: Path, store: LatentStore) -> None:

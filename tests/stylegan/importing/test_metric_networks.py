@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from svgan_ray.errors import DataError, WeightsError
-from svgan_ray.stylegan import import_weights, load_arcface, load_i3d
+from svgan_ray.stylegan import import_weights, load_arcface, load_i3d, load_lpips
 from svgan_ray.stylegan.metric_networks import ArcFace, ArcFaceConfig
 
 from ..naive_encoder import NaiveEncoder, randomised_norms
 from ..naive_generator import Array
-from .writers import UNITS, WIDTHS, arcface_state, legacy, write, zipped
+from .writers import UNITS, WIDTHS, LpipsProgram, arcface_state, legacy, script, write, zipped
 
 ARCFACE = ArcFaceConfig(32, 12, WIDTHS, UNITS, stem_width=16)
 
@@ -88,16 +86,8 @@ class _OtherProgram(nn.Module):
         return x + 1
 
 
-def _script(module: nn.Module) -> bytes:
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        torch.jit.save(torch.jit.script(module), stream)
-    return stream.getvalue()
-
-
 def test_i3d_is_pinned_and_runs_only_unchanged(tmp_path: Path) -> None:
-    path = write(tmp_path, _script(_Program()), "i3d_torchscript.pt")
+    path = write(tmp_path, script(_Program()), "i3d_torchscript.pt")
     report = import_weights(path, tmp_path / "out")
     assert any(f"only while its SHA-256 is {report.sha256}" in note for note in report.notes)
     network = load_i3d(tmp_path / "out")
@@ -113,6 +103,24 @@ def test_i3d_is_pinned_and_runs_only_unchanged(tmp_path: Path) -> None:
         changed(videos)
 
 
+def test_lpips_is_a_distance_with_gradients(tmp_path: Path) -> None:
+    path = write(tmp_path, script(LpipsProgram()), "vgg16.pt")
+    assert [folder.name for folder in import_weights(path, tmp_path / "out").folders] == ["lpips"]
+    lpips, program = load_lpips(tmp_path / "out"), LpipsProgram()
+    pictures = (torch.rand(2, 3, 512, 512) * 2 - 1).requires_grad_()
+    images = torch.rand(2, 3, 512, 512) * 2 - 1
+    distance = lpips(pictures, images)
+    features = [
+        program((nn.functional.avg_pool2d(x, 2) + 1) * 127.5, False, True) for x in (pictures, images)
+    ]
+    torch.testing.assert_close(distance, (features[0] - features[1]).square().sum(1), rtol=1e-4, atol=1e-3)
+    distance.sum().backward()
+    assert pictures.grad is not None and pictures.grad.abs().max() > 0
+    assert float(lpips(images, images).sum()) == 0
+    with pytest.raises(DataError, match="two batches of pictures"):
+        lpips(images, images[:1])
+
+
 def test_another_program_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"TorchScript program, but neither I3D nor Inception: expected"):
-        import_weights(write(tmp_path, _script(_OtherProgram())), tmp_path / "out")
+    with pytest.raises(WeightsError, match=r"not one that is known: expected I3d, forward\(..., rescale, "):
+        import_weights(write(tmp_path, script(_OtherProgram())), tmp_path / "out")

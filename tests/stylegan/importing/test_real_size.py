@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from svgan_ray.stylegan import (
     load_encoder,
     load_generator,
 )
+from svgan_ray.video.reading import open_video
 
 from .writers import encoder_file, nvidia_pickle
 
@@ -39,21 +41,31 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(1200)
-def test_import_encode_and_show_at_1024(files: dict[str, Path], tmp_path: Path) -> None:
-    report = import_weights(files["e4e"], tmp_path)
-    assert [folder.name for folder in report.folders] == ["generator", "encoder"]
-    generator, encoder = load_generator(tmp_path), load_encoder(tmp_path)
-    assert (generator.config, encoder.config) == (REAL, EncoderConfig("e4e", 18))
-    w_plus = encoder.encode(torch.rand(2, 3, 256, 256) * 2 - 1)
-    assert w_plus.shape == (2, 18, 512)
-    picture = generator.synthesis(w_plus[:1])
-    assert picture.shape == (1, 3, 1024, 1024)
-    assert picture.isfinite().all()
-    import_weights(files["pickle"], tmp_path / "nvidia")
-    again = load_generator(tmp_path / "nvidia")
-    assert again.config == generator.config
-    for key, tensor in again.state_dict().items():
-        assert torch.equal(tensor, generator.state_dict()[key]) or key == "mapping.w_avg"
+def test_import_invert_train_and_sample_at_1024(files: dict[str, Path]) -> None:
+    """Eight frames the whole way, within 4 GiB; the pixels of random networks mean nothing."""
+    command = [sys.executable, "-m", "tests.real_size", str(files["e4e"].parent)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1100)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert (told["frames"], told["w_plus"], told["steps"]) == (8, [18, 512], 3)
+    assert 30_300_000 < told["parameters"] < 30_400_000
+    assert told["peak_bytes"] < 4 * 2**30
+    with open_video(files["e4e"].with_name("sample.mp4")) as video:
+        assert (video.info.frame_count, video.info.width, video.info.height) == (8, 1024, 1024)
+        assert video.read(0, 8).std() > 1
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(1200)
+def test_both_formats_hold_the_same_generator(files: dict[str, Path], tmp_path: Path) -> None:
+    loaded = []
+    for path in files.values():
+        import_weights(path, tmp_path)
+        loaded.append(load_generator(tmp_path))
+    assert [generator.config for generator in loaded] == [REAL, REAL]
+    assert load_encoder(tmp_path).config == EncoderConfig("e4e", 18)
+    for key, tensor in loaded[0].state_dict().items():
+        assert torch.equal(tensor, loaded[1].state_dict()[key]) or key == "mapping.w_avg"
 
 
 @pytest.mark.cluster

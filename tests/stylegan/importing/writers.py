@@ -6,6 +6,7 @@ import argparse
 import io
 import pickle
 import sys
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -272,6 +273,29 @@ def encoder_file(
 
 def arcface_state(network: nn.Module) -> State:
     return OrderedDict(network.state_dict())
+
+
+# TorchScript
+
+
+class LpipsProgram(nn.Module):
+    """Stands in for NVIDIA's vgg16.pt: the same arguments, one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, img: Tensor, resize_images: bool = True, return_lpips: bool = False) -> Tensor:
+        assert return_lpips and not resize_images
+        return torch.conv2d(img / 255, self.weight).relu().flatten(1)
+
+
+def script(module: nn.Module) -> bytes:
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.save(torch.jit.script(module), stream)
+    return stream.getvalue()
 
 
 # Containers
