@@ -136,7 +136,7 @@ def test_a_machine_without_disk(tmp_path: Path) -> None:
 def test_weights(tmp_path: Path, weights: Path) -> None:
     require(check_weights("demo"), "ok", "128 px")
     require(check_weights(str(weights)), "ok", "32 px")
-    require(check_weights(str(tmp_path / "absent")), "failed", "no weights folder", remedy="same path")
+    require(check_weights(str(tmp_path / "absent")), "failed", "no weights folder", remedy="docs/weights.md")
     (weights / "encoder" / "model.safetensors").rename(tmp_path / "kept")
     try:
         (weights / "encoder" / "model.safetensors").write_bytes((tmp_path / "kept").read_bytes()[:1000])
