@@ -204,6 +204,7 @@ def test_a_database_is_made_on_first_use_only(tmp_path: Path, mlflow_uri: str) -
     ("answers", "found"),
     [
         ({"/version": (200, "2.9.2")}, "MLflow 2.9.2, older than this client's"),
+        ({"/version": (200, "<html>")}, "Invalid version"),
         (
             {"/version": (401, "who?"), "/api/2.0/mlflow/experiments/search": (401, "")},
             "refuses these credentials",
