@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -165,7 +166,8 @@ class TuneConfig:
     study_folder: str = "runs/tune"
     """Where the state of the study and its checkpoints are kept, a local folder or s3://bucket/prefix."""
     search_storage: str = "sqlite:///optuna.db"
-    """Database of the search: sqlite:///FILE, or postgresql://USER@HOST/DATABASE?passfile=FILE."""
+    """Database of the search, without a password in it: sqlite:///FILE, or
+    postgresql://USER@HOST/DATABASE?passfile=FILE."""
     recipe: Literal["demo", "paper", "faces_1024"] = "demo"
     """Preset that `temporal` starts from; flags and file change it field by field."""
     preset: str | None = None
@@ -193,6 +195,7 @@ class TuneConfig:
         _require_positive(self, "trials", "evaluations", "gpus_per_trial")
         at_once = self.concurrent_trials
         _require(at_once is None or at_once >= 1, "concurrent_trials", "1 or more", at_once)
+        _require_no_password(self.search_storage, "search_storage", "PGPASSWORD, or in ~/.pgpass")
 
 
 @dataclass(frozen=True)
@@ -296,6 +299,9 @@ class ReplayConfig:
     tracking_uri: str | None = None
     """Server or database that takes them; by default MLFLOW_TRACKING_URI, else mlflow.db here."""
 
+    def __post_init__(self) -> None:
+        _require_no_password(self.tracking_uri or "", "tracking_uri", "MLFLOW_TRACKING_PASSWORD")
+
 
 @dataclass(frozen=True)
 class DemoConfig:
@@ -349,6 +355,12 @@ def flatten(config: object, prefix: str = "") -> dict[str, object]:
 def _require(condition: object, name: str, expected: str, got: object) -> None:
     if not condition:
         raise ConfigError(f"{name}: expected {expected}, got {got!r}")
+
+
+def _require_no_password(address: str, name: str, place: str) -> None:
+    """Settings are printed, tracked and shown among the arguments of processes; so this tells no value."""
+    if re.search(r"://[^/@]*:[^/@]*@", address) or re.search(r"[?&]password=", address):
+        raise ConfigError(f"{name}: holds a password, which others would see; set it in {place}")
 
 
 def _require_positive(config: object, *names: str) -> None:

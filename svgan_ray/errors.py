@@ -12,6 +12,7 @@ SvganRayError
 │   ├── StoreSchemaError     written by a newer version
 │   ├── CorruptObjectError   content differs from its hash
 │   └── ConflictError        unequal work under one id
+├── ClusterError             the Ray cluster, or a machine of it, cannot do the job
 ├── MachineError             this machine lacks what the work takes
 ├── TrainingError            training cannot go on
 │   └── DivergenceError      non-finite or exploding
@@ -21,6 +22,7 @@ SvganRayError
 from __future__ import annotations
 
 __all__ = [
+    "ClusterError",
     "ConfigError",
     "ConflictError",
     "CorruptObjectError",
@@ -112,6 +114,10 @@ class ConflictError(StoreError):
 
 class MachineError(SvganRayError):
     """This machine lacks what the work takes, such as memory; nothing was started."""
+
+
+class ClusterError(SvganRayError):
+    """The Ray cluster cannot be used, or a machine of it cannot do the job."""
 
 
 class TrainingError(SvganRayError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from svgan_ray.config import InvertConfig, TrainConfig, TuneConfig, flatten
+from svgan_ray.config import InvertConfig, ReplayConfig, TrainConfig, TuneConfig, flatten
 from svgan_ray.errors import ConfigError
 from svgan_ray.experiment import SECTIONS, Experiment, load_experiment
 from svgan_ray.temporal.recipes import RECIPES, demo, paper
@@ -125,3 +126,18 @@ def test_actors_are_a_number_or_a_range(text: str | None, bounds: tuple[int, int
 def test_other_actors_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="such as 1:32"):
         InvertConfig(actors=text)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: TuneConfig(search_storage="postgresql://anna:planted-password@db/search"),
+        lambda: TuneConfig(search_storage="postgresql://anna@db/search?password=planted-password"),
+        lambda: ReplayConfig(tracking_uri="https://anna:planted-password@mlflow.example"),
+    ],
+)
+def test_a_password_in_a_setting_is_refused_and_not_repeated(build: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError, match="holds a password, which others would see") as caught:
+        build()
+    assert "planted" not in str(caught.value)
+    TuneConfig(search_storage="postgresql://anna@db:5432/search?passfile=/run/pgpass")

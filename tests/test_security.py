@@ -19,7 +19,7 @@ CODE = sorted(
 # I3D comes as a TorchScript program (not Python), whose SHA-256 is checked before it is run.
 ALLOWED = {"svgan_ray/stylegan/metric_networks.py": {"calls torch.jit.load"}}
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
-RUNS_TEXT = {"eval", "exec", "compile", "__import__", "torch.hub.load"}
+RUNS_TEXT = {"eval", "exec", "compile", "__import__", "torch.hub.load", "pandas.read_pickle"}
 NETWORK_LOADERS = {"torch.load", "torch.jit.load", "torch.package.PackageImporter"}
 SHELLS = {"os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput"}
 SECRETS = {
@@ -32,10 +32,20 @@ PLACEHOLDERS = ("user:password@", "anna:planted-password@", "USER:PASSWORD@")
 
 
 def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
-    """Every call with the dotted name of what is called."""
+    """Every call with the dotted name of what is called, under whatever name it was imported."""
+    imported = dict(imported_names(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
-            yield ast.unparse(node.func), node
+            first, dot, rest = ast.unparse(node.func).partition(".")
+            yield imported.get(first, first) + dot + rest, node
+
+
+def imported_names(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.asname, alias.name) for alias in node.names if alias.asname)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 def keyword(call: ast.Call, name: str) -> str | None:
@@ -54,9 +64,9 @@ def dangers(text: str) -> Iterator[str]:
         is_load = name in NETWORK_LOADERS and not safe_weights
         is_yaml = name.startswith("yaml.") and "load" in name and not name.startswith("yaml.safe_load")
         is_shell = name in SHELLS or keyword(call, "shell") not in (None, "False")
-        if is_load or is_yaml or is_shell or name in RUNS_TEXT:
+        if is_load or is_yaml or is_shell or name.removeprefix("builtins.") in RUNS_TEXT:
             yield f"calls {name}"
-        if name in ("np.load", "numpy.load") and keyword(call, "allow_pickle") not in (None, "False"):
+        if name == "numpy.load" and keyword(call, "allow_pickle") not in (None, "False"):
             yield f"calls {name} with allow_pickle"
         if keyword(call, "verify") == "False":
             yield f"trusts any certificate: {name}"
@@ -74,11 +84,16 @@ def test_nothing_runs_what_others_wrote(path: Path) -> None:
         "import pickle",
         "from cloudpickle import loads",
         "torch.load(path)",
+        "from torch import load\nload(path)",
+        "import torch as t\nt.load(path)",
+        "from builtins import eval as run\nrun(text)",
+        "import pandas as pd\npd.read_pickle(path)",
         "torch.load(path, weights_only=False)",
         "torch.hub.load('a', 'b')",
-        "np.load(path, allow_pickle=True)",
+        "import numpy as np\nnp.load(path, allow_pickle=True)",
         "yaml.load(text)",
         "yaml.unsafe_load(text)",
+        "from yaml import load\nload(text)",
         "eval(text)",
         "os.system(text)",
         "subprocess.run(text, shell=True)",

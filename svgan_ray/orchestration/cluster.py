@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import ray
+from ray.exceptions import AuthenticationError, RayError
 
-from svgan_ray.errors import ConfigError
+from svgan_ray.errors import ClusterError, ConfigError
 from svgan_ray.tracking.registry import REGISTRY
 
 __all__ = ["connect", "durable"]
 
+_LISTENS_TIMEOUT_S = 10
 _UPLOADED = "/runtime_resources/working_dir_files/"
 """Part of every path at which Ray unpacks the working directory of a submitted job."""
 
@@ -24,7 +28,8 @@ def connect() -> Iterator[None]:
     """Ray for the time of a job: what is connected already, else RAY_ADDRESS, else a local cluster.
 
     A job submitted to a cluster finds RAY_ADDRESS set. A cluster that merely happens to run here is not
-    taken. Raises ConfigError where RAY_ADDRESS is an address for submission.
+    taken. Raises ConfigError where RAY_ADDRESS is an address for submission, ClusterError where the cluster
+    is gone, refuses the token or is of other versions.
     """
     if ray.is_initialized():
         yield
@@ -35,14 +40,47 @@ def connect() -> Iterator[None]:
             f"RAY_ADDRESS={address} is where jobs are submitted: run `ray job submit -- python ...`, "
             "or unset it to run on this machine alone"
         )
+    host, _, port = address.rpartition(":")
+    if port.isdecimal() and not _listens(host, int(port)):  # Ray would wait for minutes, without a word
+        raise ClusterError(f"{address}: no cluster answers there; start it, or mend RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # What workers print lies in Ray's log folder; what goes wrong in them comes back as errors and records.
-    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (RayError, RuntimeError, ConnectionError) as error:
+        raise ClusterError(_refusal(address, error)) from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _refusal(address: str, error: Exception) -> str:
+    """What Ray's many lines come to, with what helps."""
+    text = str(error)
+    first = text.strip().partition("\n")[0]
+    if address == "local":
+        return f"Ray does not start on this machine ({first}); /tmp/ray/session_latest/logs/ may say why"
+    if isinstance(error, AuthenticationError | ConnectionError):
+        # Somebody is there: Ray calls a refused token no connection, and says why in its log only.
+        return (
+            f"{address}: the cluster does not let us in; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
+            "~/.ray/auth_token to the cluster's token"
+        )
+    versions = re.findall(r"(Ray|Python): (\S+)", text)
+    if "Version mismatch" in text and len(versions) == 4:
+        theirs, ours = (" on ".join(" ".join(pair) for pair in half) for half in (versions[:2], versions[2:]))
+        return f"{address}: the cluster runs {theirs}, this is {ours}; install the cluster's, or upgrade it"
+    return f"{address}: the cluster cannot be joined ({first}); `python jobs/doctor.py` there may say why"
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host.removeprefix("ray://"), port), timeout=_LISTENS_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
 
 
 def durable(uri: str, flag: str) -> str:

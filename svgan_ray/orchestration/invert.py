@@ -22,7 +22,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.annotations import RayDeprecationWarning
 
 from svgan_ray.config import InvertConfig, flatten
-from svgan_ray.orchestration.cluster import connect, durable
+from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block
 from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
 from svgan_ray.orchestration.inversion.items import Block, Crops, Inversion, Item, Source
@@ -32,6 +32,7 @@ from svgan_ray.orchestration.inversion.planning import Plan, inversion_of, plan_
 from svgan_ray.orchestration.inversion.progress import Progress
 from svgan_ray.orchestration.inversion.report import InvertReport, reconstruction_sheet, report_of
 from svgan_ray.orchestration.inversion.tracking import track_source
+from svgan_ray.orchestration.start import started
 from svgan_ray.orchestration.weights import publish_networks
 from svgan_ray.report.page import write_page
 from svgan_ray.store import open_store
@@ -60,7 +61,8 @@ def invert(config: InvertConfig) -> InvertReport:
         return report_of(config, plan, ledger, time.monotonic() - began_s)
     publish_networks(store, config.weights, config.refine_lpips)
     identity = content_id({"inversion_id": job.inversion_id, "store": store.uri})
-    with connect():
+    networks = [job.generator_sha256, job.encoder_sha256, *([job.lpips_sha256] if job.lpips_sha256 else [])]
+    with started(store.uri, networks):
         _require_memory(config, job)
         with open_tracker(config.experiment, f"invert {identity[:8]}", "invert", identity) as tracker:
             tracker.log_params(flatten(config))

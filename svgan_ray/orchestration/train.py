@@ -30,8 +30,8 @@ from rich.table import Table
 
 from svgan_ray.config import TrainConfig, flatten
 from svgan_ray.errors import ConfigError, DivergenceError, SvganRayError
-from svgan_ray.orchestration.cluster import connect
 from svgan_ray.orchestration.snapshots import snapshot_rows
+from svgan_ray.orchestration.start import started
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.export import export_model, restore_model
 from svgan_ray.orchestration.training.folders import filesystem, write_record
@@ -88,7 +88,7 @@ def train(config: TrainConfig) -> TrainReport:
         return TrainReport(plan, plan.finished, was_finished=True)
     data = training_set(plan.store, plan.job.snapshot, config.temporal)
     data.index(config.temporal.window_frames)
-    with connect():
+    with started(plan.job.store, [plan.job.generator_sha256]):
         return TrainReport(plan, _train(plan), was_finished=False)
 
 

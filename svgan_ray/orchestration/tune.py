@@ -19,7 +19,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from svgan_ray.config import TuneConfig, flatten
 from svgan_ray.errors import ConfigError, TrainingError
-from svgan_ray.orchestration.cluster import connect
+from svgan_ray.orchestration.start import started
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.export import export_model
 from svgan_ray.orchestration.training.folders import filesystem
@@ -60,7 +60,7 @@ def tune_study(config: TuneConfig) -> TuneReport:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", _SAVE_EVERY_S)
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its banner ignores `verbose`
-    with connect():
+    with started(plan.store, [plan.snapshot.generator_sha256]):
         return _tune(plan, study, storage, path)
 
 

@@ -20,7 +20,7 @@ from svgan_ray.store.node_cache import cache_folder, made_once
 from svgan_ray.store.records import ModelManifest
 from svgan_ray.stylegan.weights import RECORD, TENSORS, weights_hash
 
-__all__ = ["local_weights", "put_weights"]
+__all__ = ["has_weights", "local_weights", "put_weights"]
 
 
 def put_weights(store: ModelStore, folder: Path) -> str:
@@ -41,6 +41,11 @@ def put_weights(store: ModelStore, folder: Path) -> str:
             "configuration; use another store"
         )
     return sha256
+
+
+def has_weights(store: ModelStore, sha256: str) -> bool:
+    """Whether the network was published."""
+    return store.backend.stat(_key(sha256)) is not None
 
 
 def local_weights(store: ModelStore, sha256: str) -> Path:

@@ -29,7 +29,7 @@ def probe_tracking(uri: str) -> str:
     try:
         version = f" {_server_version(uri)}" if urlsplit(uri).scheme in ("http", "https") else ""
         connect(uri).search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
+    except (MlflowException, OSError, ValueError) as error:  # the last: its version is none
         raise TrackingError(f"{shown}: {_reason(str(error))}") from error
     return f"{shown}: MLflow{version} answers"
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from svgan_ray.errors import ConfigError
+from svgan_ray.errors import ClusterError, ConfigError
 from svgan_ray.orchestration.cluster import connect, durable
+from tests.free_port import free_port
 
 
 def test_relative_places_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,4 +32,10 @@ def test_relative_places_are_refused_in_rays_copy_of_the_working_directory(
 def test_an_address_for_submission_is_not_one_to_connect_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     with pytest.raises(ConfigError, match="where jobs are submitted"), connect():
+        pass
+
+
+def test_a_cluster_that_is_gone_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+    with pytest.raises(ClusterError, match="no cluster answers there"), connect():
         pass

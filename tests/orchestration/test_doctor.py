@@ -136,7 +136,7 @@ def test_a_machine_without_disk(tmp_path: Path) -> None:
 def test_weights(tmp_path: Path, weights: Path) -> None:
     require(check_weights("demo"), "ok", "128 px")
     require(check_weights(str(weights)), "ok", "32 px")
-    require(check_weights(str(tmp_path / "absent")), "failed", "no weights folder", remedy="same path")
+    require(check_weights(str(tmp_path / "absent")), "failed", "no weights folder", remedy="docs/weights.md")
     (weights / "encoder" / "model.safetensors").rename(tmp_path / "kept")
     try:
         (weights / "encoder" / "model.safetensors").write_bytes((tmp_path / "kept").read_bytes()[:1000])
@@ -204,6 +204,7 @@ def test_a_database_is_made_on_first_use_only(tmp_path: Path, mlflow_uri: str) -
     ("answers", "found"),
     [
         ({"/version": (200, "2.9.2")}, "MLflow 2.9.2, older than this client's"),
+        ({"/version": (200, "<html>")}, "Invalid version"),
         (
             {"/version": (401, "who?"), "/api/2.0/mlflow/experiments/search": (401, "")},
             "refuses these credentials",

@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -18,17 +18,22 @@ from packaging.requirements import Requirement
 
 from svgan_ray.config import DoctorConfig
 from svgan_ray.errors import StoreError, SvganRayError, TrackingError
+from svgan_ray.orchestration.weights import folders_of
+from svgan_ray.store import open_store
 from svgan_ray.store.probe import probe_store
+from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.memory import free_memory_bytes
-from svgan_ray.stylegan.weights import load_encoder, load_generator, require_pair, weights_folders
+from svgan_ray.stylegan.weights import load_encoder, load_generator, require_pair
 from svgan_ray.tracking import default_uri
 from svgan_ray.tracking.probe import probe_tracking
 from svgan_ray.video.reading import open_video
 from svgan_ray.video.writing import write_video
 
-__all__ = ["Check", "failed", "machine_checks", "note", "ok"]
+__all__ = ["Check", "caught", "failed", "machine_checks", "note", "ok", "start_checks"]
 
 MIN_MEMORY_BYTES = 2 * 10**9
+MIN_DISK_BYTES = 5 * 10**8
+"""Below this no job starts; doctor asks for more."""
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 State = Literal["ok", "note", "failed"]
@@ -57,22 +62,34 @@ def failed(name: str, found: str, remedy: str) -> Check:
     return Check(name, "failed", found, remedy)
 
 
-def machine_checks(config: DoctorConfig) -> list[Check]:
-    """All checks of this machine, in the order in which causes come before effects."""
+def machine_checks(config: DoctorConfig, networks: Sequence[str] = ()) -> list[Check]:
+    """All checks of this machine, causes before effects; `networks` are hashes of what the store holds."""
     checks: dict[str, Callable[[], Check]] = {
         "versions": check_versions,
         "gpu": check_gpu,
         "video": check_video,
         "memory": check_memory,
         "disk": lambda: check_disk(config.free_disk_gb * 1e9),
-        "weights": lambda: check_weights(config.weights),
         "store": lambda: check_store(config.store),
+        "fetching": lambda: check_fetching(config.store, networks),
         "tracking": lambda: check_tracking(default_uri()),
     }
-    return [_caught(name, check) for name, check in checks.items()]
+    if not networks:  # nothing was published yet, or the store is not there
+        del checks["fetching"]
+    return [caught(name, check) for name, check in checks.items()]
 
 
-def _caught(name: str, check: Callable[[], Check]) -> Check:
+def start_checks(store: str, networks: Sequence[str]) -> list[Check]:
+    """Those that a job makes of every machine before it hands out work; the networks are there afterwards."""
+    checks: dict[str, Callable[[], Check]] = {
+        "versions": check_versions,
+        "disk": lambda: check_disk(MIN_DISK_BYTES, (Path(tempfile.gettempdir()),)),
+        "fetching": lambda: check_fetching(store, networks),
+    }
+    return [caught(name, check) for name, check in checks.items()]
+
+
+def caught(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
     except Exception as error:  # a doctor examines the rest of the patient as well
@@ -185,18 +202,29 @@ def check_disk(needed_bytes: float, places: tuple[Path, ...] | None = None) -> C
 def check_weights(weights: str) -> Check:
     """They load and fit together."""
     try:
-        generator_folder, encoder_folder = weights_folders(weights)
+        generator_folder, encoder_folder = folders_of(weights)
         generator, encoder = load_generator(generator_folder), load_encoder(encoder_folder)
         require_pair(generator, encoder)
     except SvganRayError as error:
         return failed(
             "weights",
             str(error).splitlines()[0],
-            "every machine needs them under the same path: docs/cluster.md",
+            "jobs/import_weights.py makes such folders: docs/weights.md",
         )
     return ok(
         "weights", f"{weights}: generator of {generator.config.resolution} px, encoder {encoder.config.kind}"
     )
+
+
+def check_fetching(uri: str, networks: Sequence[str]) -> Check:
+    """This machine finds its own way to the store, and fetches the networks that a job published there."""
+    try:
+        store = open_store(uri)
+        for sha256 in networks:
+            local_weights(store, sha256)
+    except StoreError as error:
+        return failed("fetching", str(error), "every machine needs a way to the store: docs/cluster.md")
+    return ok("fetching", f"{len(networks)} networks from {uri}")
 
 
 def check_store(uri: str) -> Check:

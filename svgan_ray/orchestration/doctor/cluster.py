@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,23 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from svgan_ray.config import DoctorConfig
-from svgan_ray.errors import ConfigError
+from svgan_ray.errors import ClusterError, ConfigError, SvganRayError
 from svgan_ray.orchestration.cluster import connect
-from svgan_ray.orchestration.doctor.checks import Check, failed, machine_checks, note, ok
+from svgan_ray.orchestration.doctor.checks import (
+    Check,
+    caught,
+    check_weights,
+    failed,
+    machine_checks,
+    note,
+    ok,
+)
+from svgan_ray.orchestration.weights import folders_of
+from svgan_ray.store import open_store
+from svgan_ray.store.weights import has_weights
+from svgan_ray.stylegan.weights import weights_hash
 
-__all__ = ["check_submission", "cluster_checks"]
+__all__ = ["check_submission", "cluster_checks", "on_all_machines"]
 
 _TOKEN = "RAY_AUTH_MODE=token and the cluster's token, in RAY_AUTH_TOKEN or ~/.ray/auth_token"
 _CLOSE = "start every node with RAY_AUTH_MODE=token (docs/cluster.md)"
@@ -25,17 +38,26 @@ _MACHINE_TIMEOUT_S = 120
 
 def cluster_checks(config: DoctorConfig) -> list[Check]:
     """The cluster's own checks and those of each of its machines."""
+    weights = caught("weights", lambda: check_weights(config.weights))
     address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or ""
     if address.startswith("http"):  # we stand outside: the cluster is asked for its name only
-        return [check_submission(address), *machine_checks(config)]
+        return [check_submission(address), weights, *machine_checks(config)]
     try:
         with connect():
-            return [_check_ray(address), *_of_all_machines(config)]
-    except (ConfigError, RayError, RuntimeError, ConnectionError) as error:
-        return [
-            failed("ray", str(error).splitlines()[0], "see the end of /tmp/ray/session_latest/logs/"),
-            *machine_checks(config),
-        ]
+            everywhere = on_all_machines(machine_checks, config, _published(config))
+            return [_check_ray(address), weights, *everywhere]
+    except (ClusterError, ConfigError) as error:
+        return [failed("ray", str(error), ""), weights, *machine_checks(config)]
+
+
+def _published(config: DoctorConfig) -> tuple[str, ...]:
+    """Hashes of those networks of `--weights` that the store holds, which every machine can then fetch."""
+    try:
+        store = open_store(config.store)
+        hashes = [weights_hash(folder) for folder in folders_of(config.weights)]
+        return tuple(sha256 for sha256 in hashes if has_weights(store, sha256))
+    except SvganRayError:  # other checks say why
+        return ()
 
 
 def check_submission(address: str) -> Check:
@@ -80,13 +102,16 @@ def _check_ray(address: str) -> Check:
     return ok("ray", f"{address}: Ray {ray.__version__}, {size}, token accepted")
 
 
-def _of_all_machines(config: DoctorConfig) -> list[Check]:
+def on_all_machines(examine: Callable[..., list[Check]], *arguments: object) -> list[Check]:
+    """The checks of every machine of the connected cluster, by its own eyes; of this one without a task."""
     names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
-    examine = ray.remote(num_cpus=0, max_retries=0)(machine_checks)
+    if list(names) == [ray.get_runtime_context().get_node_id()]:
+        return examine(*arguments)
+    task = ray.remote(num_cpus=0, max_retries=0)(examine)
     running = {
-        name if list(names.values()).count(name) == 1 else f"{name}/{node[:8]}": examine.options(
+        name if list(names.values()).count(name) == 1 else f"{name}/{node[:8]}": task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)
-        ).remote(config)
+        ).remote(*arguments)
         for node, name in names.items()
     }
     found: list[Check] = []

@@ -1,0 +1,56 @@
+"""The first lines of a job: a cluster that takes us, machines that can do the work, a server that listens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from svgan_ray.errors import ClusterError, TrackingError
+from svgan_ray.orchestration.cluster import connect
+from svgan_ray.orchestration.doctor.checks import start_checks
+from svgan_ray.orchestration.doctor.cluster import on_all_machines
+from svgan_ray.tracking import default_uri
+from svgan_ray.tracking.probe import probe_tracking
+
+__all__ = ["started"]
+
+_TRACKING_TIMEOUT_S = 5.0
+_STOPS = ("disk", "fetching")
+"""What fails a machine's work for certain; other packages may do, and a silent machine is replaced."""
+
+
+@contextmanager
+def started(store: str, networks: Sequence[str]) -> Iterator[None]:
+    """Ray for the time of a job, as `connect` gives it, once every machine was seen to be fit for the job.
+
+    `networks` are hashes of weights in the store that the machines will use; they have them afterwards.
+    Raises ClusterError that names each machine that is not fit, and what helps. What does not stop a job is
+    printed.
+    """
+    asking = threading.Thread(target=_ask_tracking, daemon=True)
+    asking.start()
+    with connect():
+        bad = [check for check in on_all_machines(start_checks, store, networks) if check.state == "failed"]
+        lines = {check: f"{check.machine or 'this machine'}: {check.found}; {check.remedy}" for check in bad}
+        if stops := [line for check, line in lines.items() if check.name in _STOPS]:
+            raise ClusterError("\n".join(stops))
+        for line in lines.values():
+            _warn(line)
+        asking.join(_TRACKING_TIMEOUT_S)
+        yield
+
+
+def _ask_tracking() -> None:
+    try:
+        probe_tracking(default_uri())
+    except TrackingError as error:
+        _warn(f"tracking: {error}; events wait in mlspool until it is mended")
+
+
+def _warn(line: str) -> None:
+    Console(stderr=True).print(
+        f"warning: {line}", style="yellow", markup=False, highlight=False, soft_wrap=True
+    )
