@@ -43,7 +43,7 @@ from svgan_ray.orchestration.inversion.planning import inversion_of
 from svgan_ray.orchestration.inversion.sources import expand
 from svgan_ray.orchestration.inversion.tracking import track_source
 from svgan_ray.orchestration.invert import CROP_CPUS, configure_data, contained, encoder_pool, stream
-from svgan_ray.orchestration.weights import publish_pair
+from svgan_ray.orchestration.weights import publish_networks
 from svgan_ray.store import LatentStore, open_store
 
 RATE_HZ = 25
@@ -82,7 +82,7 @@ def new_job(folder: Path, weights: str, source: Source) -> tuple[InvertConfig, I
     """An empty store, and what an inversion into it needs."""
     store = open_store(tempfile.mkdtemp(dir=folder), create=True)
     config = InvertConfig(videos=(source.uri,), store=store.uri, weights=weights)
-    publish_pair(store, weights)
+    publish_networks(store, weights)
     return config, inversion_of(config, store.uri), store
 
 
