@@ -43,7 +43,11 @@ def main(folder: Path) -> None:
     footage = np.random.default_rng(0).integers(0, 256, (FRAMES, 320, 288, 3), np.uint8)
     write_video(folder / "anna.mp4", footage, 25.0, {})
     config = InvertConfig(
-        (str(folder / "anna.mp4"),), str(folder / "store"), str(folder / "weights"), "aligned"
+        videos=(str(folder / "anna.mp4"),),
+        store=str(folder / "store"),
+        weights=str(folder / "weights"),
+        faces="aligned",
+        batch_frames=FRAMES,
     )
     store = open_store(config.store, create=True)
     job = dataclasses.replace(inversion_of(config, store.uri), crop=CropParameters(min_clip_frames=FRAMES))
