@@ -64,7 +64,7 @@ def main(folder: Path) -> None:
     state = new_state(recipe, data.basis)
     for _ in range(TRAINING_STEPS):
         train_step(state, data.features, data.index(recipe.window_frames))
-    model = model_of(state, data.basis.mean, job.generator_sha256)
+    model = model_of(state, data.basis.mean.clone(), job.generator_sha256)
     save_model(model, folder / "model")
 
     generator = load_generator(folder / "weights")
