@@ -54,10 +54,12 @@ def machines(s3: dict[str, str], small_disk: Path) -> Iterator[dict[str, str]]:
     """A head that is well, a machine without a way to the bucket, one without disk: ids by what they lack."""
     cluster = Cluster()
     try:
-        for environment in ({}, NO_CREDENTIALS, {"TMPDIR": str(small_disk)}):
+        nodes = [
             cluster.add_node(num_cpus=1, object_store_memory=100_000_000, env_vars=environment)
+            for environment in ({}, NO_CREDENTIALS, {"TMPDIR": str(small_disk)})
+        ]
         ray.init(address=cluster.address, logging_level="WARNING")
-        ids = [node.node_id[:8] for node in cluster.list_all_nodes()]
+        ids = [node.node_id[:8] for node in nodes]
         yield dict(zip(("nothing", "bucket", "disk"), ids, strict=True))
     finally:
         ray.shutdown()
