@@ -12,7 +12,8 @@ import socket
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,10 @@ def _require_memory(config: InvertConfig, job: Inversion) -> None:
 def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker) -> None:
     closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
     with Progress(ledger, tracker) as progress:
-        for item in stream(config, ledger.job, plan.todo, closed):
-            ledger.take(item)
-            progress.update()
+        with closing(stream(config, ledger.job, plan.todo, closed)) as items:  # an error frees the cluster
+            for item in items:
+                ledger.take(item)
+                progress.update()
         leftover = [source for source in plan.todo if not ledger.is_settled(source)]
         for item in one_by_one(config, ledger.job, leftover, closed):
             ledger.take(item)
@@ -94,7 +96,7 @@ def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tra
 
 def stream(
     config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str]
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """Whatever becomes of the sources, as it becomes ready; the rows of a process that dies are missing."""
     configure_data()
     rows = ray.data.from_items([{"item": source} for source in sources], override_num_blocks=len(sources))
