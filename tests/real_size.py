@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import resource
 import sys
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from svgan_ray.temporal.training import new_state, train_step
 from svgan_ray.video.alignment import CropParameters
 from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 from tests.motion import tiny
+from tests.peak import peak_bytes
 
 FRAMES, TRAINING_STEPS = 8, 3
 
@@ -75,7 +75,7 @@ def main(folder: Path) -> None:
         "w_plus": [commit.num_ws, commit.w_dim],
         "steps": state.step,
         "parameters": sum(p.numel() for p in generator.parameters()),
-        "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+        "peak_bytes": peak_bytes(),
     }
     print(json.dumps(told))
 

@@ -28,7 +28,7 @@ class Direct:
     """A RunTracker without an actor between it and the tracker."""
 
     def __init__(self, tracker: SpooledTracker) -> None:
-        self.log_model = tracker.log_model
+        self.log_model, self.link = tracker.log_model, tracker.link
 
     def log_file(self, path: str, content: bytes) -> None:
         """The files are in the model's folder."""

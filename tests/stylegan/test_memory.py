@@ -16,16 +16,17 @@ ROOT = Path(__file__).parents[2]
 GENERATOR = GeneratorConfig(256, channel_base=16384)
 ENCODER = EncoderConfig("e4e", 14, units=(1, 1, 1, 1), head_width=32)
 PROGRAM = """
-import resource, torch
+import torch
 from svgan_ray.stylegan import Encoder, EncoderConfig, Generator, GeneratorConfig
+from tests.peak import peak_bytes
 torch.set_num_threads(1)
 encoder, generator = Encoder({encoder}).eval(), Generator({generator}).eval()
 for network in (encoder, generator):
     network.requires_grad_(False)
 images, w_plus = torch.rand(8, 3, 256, 256), torch.randn(2, 14, 512, requires_grad={with_gradients})
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_bytes()
 {work}
-print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+print(peak_bytes() - before)
 """
 
 
