@@ -8,6 +8,7 @@ from the store's address.
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from base64 import b64decode, b64encode
@@ -39,6 +40,7 @@ from svgan_ray import __version__
 from svgan_ray.errors import StoreAccessError, StoreError
 from svgan_ray.store import keys
 from svgan_ray.store.backend import Entry, ObjectNotFoundError
+from svgan_ray.store.retries import tell_retry
 
 __all__ = ["S3Backend"]
 
@@ -154,6 +156,7 @@ class S3Backend:
             except _CUT_BODY:
                 if attempt == _BODY_ATTEMPTS - 1:
                     raise
+                tell_retry()
         raise AssertionError("unreachable")
 
     def _put_if_absent(self, key: str, data: bytes) -> bool:
@@ -170,6 +173,7 @@ class S3Backend:
                     return False
                 if code not in _WRITTEN_AT_THE_SAME_TIME or attempt == _ATTEMPTS - 1:
                     raise
+            tell_retry()
             time.sleep(0.05 * 2**attempt)
         raise AssertionError("unreachable")
 
@@ -255,4 +259,11 @@ def _new_client(pid: int, settings: tuple[tuple[str, str], ...]) -> Any:
         raise StoreAccessError(f"{error}; check AWS_ENDPOINT_URL and AWS_DEFAULT_REGION") from error
     AUTH_TYPE_MAPS[_SIGNER] = _ContentSigner
     client.meta.events.register("choose-signer.s3.PutObject", lambda **_: _SIGNER)
+    client.meta.events.register("before-send.s3", _note_retry)
     return client
+
+
+def _note_retry(request: Any, **_: Any) -> None:
+    """Botocore numbers the attempts in a header of its own: `attempt=2; max=8`."""
+    if not re.search(r"attempt=1\b", str(request.headers.get("amz-sdk-request", "attempt=1"))):
+        tell_retry()

@@ -15,12 +15,19 @@ from svgan_ray.tracking.client import without_password
 from svgan_ray.tracking.mlflow_sink import MlflowSink, RejectedError
 from svgan_ray.tracking.spool import Event, Run, Spool
 
-__all__ = ["Drain", "ReplayReport", "Waiting", "replay", "waiting"]
+__all__ = ["Drain", "ReplayReport", "Waiting", "replay", "waiting", "watch_depth"]
 
 _log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
 _MOST_DOUBLINGS = 5
+
+_watchers: list[Callable[[str, int], None]] = []
+
+
+def watch_depth(on_attempt: Callable[[str, int], None]) -> None:
+    """Have a run's name and the bytes of its events that wait told after each attempt to deliver them."""
+    _watchers.append(on_attempt)
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ class Drain(threading.Thread):
                 self._failed(error)
             else:
                 self._failures_in_row = 0
+            for watcher in _watchers:
+                watcher(self._spool.run.name, self._spool.appended_bytes - self._spool.delivered_bytes)
         self._spool.close()
 
     def flush(self, timeout_s: float) -> bool:

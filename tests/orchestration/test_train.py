@@ -20,6 +20,7 @@ from svgan_ray.metrics.evaluation import score_motion
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.export import publish
+from svgan_ray.orchestration.training.journal import RunKey
 from svgan_ray.orchestration.training.kept import BEST, Uploader, explosion_of, take_validated
 from svgan_ray.orchestration.training.loop import Outcome, train_worker
 from svgan_ray.orchestration.training.plan import dry_run, plan_training
@@ -40,6 +41,7 @@ class Recorder:
     """Stands where a RunTracker does and keeps what it is told."""
 
     def __init__(self) -> None:
+        self.run = RunKey("tests", "train demo", "train", "train-demo")
         self.metrics: list[tuple[int, dict[str, float]]] = []
         self.images: dict[str, npt.NDArray[np.uint8]] = {}
         self.files: dict[str, bytes] = {}

@@ -133,7 +133,10 @@ class Session:
         self.tags: dict[str, object] = {}
         self.folder = folder
         tracker = SimpleNamespace(
-            log_params=lambda _: None, log_metrics=lambda *_: None, set_tags=self.tags.update
+            run=SimpleNamespace(name="trial one"),
+            log_params=lambda _: None,
+            log_metrics=lambda *_: None,
+            set_tags=self.tags.update,
         )
         monkeypatch.setattr(trial_module.ray, "get_actor", lambda _: None)
         monkeypatch.setattr(trial_module, "RunTracker", lambda *_: tracker)

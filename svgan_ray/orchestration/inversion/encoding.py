@@ -29,6 +29,7 @@ from svgan_ray.orchestration.inversion.items import (
     Source,
 )
 from svgan_ray.orchestration.inversion.sources import unchanged_copy
+from svgan_ray.orchestration.telemetry import timed
 from svgan_ray.store import ChunkRef, LatentStore
 from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.metric_networks import Lpips, load_lpips
@@ -47,7 +48,11 @@ def crop_block(block: Block, side: int) -> Crops:
     """Decode a block and cut out its quads and its neighbours'. Raises VideoError."""
     quad = np.concatenate([block.quad_before, block.quad, block.quad_after])
     first_frame = block.first_frame - len(block.quad_before)
-    with unchanged_copy(block.clip.source) as path, _left_open(block.clip.source, path) as video:
+    with (
+        unchanged_copy(block.clip.source) as path,
+        timed("decode"),
+        _left_open(block.clip.source, path) as video,
+    ):
         return Crops(block, np.concatenate(list(crop_span(video, first_frame, quad, side))))
 
 
@@ -124,7 +129,7 @@ class BlockEncoder:
         standing = self.store.get_commit(self.job.inversion_id, block.clip.clip_id)
         if standing is not None:
             return standing_chunk(self.store, block.clip, block.number, standing.chunks[block.number])
-        with self._computing:
+        with self._computing, timed("encode"):
             tensors, error, worst = self.compute(crops)
         ref = self.store.put_chunk(self.job.inversion_id, block.clip.clip_id, block.number, tensors)
         rounding = _measured(tensors, "rounding")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from svgan_ray.errors import StoreError
+from svgan_ray.orchestration import telemetry
 from svgan_ray.orchestration.inversion.failures import clip_failure, unread_id
 from svgan_ray.orchestration.inversion.items import (
     SHOWN_SHEETS,
@@ -102,6 +103,7 @@ class Ledger:
             self._lost.add(record.uri)
         self._closed[record.uri].add(item_id)
         self.store.put_failure(failure.scope_id, record)
+        telemetry.clip_ended("failed", record.reason)
 
     def _collect(self, chunk: Chunk) -> None:
         chunks = self._open[chunk.clip.clip_id]
@@ -111,6 +113,7 @@ class Ledger:
             self.reused_frames += chunk.ref.frames
         else:
             self.encoded_frames += chunk.ref.frames
+            telemetry.frames_inverted(chunk.ref.frames)
         if chunk.worst is not None:
             bisect.insort(self.worst, chunk.worst, key=lambda pair: -pair.error)
             del self.worst[WORST_FRAMES:]
@@ -131,6 +134,7 @@ class Ledger:
         self._forget_failure(self.job.inversion_id, clip.clip_id)
         self._closed[clip.source.uri].add(clip.clip_id)
         self.commits[clip.clip_id] = record
+        telemetry.clip_ended("committed")
 
     def _forget_failure(self, scope_id: str, item_id: str) -> None:
         if item_id in self.earlier_failures:

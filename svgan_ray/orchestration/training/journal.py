@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from svgan_ray.orchestration import telemetry  # noqa: F401  the journal's process tells how deep its spools are
 from svgan_ray.tracking import default_uri, open_tracker
 from svgan_ray.tracking.provenance import program
 from svgan_ray.tracking.tracker import Kind, SpooledTracker, Status

@@ -22,6 +22,7 @@ from ray.train.v2._internal.execution import context as report_context
 from torch import Tensor
 
 from svgan_ray.errors import DivergenceError
+from svgan_ray.orchestration.telemetry import training_speed
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.journal import RunTracker
 from svgan_ray.orchestration.training.kept import Uploader, explosion_of
@@ -31,7 +32,7 @@ from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.training import TrainingState, check_finite, new_state, train_step
 from svgan_ray.temporal.workers import ALONE, Workers
 
-__all__ = ["LOG_EVERY_STEPS", "Outcome", "TrainingJob", "check_weights", "train_worker"]
+__all__ = ["LOG_EVERY_STEPS", "Outcome", "Speed", "TrainingJob", "check_weights", "train_worker"]
 
 LOG_EVERY_STEPS = 20
 _CLOCK = "clock.json"
@@ -84,7 +85,7 @@ def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
         new_state(job.config, data.basis.to(device), device, workers),
         Clock(),
     )
-    speed = Speed(state)
+    speed = Speed(tracker.run.name, state)
     is_over = _is_over(job, state, clock)
     try:
         while not is_over:
@@ -92,7 +93,8 @@ def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
             is_over = _is_over(job, state, clock)
             if state.step % LOG_EVERY_STEPS == 1 or is_over:
                 check_finite(losses, state.step)
-                _log(tracker, state, {**losses, **speed.measure(state), "minutes": clock.elapsed_s / 60})
+                told = {"sequences_per_s": speed.measure(state), "minutes": clock.elapsed_s / 60}
+                _log(tracker, state, {**losses, **told})
             if is_over or any(
                 state.step % n == 0 for n in (job.checkpoint_every_steps, job.sample_every_steps)
             ):
@@ -105,16 +107,18 @@ def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
 
 
 class Speed:
-    """Sequences a second since the last measurement."""
+    """Sequences a second since the last measurement, which Prometheus sees as well."""
 
-    def __init__(self, state: TrainingState) -> None:
-        self._step, self._time_s = state.step, time.monotonic()
+    def __init__(self, run: str, state: TrainingState) -> None:
+        self._run, self._step, self._time_s = run, state.step, time.monotonic()
 
-    def measure(self, state: TrainingState) -> dict[str, float]:
+    def measure(self, state: TrainingState) -> float:
         sequences = (state.step - self._step) * state.config.batch_size
         elapsed_s = time.monotonic() - self._time_s
         self._step, self._time_s = state.step, time.monotonic()
-        return {"sequences_per_s": sequences / elapsed_s}
+        if state.workers.rank == 0:  # the batch is that of all workers together
+            training_speed(self._run, sequences / elapsed_s)
+        return sequences / elapsed_s
 
 
 def check_weights(state: TrainingState) -> None:

@@ -12,7 +12,7 @@ from ray import tune
 from svgan_ray.errors import DivergenceError
 from svgan_ray.orchestration.training.data import TrainingSet, training_set
 from svgan_ray.orchestration.training.journal import RunTracker
-from svgan_ray.orchestration.training.loop import LOG_EVERY_STEPS, check_weights
+from svgan_ray.orchestration.training.loop import LOG_EVERY_STEPS, Speed, check_weights
 from svgan_ray.orchestration.training.validation import (
     DRIFT,
     FIDELITY,
@@ -65,12 +65,15 @@ def _remaining(plan: StudyPlan, state: TrainingState) -> range:
 def _advance(state: TrainingState, data: TrainingSet, steps: int, tracker: RunTracker) -> None:
     """Train until so many steps are done. Raises DivergenceError."""
     device = next(state.generator.parameters()).device
+    speed = Speed(tracker.run.name, state)
     features, index = data.features.to(device), data.index(state.config.window_frames)
     while state.step < steps:
         losses = train_step(state, features, index)
         if state.step % LOG_EVERY_STEPS == 1 or state.step == steps:
             check_finite(losses, state.step)
-            tracker.log_metrics({f"train/{name}": float(value) for name, value in losses.items()}, state.step)
+            told = {name: float(value) for name, value in losses.items()}
+            told["sequences_per_s"] = speed.measure(state)
+            tracker.log_metrics({f"train/{name}": value for name, value in told.items()}, state.step)
     check_weights(state)
 
 
