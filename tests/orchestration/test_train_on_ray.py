@@ -208,7 +208,7 @@ def test_two_workers_train_on_s3_alone(s3: dict[str, str], weights: Path, tracke
 def test_the_basis_of_a_large_snapshot_is_made_in_parallel(
     weights: Path, tracked_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = make_store("store", weights, clips=7, frames=200)
+    store = make_store(tracked_folder / "store", weights, clips=7, frames=200)
     snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
     monkeypatch.setattr(data_module, "PART_FRAMES", 400)
     assert [len(part.clips) for part in data_module._parts(snapshot)] == [2, 2, 2, 1]
