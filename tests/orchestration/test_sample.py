@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from svgan_ray.config import SampleConfig
-from svgan_ray.errors import ConfigError, DataError, LandmarksError, WeightsError
+from svgan_ray.errors import ConfigError, DataError, LandmarksError, MachineError, WeightsError
 from svgan_ray.orchestration.sample import sample
 from svgan_ray.orchestration.sample_plan import motion_of, plan_sample
 from svgan_ray.orchestration.sample_subjects import photo_latents, subject_latents
@@ -79,6 +79,12 @@ def test_a_video_is_as_long_as_asked_marked_and_the_same_for_the_same_seed(
     run = client.search_runs([experiment.experiment_id], "params.out = 'out/a.mp4'")[0]
     assert [file.path for file in client.list_artifacts(run.info.run_id, "samples")] == ["samples/a.mp4"]
     assert run.data.tags["model_sha256"] == report.plan.model_sha256
+
+
+def test_want_of_memory_is_said_before_the_work(trained: Path, weights: Path) -> None:
+    with pytest.raises(MachineError, match=r"a video of 32 px takes .* GB of memory, .* GB are free"):
+        sample(config_for(weights, batch_frames=10**9))
+    assert not Path("out").exists()
 
 
 def test_a_longer_video_begins_as_the_shorter_one(trained: Path, weights: Path) -> None:
