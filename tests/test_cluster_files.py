@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import jsonschema
 import pytest
 import ray
 import yaml
+from ray.dashboard.http_server_agent import PUBLIC_EXACT_PATHS
 
 from svgan_ray.experiment import SECTIONS
 from svgan_ray.orchestration.command_line import parse
@@ -58,6 +60,20 @@ def test_the_policy_reaches_one_prefix_and_the_token() -> None:
             assert statement["Condition"] == {"StringLike": {"s3:prefix": ["PREFIX/*"]}}
         else:
             assert statement["Resource"] == "arn:aws:s3:::BUCKET/PREFIX/*"
+
+
+def test_the_heads_policy_starts_machines_and_ends_its_own_only() -> None:
+    statements = {
+        s["Sid"]: s for s in json.loads((CLUSTER / "iam_policy_head.json").read_text("utf-8"))["Statement"]
+    }
+    for name, statement in statements.items():
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert all("*" not in action for action in actions), name
+        sees_only = all(action.startswith("ec2:Describe") for action in actions)
+        assert sees_only or statement["Resource"] != "*", name
+    ends = statements["EndMachinesOfThisCluster"]["Condition"]["StringEquals"]
+    assert ends == {"ec2:ResourceTag/ray-cluster-name": read(CLUSTER / "aws.yaml")["cluster_name"]}
+    assert statements["GiveMachinesTheWorkersRole"]["Resource"].endswith("role/WORKER_PROFILE")
 
 
 def crd_schema(kind: str) -> dict[str, Any]:
@@ -115,6 +131,11 @@ def test_pods_are_closed_bounded_and_hold_no_secret(name: str, spec: dict[str, A
             assert container["resources"]["limits"] == container["resources"]["requests"]
             assert not container["securityContext"]["allowPrivilegeEscalation"]
             assert {"secretRef": {"name": "svgan-ray"}} in container["envFrom"] and "env" not in container
+            probes = [container[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")]
+            assert (
+                probes == [{"path": "/api/healthz", "port": 52365}] * 3
+                and "/api/healthz" in PUBLIC_EXACT_PATHS
+            )
     pools = {
         g["groupName"]: g["template"]["spec"]["nodeSelector"]["svgan-ray/pool"]
         for g in spec["workerGroupSpecs"]
@@ -131,6 +152,12 @@ def test_entrypoints_are_jobs_that_exist_with_flags_that_they_take(
     python, program, *flags = spec["entrypoint"].split()
     assert (python, program) == ("python", f"/opt/svgan-ray/jobs/{job}.py") and spec["backoffLimit"] >= 1
     parse(SECTIONS[job], flags)
+    [submitter] = spec["submitterPodTemplate"]["spec"]["containers"]
+    assert submitter["resources"]["limits"] and "env" not in submitter
+    label = spec["submitterPodTemplate"]["metadata"]["labels"]
+    documents = yaml.safe_load_all((CLUSTER / "kuberay" / "base.yaml").read_text("utf-8"))
+    [policy] = [document for document in documents if document["kind"] == "NetworkPolicy"]
+    assert {"podSelector": {"matchLabels": label}} in policy["spec"]["ingress"][0]["from"]
 
 
 def test_the_kustomization_names_files_that_exist() -> None:
@@ -147,6 +174,60 @@ def test_what_travels_with_a_job_is_no_weight_and_no_secret() -> None:
     assert not {
         name for name in environment["env_vars"] if "KEY" in name or "TOKEN" in name or "PASSWORD" in name
     }
+
+
+def compose() -> dict[str, Any]:
+    document: dict[str, Any] = read(CLUSTER / "compose.yaml")
+    return document
+
+
+def test_the_compose_file_fits_the_compose_specification() -> None:
+    check = [ROOT / ".venv/bin/check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*check, CLUSTER / "compose.yaml"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_compose_publishes_on_loopback_and_takes_secrets_from_files() -> None:
+    services, secrets = compose()["services"], compose()["secrets"]
+    assert services.keys() == {"postgres", "s3", "bucket", "mlflow", "head", "worker"}
+    for name, service in services.items():
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", [])), name
+        assert service["mem_limit"] and service["cap_drop"] == ["ALL"], name
+        named = {s if isinstance(s, str) else s["source"] for s in service.get("secrets", [])}
+        assert named <= secrets.keys(), name
+        for variable, value in service["environment"].items():
+            is_secret = any(word in variable for word in ("PASSWORD", "SECRET", "TOKEN", "ACCESS_KEY"))
+            assert not is_secret or value.removeprefix("/run/secrets/") in named, f"{name}: {variable}"
+        image, _, tag = service["image"].rpartition(":")
+        assert "$" in service["image"] or (image and any(c.isdigit() for c in tag)), f"{name} is not pinned"
+        assert set(service.get("depends_on", ())) <= services.keys(), name
+    assert all(secret.keys() == {"file"} for secret in secrets.values())
+    assert "basic-auth" in (CLUSTER / "mlflow_server.sh").read_text()
+    assert services["mlflow"]["command"][0] == "/opt/svgan-ray/cluster/mlflow_server.sh"
+
+
+def test_the_environment_example_names_every_variable_and_no_secret() -> None:
+    text = (CLUSTER / "compose.yaml").read_text("utf-8")
+    used = set(re.findall(r"\$\{([A-Z_0-9]+)", text))
+    lines = (CLUSTER / ".env.example").read_text("utf-8").splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert given.keys() == used
+    assert not [name for name in given if any(word in name for word in ("PASSWORD", "KEY", "TOKEN"))]
+
+
+def test_secrets_are_drawn_once_and_are_all_that_compose_asks_for(tmp_path: Path) -> None:
+    command = [CLUSTER / "make_secrets.sh", tmp_path / "secrets"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    drawn = {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()}
+    assert drawn.keys() == compose()["secrets"].keys()
+    assert (tmp_path / "secrets").stat().st_mode & 0o777 == 0o700
+    random = [text for text in drawn.values() if "\n" not in text]
+    assert len(set(random)) == 5 and all(len(text) == 64 for text in random)
+    assert drawn["s3_password"] in drawn["aws_credentials"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    assert {path.name: path.read_text() for path in (tmp_path / "secrets").iterdir()} == drawn
+    ignored = ["git", "check-ignore", "cluster/secrets/ray_token", "cluster/.env"]
+    assert len(subprocess.run(ignored, cwd=ROOT, capture_output=True, timeout=60).stdout.split()) == 2
 
 
 def test_the_image_is_pinned_and_not_of_root() -> None:

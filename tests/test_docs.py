@@ -70,6 +70,9 @@ def check_program(program: str, flags: list[str]) -> None:
 
 
 def check_ray(words: list[str]) -> None:
+    if words[1] in ("up", "attach", "down"):
+        assert (ROOT / words[2]).is_file(), words[2]
+        return
     assert words[1:3] == ["job", "submit"]
     program = next(word for word in words if word.endswith(".py"))
     check_program(program, words[words.index(program) + 1 :])
