@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,6 @@ import torch
 
 from svgan_ray.report.motion import basis_spectrum
 from svgan_ray.report.page import (
-    Html,
-    embedded_video,
     page,
     paragraph,
     picture,
@@ -28,12 +25,12 @@ from svgan_ray.report.page import (
     side_by_side,
     write_page,
 )
+from svgan_ray.report.player import player
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_generator, weights_folders
 from svgan_ray.temporal.model import MotionModel, load_model
 from svgan_ray.temporal.rendering import render
 from svgan_ray.video.pictures import film_strip, save_png
-from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 
 REACH = 2.5  # standard deviations to each side
 SWING_S = 2.0
@@ -51,12 +48,6 @@ def swing(model: MotionModel, generator: Generator, component: int) -> npt.NDArr
 def from_side_to_side(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     """The part of a swing that goes from its lowest to its highest value."""
     return np.roll(frames, len(frames) // 4, axis=0)[: len(frames) // 2 + 1]
-
-
-def player(frames: npt.NDArray[np.uint8], caption: str, rate_hz: float) -> Html:
-    with tempfile.TemporaryDirectory() as folder:
-        write_video(Path(folder, "swing.mp4"), frames, rate_hz, SYNTHETIC_TAGS)
-        return embedded_video(Path(folder, "swing.mp4").read_bytes(), caption)
 
 
 def main() -> None:
@@ -77,7 +68,7 @@ def main() -> None:
     share = (variance / variance.sum() * model.basis.explained).tolist()
     captions = [f"component {k + 1}, {share[k]:.1%} of the variance" for k in shown]
     strip = film_strip([from_side_to_side(s) for s in swings], COLUMNS, [f"{k + 1}" for k in shown])
-    players = [player(s, c, model.frame_rate_hz) for s, c in zip(swings, captions, strict=True)]
+    players = [player(s, model.frame_rate_hz, c) for s, c in zip(swings, captions, strict=True)]
     save_png(options.out.with_suffix(".png"), strip)
     document = page(
         f"The basis of {model.card.get('subject', 'a subject')}",

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from svgan_ray.orchestration.training.data import resampled_clips
 from svgan_ray.report.motion import drift
 from svgan_ray.report.page import (
     Html,
-    embedded_video,
     page,
     paragraph,
     picture,
@@ -37,6 +35,7 @@ from svgan_ray.report.page import (
     table,
     write_page,
 )
+from svgan_ray.report.player import player
 from svgan_ray.store import open_store
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_generator, weights_folders
@@ -44,7 +43,6 @@ from svgan_ray.temporal.model import MotionModel, load_model
 from svgan_ray.temporal.rendering import render
 from svgan_ray.temporal.sampling import sample_latents
 from svgan_ray.video.pictures import film_strip, save_png
-from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 
 SHOWN_SAMPLES, SHOWN_S = 3, 4.0
 COLUMNS = 11
@@ -75,14 +73,6 @@ def span(model: MotionModel, generator: Generator, latents: Tensor, begin_s: flo
     first = round(begin_s * model.frame_rate_hz)
     frames = round(SHOWN_S * model.frame_rate_hz)
     return np.concatenate(list(render(generator, [latents[first : first + frames]])))
-
-
-def player(parts: Sequence[npt.NDArray[np.uint8]], caption: str, rate_hz: float) -> Html:
-    """Videos [T, S, S, 3] one above the other, in one that plays."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "span.mp4")
-        write_video(path, np.concatenate(parts, axis=1), rate_hz, SYNTHETIC_TAGS)
-        return embedded_video(path.read_bytes(), caption)
 
 
 def whole_strip(generator: Generator, samples: Sequence[Tensor]) -> npt.NDArray[np.uint8]:
@@ -118,7 +108,9 @@ def main() -> None:
     begins_s = [share * max(options.seconds - SHOWN_S, 0.0) for share in (0.0, 0.5, 1.0)]
     players = [
         player(
-            [span(model, generator, sample, begin_s) for sample in shown], f"from {begin_s:.0f} s on", rate_hz
+            np.concatenate([span(model, generator, sample, begin_s) for sample in shown], axis=1),
+            rate_hz,
+            f"from {begin_s:.0f} s on",
         )
         for begin_s in begins_s
     ]

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ from optuna.visualization import matplotlib as plots
 from svgan_ray.orchestration.training.validation import OBJECTIVE
 from svgan_ray.report.page import (
     Html,
-    embedded_video,
     page,
     paragraph,
     png,
@@ -33,13 +31,13 @@ from svgan_ray.report.page import (
     side_by_side,
     write_page,
 )
+from svgan_ray.report.player import player
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_generator, weights_folders
 from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import model_of
 from svgan_ray.temporal.rendering import render
 from svgan_ray.temporal.sampling import sample_latents
-from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 
 SHOWN_TRIALS = 6
 SHOWN_S = 4.0
@@ -97,15 +95,12 @@ def kept_trials(folder: Path) -> list[Kept]:
     return sorted(found, key=lambda trial: trial.objective)
 
 
-def player(trial: Kept, generator: Generator, seed: int) -> Html:
+def shown(trial: Kept, generator: Generator, seed: int) -> Html:
     state = load_checkpoint(trial.checkpoint)
     model = model_of(state, state.basis.mean.clone(), "")
     frames = round(SHOWN_S * model.frame_rate_hz)
     video = np.concatenate(list(render(generator, sample_latents(model, seed, frames))))
-    with tempfile.TemporaryDirectory() as temporary:
-        path = Path(temporary, "sample.mp4")
-        write_video(path, video, model.frame_rate_hz, SYNTHETIC_TAGS)
-        return embedded_video(path.read_bytes(), f"{trial.name}, {OBJECTIVE} {trial.objective:.2f}")
+    return player(video, model.frame_rate_hz, f"{trial.name}, {OBJECTIVE} {trial.objective:.2f}")
 
 
 def main() -> None:
@@ -130,7 +125,7 @@ def main() -> None:
     document = page(
         f"Study {options.study}",
         paragraph(f"{len(states)} trials: {counts}. Smaller objectives are better."),
-        section("The best trials", side_by_side(*(player(trial, generator, options.seed) for trial in best))),
+        section("The best trials", side_by_side(*(shown(trial, generator, options.seed) for trial in best))),
         *(section(heading, png(data, heading)) for heading, data in pictures.items()),
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -16,9 +16,10 @@ from ray.exceptions import AuthenticationError, RayError
 from svgan_ray.errors import ClusterError, ConfigError
 from svgan_ray.tracking.registry import REGISTRY
 
-__all__ = ["connect", "durable"]
+__all__ = ["actors_that_fit", "connect", "durable"]
 
 _LISTENS_TIMEOUT_S = 10
+_LOOPBACK = ("127.0.0.1", "localhost")
 _UPLOADED = "/runtime_resources/working_dir_files/"
 """Part of every path at which Ray unpacks the working directory of a submitted job."""
 
@@ -43,6 +44,12 @@ def connect() -> Iterator[None]:
     host, _, port = address.rpartition(":")
     if port.isdecimal() and not _listens(host, int(port)):  # Ray would wait for minutes, without a word
         raise ClusterError(f"{address}: no cluster answers there; start it, or mend RAY_ADDRESS")
+    if host in _LOOPBACK and not _listens(ray.util.get_node_ip_address(), int(port)):
+        # Ray takes a loopback address for this machine's outward one, and would wait there for ever.
+        raise ClusterError(
+            f"{address}: the cluster listens on loopback alone, reached only by `ray job submit`, "
+            "or with RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 set before Python starts"
+        )
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # What workers print lies in Ray's log folder; what goes wrong in them comes back as errors and records.
     try:
@@ -81,6 +88,13 @@ def _listens(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
+
+
+def actors_that_fit(gpus_each: float) -> int:
+    """So many of these GPU shares the connected cluster has; where it has no GPU, its CPUs. At least 1."""
+    resources = ray.cluster_resources()
+    gpus = resources.get("GPU", 0)
+    return max(int(gpus / gpus_each) if gpus else int(resources["CPU"]), 1)
 
 
 def durable(uri: str, flag: str) -> str:

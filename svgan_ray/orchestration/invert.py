@@ -23,7 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.annotations import RayDeprecationWarning
 
 from svgan_ray.config import InvertConfig, flatten
-from svgan_ray.orchestration.cluster import durable
+from svgan_ray.orchestration.cluster import actors_that_fit, durable
 from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block
 from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
 from svgan_ray.orchestration.inversion.items import Block, Crops, Inversion, Item, Source
@@ -103,7 +103,7 @@ def stream(
     blocks = contained(rows.flat_map, _track_row, fn_args=(job, closed), num_cpus=TRACK_CPUS)
     crops = contained(blocks.map, _crop_row, fn_args=(job,), num_cpus=CROP_CPUS)
     encoders: dict[str, Any] = {
-        "compute": encoder_pool(*(config.actor_range or (1, _actors_that_fit(config)))),
+        "compute": encoder_pool(*(config.actor_range or (1, actors_that_fit(config.gpus_per_actor)))),
         **_encoder_resources(config),
     }
     for row in contained(crops.map, _EncodeRow, fn_constructor_args=(job,), **encoders).iter_rows():
@@ -228,12 +228,6 @@ def encoder_pool(least: int, most: int) -> ray.data.ActorPoolStrategy:
         max_concurrent_calls_per_actor=CALLS_PER_ACTOR,
         enable_true_multi_threading=True,
     )
-
-
-def _actors_that_fit(config: InvertConfig) -> int:
-    resources = ray.cluster_resources()
-    gpus = resources.get("GPU", 0)
-    return max(int(gpus / config.gpus_per_actor) if gpus else int(resources["CPU"]), 1)
 
 
 def _log_report(tracker: Tracker, ledger: Ledger, report: InvertReport) -> None:

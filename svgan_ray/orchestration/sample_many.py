@@ -19,7 +19,7 @@ from rich.progress import track
 
 from svgan_ray.config import flatten
 from svgan_ray.errors import ConfigError
-from svgan_ray.orchestration.cluster import connect
+from svgan_ray.orchestration.cluster import actors_that_fit, connect
 from svgan_ray.orchestration.sample_plan import Motion, SamplePlan
 from svgan_ray.orchestration.training.folders import folder_backend, read_record, write_record
 from svgan_ray.stylegan.generator import Generator
@@ -93,17 +93,14 @@ def make_missing(made: Made, motion: Motion, generator: Generator) -> int:
 
 def _renderers(share: float, out: str, most: int) -> list[Any]:
     """As many actors as the cluster holds."""
-    resources = ray.cluster_resources()
-    gpus = resources.get("GPU", 0)
-    fit = int(gpus / share) if gpus else int(resources["CPU"])
     options: dict[str, Any] = {
         "num_cpus": 1,
-        "num_gpus": share if gpus else 0,
+        "num_gpus": share if ray.cluster_resources().get("GPU", 0) else 0,
         "max_restarts": -1,
         "max_task_retries": MAX_RETRIES,
     }
     actor = ray.remote(Renderer).options(**options)
-    return [actor.remote(out) for _ in range(max(1, min(fit, most)))]
+    return [actor.remote(out) for _ in range(min(actors_that_fit(share), most))]
 
 
 class Renderer:

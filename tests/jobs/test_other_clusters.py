@@ -11,6 +11,7 @@ from threading import Thread
 
 import pytest
 import requests
+from ray.util import get_node_ip_address
 
 from svgan_ray.orchestration.doctor.checks import check_tracking
 from svgan_ray.tracking.server import serve
@@ -39,7 +40,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def invert(work: Path, head: Head, program: tuple[str, ...] = (), **environment: str) -> tuple[int, str]:
     """Exit code and output of a job that this process starts on the head's cluster."""
     ours = {name: value for name, value in head.environment.items() if name != "RAY_API_SERVER_ADDRESS"}
-    address = {"RAY_ADDRESS": f"127.0.0.1:{head.environment['SVGAN_RAY_HEAD_PORT']}", "PYTHONPATH": str(ROOT)}
+    address = {
+        "RAY_ADDRESS": f"127.0.0.1:{head.environment['SVGAN_RAY_HEAD_PORT']}",
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the head listens on loopback alone
+        "PYTHONPATH": str(ROOT),
+    }
     flags = ("--videos", "footage", "--weights", "weights", "--actors", "1")
     done = subprocess.run(
         [sys.executable, *program, str(ROOT / "jobs" / "invert.py"), *flags],
@@ -60,6 +65,13 @@ def test_a_token_that_the_cluster_refuses(head: Head, work: Path, environment: d
     code, printed = invert(work, head, **environment)
     assert code == 2, printed
     assert "the cluster does not let us in; set RAY_AUTH_MODE=token" in printed
+
+
+@pytest.mark.skipif(get_node_ip_address() == "127.0.0.1", reason="this machine has no other address")
+def test_a_cluster_on_loopback_alone_is_named_at_once(head: Head, work: Path) -> None:
+    code, printed = invert(work, head, RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="1")
+    assert code == 2, printed
+    assert "listens on loopback alone" in printed and "ray job submit" in printed
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from svgan_ray.orchestration.invert import invert
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.video.landmarks import sidecar_path
 from tests.footage import make_video
+from tests.full_disk import small_disk
 from tests.inverted import invert_here
 from tests.orchestration.faulty_workers import POISON, Encoded, connect, journal, wait_for
 from tests.s3_servers import FaultProxy, fault_proxy, make_bucket, moto_server
@@ -274,10 +275,7 @@ def test_a_full_disk(bench: Bench, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     room_kb = 200 + sum(file.stat().st_size for file in bench.weights.rglob("*.safetensors")) // 1024
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={room_kb}k", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("needs the right to mount a small tmpfs")
-    try:
+    with small_disk(disk, f"{room_kb}k"):
         config = bench.config(bench.footage, disk / "store")
         with pytest.raises(StoreError, match=r"the disk is full; free space and run the same command again"):
             invert(config)
@@ -287,8 +285,6 @@ def test_a_full_disk(bench: Bench, tmp_path: Path) -> None:
         report = invert(config)
         assert_as_clean(bench, config, report)
         assert not stored.intersection(begun_blocks(bench)[begun:])
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_video_that_changes_while_it_is_read(bench: Bench, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from svgan_ray.store import open_store
 from svgan_ray.store.keys import model_manifest
 from svgan_ray.store.weights import put_weights
 from tests.footage import make_video
+from tests.full_disk import small_disk
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -35,28 +35,20 @@ NO_CREDENTIALS = {
 
 
 @pytest.fixture(scope="module")
-def small_disk() -> Iterator[Path]:
+def eight_mb() -> Iterator[Path]:
     """A file system of 8 MB, as a machine whose disk is full has it."""
-    folder = Path(tempfile.mkdtemp(prefix="small-"))
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m,mode=0700", "none", str(folder)]
-    if subprocess.run(command, capture_output=True).returncode:
-        folder.rmdir()
-        pytest.skip("needs the right to mount a file system")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-        folder.rmdir()
+    with tempfile.TemporaryDirectory(prefix="small-") as folder, small_disk(Path(folder), "8m"):
+        yield Path(folder)
 
 
 @pytest.fixture(scope="module")
-def machines(s3: dict[str, str], small_disk: Path) -> Iterator[dict[str, str]]:
+def machines(s3: dict[str, str], eight_mb: Path) -> Iterator[dict[str, str]]:
     """A head that is well, a machine without a way to the bucket, one without disk: ids by what they lack."""
     cluster = Cluster()
     try:
         nodes = [
             cluster.add_node(num_cpus=1, object_store_memory=100_000_000, env_vars=environment)
-            for environment in ({}, NO_CREDENTIALS, {"TMPDIR": str(small_disk)})
+            for environment in ({}, NO_CREDENTIALS, {"TMPDIR": str(eight_mb)})
         ]
         ray.init(address=cluster.address, logging_level="WARNING")
         ids = [node.node_id[:8] for node in nodes]

@@ -22,6 +22,7 @@ from svgan_ray.store.records import ModelManifest
 from svgan_ray.store.verification import verify
 from svgan_ray.store.weights import local_weights, put_weights
 from svgan_ray.stylegan.weights import RECORD, TENSORS, save_weights, weights_hash
+from tests.full_disk import small_disk
 from tests.store.conftest import S3_PLACES
 
 ROOT = Path(__file__).parents[2]
@@ -192,17 +193,10 @@ def test_a_full_disk_is_named(tmp_path: Path, folder: Path, own_cache: Path) -> 
     """On a file system of 64 KiB."""
     store = open_store(tmp_path / "store", create=True)
     sha256 = put_weights(store, make_big_network(tmp_path / "big"))
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "none", str(own_cache)], capture_output=True
-    )
-    if mounted.returncode:
-        pytest.skip("needs the right to mount a file system")
-    try:
+    with small_disk(own_cache, "64k"):
         with pytest.raises(StoreAccessError, match=r"No space left on device\); free space there"):
             local_weights(store, sha256)
         assert [path.name for path in cache_folder("weights").iterdir()] == [f"{sha256}.lock"]
-    finally:
-        subprocess.run(["umount", str(own_cache)], check=True)
 
 
 def make_big_network(folder: Path) -> Path:
