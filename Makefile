@@ -24,7 +24,7 @@ SYSTEM_PACKAGES := chromium curl radosgw ceph-mon ceph-osd postgresql prometheus
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check audit format test test-cluster system-packages cluster-up cluster-down mlflow-ui clean
+.PHONY: help setup demo check audit format test test-face test-cluster system-packages cluster-up cluster-down mlflow-ui clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -56,6 +56,14 @@ format: setup  ## mend what the linter and the formatter can
 
 test: setup system-packages  ## unit tests
 	$(BIN)/pytest -m "not cluster" $(PYTEST_FLAGS)
+
+test-face: .venv-face/.ready  ## tests of the extra `face`, in an environment with the older numpy and protobuf that it needs
+	.venv-face/bin/pytest tests/video/test_mediapipe_landmarks.py $(PYTEST_FLAGS)
+
+.venv-face/.ready: pyproject.toml
+	[ -x .venv-face/bin/python ] || $(PYTHON) -m venv .venv-face
+	.venv-face/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH_PIN)" --editable ".[face,test]"
+	@touch $@
 
 test-cluster: setup system-packages  ## tests that start Ray clusters, servers and a browser
 	$(BIN)/pytest -m cluster $(PYTEST_FLAGS)

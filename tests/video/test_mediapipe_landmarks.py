@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from PIL import Image
 
 from svgan_ray.errors import ConfigError
+from svgan_ray.store import open_store
 from svgan_ray.video.alignment import ffhq_axes
 from svgan_ray.video.landmarks import landmark_source
 from svgan_ray.video.people import find_people
@@ -20,6 +23,8 @@ from svgan_ray.video.reading import open_video
 from svgan_ray.video.tracking import track
 from svgan_ray.video.writing import write_video
 from tests.video.media import encode
+
+ROOT = Path(__file__).parents[2]
 
 has_mediapipe = importlib.util.find_spec("mediapipe") is not None
 needs_mediapipe = pytest.mark.skipif(not has_mediapipe, reason="needs the extra `face`")
@@ -130,3 +135,29 @@ def test_a_model_that_is_none_is_refused(tmp_path: Path) -> None:
     (tmp_path / "bad.task").write_bytes(b"not a bundle")
     with pytest.raises(ConfigError, match="not a FaceLandmarker"):
         detect(tmp_path, [scene([])], tmp_path / "bad.task")
+
+
+@needs_mediapipe
+@pytest.mark.cluster
+def test_raw_footage_is_inverted_and_its_crops_follow_the_face(tmp_path: Path) -> None:
+    """With the older numpy and protobuf that come with mediapipe, beside Ray and MLflow."""
+    x = 200 + 40 * np.sin(2 * np.pi * 0.4 * np.arange(75) / 25)  # in pixels, at 0.4 Hz
+    (tmp_path / "footage").mkdir()
+    write_video(tmp_path / "footage" / "a.mp4", np.stack([scene([(int(at), 20, 400)]) for at in x]), 25)
+    flags = ("--videos", "footage", "--faces", "mediapipe", "--weights", "demo", "--store", "store")
+    done = subprocess.run(
+        [sys.executable, ROOT / "jobs" / "invert.py", *flags],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    store = open_store(tmp_path / "store")
+    [inversion_id] = store.inversion_ids()
+    [commit] = store.commits(inversion_id)
+    quad = store.read_clip(inversion_id, commit.clip_id).quad  # [T, 4, 2]
+    moved = quad.double().mean(dim=1)[:, 0].numpy()
+    assert len(moved) == 75
+    assert np.ptp(moved) == pytest.approx(80, rel=0.1)
+    assert np.corrcoef(moved, x)[0, 1] > 0.99
