@@ -9,6 +9,7 @@ import pytest
 from svgan_ray.errors import DataError
 from svgan_ray.orchestration.snapshots import Choice, named_snapshot, resolve_snapshot
 from svgan_ray.store import open_store
+from svgan_ray.store.snapshots import select
 from tests.motion import INVERSION, motion, put_clip
 
 OURS, OTHERS = "a" * 64, "b" * 64
@@ -74,3 +75,13 @@ def test_a_named_snapshot_of_others_is_refused(tmp_path: Path) -> None:
         resolve_snapshot(store, Choice(subject="bob", snapshot="ann"), OURS)
     with pytest.raises(DataError, match="made with generator"):
         resolve_snapshot(store, Choice(snapshot="ann"), OTHERS)
+
+
+def test_a_named_snapshot_of_several_subjects_trains_nobody(tmp_path: Path) -> None:
+    store = open_store(tmp_path, create=True)
+    for subject in ("ann", "bob"):
+        put_clip(store, subject, motion(50, 1), OURS)
+    store.put_snapshot(select(store, "everybody", INVERSION))
+    for choice in (Choice(snapshot="everybody"), Choice(subject="ann", snapshot="everybody")):
+        with pytest.raises(DataError, match=r"expected clips of .*, got ann, bob; name another"):
+            resolve_snapshot(store, choice, OURS)

@@ -18,10 +18,12 @@ import ray
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.state import list_actors
 from safetensors.torch import load_file
 
 from svgan_ray.config import TrainConfig
+from svgan_ray.errors import SvganRayError
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
 from svgan_ray.orchestration.train import train
 from svgan_ray.orchestration.training import data as data_module
@@ -32,6 +34,7 @@ from svgan_ray.store import open_store
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import load_model
+from tests.full_disk import small_disk
 from tests.motion import make_store, tiny
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800), pytest.mark.usefixtures("ray_of_two_cpus")]
@@ -224,3 +227,16 @@ def test_the_basis_of_a_large_snapshot_is_made_in_parallel(
     assert data.segments == tuple((first, first + 200) for first in range(0, 1400, 200))
     expected = data.basis.project(w_plus.float().unflatten(1, (8, 16)))
     torch.testing.assert_close(data.coefficients, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_error_of_a_worker_is_the_trainings_own(
+    tmp_path: Path, weights: Path, mlflow_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
+    make_store("store", weights)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    with small_disk(disk, "64k"), pytest.raises(SvganRayError, match="space") as raised:
+        train(config_for(weights, checkpoints=str(disk)))
+    assert isinstance(raised.value.__cause__, WorkerGroupError)
