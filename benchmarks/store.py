@@ -112,25 +112,32 @@ class Round:
 
 
 def transfer(uri: str, megabytes: int, threads: int, repetitions: int) -> None:
-    """Print MB/s of the store and of boto3 alone."""
+    """Print MB/s of the store and of boto3 alone, and what a GB costs this process."""
     chunks = chunks_of(megabytes * MEGABYTE)
     encoded = [encode_chunk(chunk, "benchmark")[0] for chunk in chunks]
     total_mb = sum(map(len, encoded)) / MEGABYTE
     client = boto3.client("s3", config=Config(max_pool_connections=threads))
     store = open_store(uri, create=True)
     seconds: dict[str, list[float]] = {"raw_put": [], "put": [], "raw_get": [], "get": []}
+    cpu_s: dict[str, list[float]] = {name: [] for name in seconds}
     with ThreadPoolExecutor(threads) as pool:
         for turn in range(repetitions):
             this = Round(store, client, chunks, encoded)
             for name in ("put", "raw_put", "get", "raw_get") if turn % 2 else list(seconds):
+                began_cpu_s = time.process_time()
                 seconds[name].append(timed_s(pool, getattr(this, name), len(chunks)))
+                cpu_s[name].append(time.process_time() - began_cpu_s)
             this.clear()
     print(f"{total_mb:,.0f} MB in {len(chunks)} chunks, {threads} threads, {repetitions} repetitions")
     for name in ("put", "get"):
         own, raw = seconds[name], seconds[f"raw_{name}"]
         ratio = statistics.median(b / a for a, b in zip(own, raw, strict=True))
         own_mb_s, raw_mb_s = (total_mb / statistics.median(values) for values in (own, raw))
-        print(f"{name}: store {own_mb_s:,.0f} MB/s, boto3 {raw_mb_s:,.0f} MB/s, ratio {ratio:.2f}")
+        own_cpu, raw_cpu = (statistics.median(cpu_s[key]) / total_mb * 1000 for key in (name, f"raw_{name}"))
+        print(
+            f"{name}: store {own_mb_s:,.0f} MB/s, boto3 {raw_mb_s:,.0f} MB/s, ratio {ratio:.2f}; "
+            f"CPU of the client a GB {own_cpu:.2f} s and {raw_cpu:.2f} s"
+        )
 
 
 def timed_s(pool: ThreadPoolExecutor, call: Callable[[int], None], count: int) -> float:
