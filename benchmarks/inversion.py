@@ -108,6 +108,7 @@ def pipeline_s(folder: Path, weights: str, sources: list[Source]) -> tuple[int, 
     ledger, began_s = Ledger(store, job, {}), time.perf_counter()
     for item in stream(config, job, sources, frozenset()):
         ledger.take(item)
+    ledger.settle()
     assert not ledger.failures and all(map(ledger.is_settled, sources))
     return ledger.encoded_frames, time.perf_counter() - began_s
 

@@ -1,13 +1,15 @@
-"""How fast the store moves chunks, and how fast an inversion plans, over S3.
+"""How fast the store moves chunks, and how fast an inversion plans and commits, over S3.
 
     cluster/start_s3.sh /tmp/s3 > /tmp/s3.env; set -a; . /tmp/s3.env; set +a
     python benchmarks/store.py transfer --store s3://benchmark/a --megabytes 1000
     python benchmarks/store.py planning --store s3://benchmark/b --clips 1000 10000 100000
+    python benchmarks/store.py commits --store s3://benchmark/c --clips 400 --delay-ms 50
 
 `transfer` puts and gets the same chunks through the store (encoded, hashed, verified, decoded) and with bare
 boto3 calls of the same bytes and as many threads, by turns; it prints medians and the ratio. `planning` fills
 a store with committed clips, five a video, and measures the plan of a run in which nothing is left to do, and
-the peak memory of this process.
+the peak memory of this process. `commits` lets a driver commit clips of one short chunk, through a store
+whose every request takes so much longer, beside the same commits one after the other.
 """
 
 from __future__ import annotations
@@ -25,20 +27,32 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
+import numpy as np
 import torch
 from botocore.config import Config
 from torch import Tensor
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.orchestration.inversion.items import BLOCK_FRAMES, Inversion, Source
+from svgan_ray.orchestration.inversion.items import BLOCK_FRAMES, Chunk, Clip, Inversion, Source
+from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.planning import inversion_of, plan_sources
-from svgan_ray.store import ChunkRef, ClipRecord, CommitRecord, LatentStore, TrackRecord, keys, open_store
+from svgan_ray.store import (
+    Backend,
+    ChunkRef,
+    ClipRecord,
+    CommitRecord,
+    LatentStore,
+    TrackRecord,
+    keys,
+    open_store,
+)
 from svgan_ray.store.codec import encode_chunk
 from svgan_ray.store.outlines import outline_name
 
 MEGABYTE = 10**6
 NUM_WS, W_DIM = 18, 512
 CLIPS_A_VIDEO, CLIP_FRAMES = 5, 1500
+CHUNK_FRAMES = 4
 FILLING_THREADS = 16
 
 
@@ -98,25 +112,32 @@ class Round:
 
 
 def transfer(uri: str, megabytes: int, threads: int, repetitions: int) -> None:
-    """Print MB/s of the store and of boto3 alone."""
+    """Print MB/s of the store and of boto3 alone, and what a GB costs this process."""
     chunks = chunks_of(megabytes * MEGABYTE)
     encoded = [encode_chunk(chunk, "benchmark")[0] for chunk in chunks]
     total_mb = sum(map(len, encoded)) / MEGABYTE
     client = boto3.client("s3", config=Config(max_pool_connections=threads))
     store = open_store(uri, create=True)
     seconds: dict[str, list[float]] = {"raw_put": [], "put": [], "raw_get": [], "get": []}
+    cpu_s: dict[str, list[float]] = {name: [] for name in seconds}
     with ThreadPoolExecutor(threads) as pool:
         for turn in range(repetitions):
             this = Round(store, client, chunks, encoded)
             for name in ("put", "raw_put", "get", "raw_get") if turn % 2 else list(seconds):
+                began_cpu_s = time.process_time()
                 seconds[name].append(timed_s(pool, getattr(this, name), len(chunks)))
+                cpu_s[name].append(time.process_time() - began_cpu_s)
             this.clear()
     print(f"{total_mb:,.0f} MB in {len(chunks)} chunks, {threads} threads, {repetitions} repetitions")
     for name in ("put", "get"):
         own, raw = seconds[name], seconds[f"raw_{name}"]
         ratio = statistics.median(b / a for a, b in zip(own, raw, strict=True))
         own_mb_s, raw_mb_s = (total_mb / statistics.median(values) for values in (own, raw))
-        print(f"{name}: store {own_mb_s:,.0f} MB/s, boto3 {raw_mb_s:,.0f} MB/s, ratio {ratio:.2f}")
+        own_cpu, raw_cpu = (statistics.median(cpu_s[key]) / total_mb * 1000 for key in (name, f"raw_{name}"))
+        print(
+            f"{name}: store {own_mb_s:,.0f} MB/s, boto3 {raw_mb_s:,.0f} MB/s, ratio {ratio:.2f}; "
+            f"CPU of the client a GB {own_cpu:.2f} s and {raw_cpu:.2f} s"
+        )
 
 
 def timed_s(pool: ThreadPoolExecutor, call: Callable[[int], None], count: int) -> float:
@@ -179,6 +200,56 @@ def planning(uri: str, clips: list[int]) -> None:
         print(f"{count:,} clips: {elapsed_s:.2f} s, {rate}, peak memory {peak_mb:.0f} MB", flush=True)
 
 
+def stored_clips(store: LatentStore, job: Inversion, count: int) -> list[Chunk]:
+    """Clips of one chunk each that stand in the store, not yet committed."""
+    tensors = {name: tensor[:CHUNK_FRAMES] for name, tensor in chunks_of(1)[0].items()}
+
+    def put(number: int) -> Chunk:
+        source, clip_id = source_of(number), uuid.uuid4().hex
+        clip = Clip(clip_id, "video", source, "anna", 0, CHUNK_FRAMES, 25.0)
+        ref = store.put_chunk(job.inversion_id, clip_id, 0, tensors)
+        return Chunk(clip, 0, ref, np.zeros(1, np.float32), "node")
+
+    with ThreadPoolExecutor(FILLING_THREADS) as pool:
+        return list(pool.map(put, range(count)))
+
+
+def delay(backend: Backend, seconds: float) -> None:
+    """Let every request to this backend take so much longer."""
+
+    def delayed(verb: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            time.sleep(seconds)
+            return verb(*arguments)
+
+        return call
+
+    for name in ("get", "put", "put_if_absent", "list", "stat", "delete"):
+        setattr(backend, name, delayed(getattr(backend, name)))
+
+
+def commits(uri: str, count: int, delay_s: float) -> None:
+    """Print clips/s of a driver's commits."""
+    store = open_store(uri, create=True)
+    job = inversion_of(InvertConfig(store=uri), uri)
+    chunks = stored_clips(store, job, 2 * count)
+    delay(store.backend, delay_s)
+    ledgers = Ledger(store, job, {}), Ledger(store, job, {})
+    print(f"{count} commits, every request {delay_s * 1000:.0f} ms longer")
+    for name, ledger, mine in zip(
+        ("at once", "in turn"), ledgers, (chunks[:count], chunks[count:]), strict=True
+    ):
+        began_s, began_cpu_s = time.perf_counter(), time.process_time()
+        for chunk in mine:
+            ledger.take(chunk)
+            if name == "in turn":
+                ledger.settle()
+        ledger.settle()
+        assert len(ledger.commits) == count
+        rate, cpu_s = count / (time.perf_counter() - began_s), time.process_time() - began_cpu_s
+        print(f"{name}: {rate:.1f} clips/s, {cpu_s / count * 1000:.1f} ms of the driver's CPU a clip")
+
+
 def make_bucket(uri: str) -> None:
     """The bucket of the store, if it is not there; nothing for a folder."""
     if uri.startswith("s3://"):
@@ -190,16 +261,19 @@ def make_bucket(uri: str) -> None:
 def main() -> None:
     """Parse and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["transfer", "planning"])
+    parser.add_argument("what", choices=["transfer", "planning", "commits"])
     parser.add_argument("--store", required=True, help="s3://bucket/prefix; the bucket is made if missing")
     parser.add_argument("--megabytes", type=int, default=256, help="bytes of one repetition")
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--clips", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--delay-ms", type=float, default=50.0, help="of each request of `commits`")
     arguments = parser.parse_args()
     make_bucket(arguments.store)
     if arguments.what == "transfer":
         transfer(arguments.store, arguments.megabytes, arguments.threads, arguments.repetitions)
+    elif arguments.what == "commits":
+        commits(arguments.store, arguments.clips[0], arguments.delay_ms / 1000)
     else:
         planning(arguments.store, arguments.clips)
 

@@ -31,6 +31,7 @@ def invert_here(config: InvertConfig) -> str:
     for source in plan.todo:
         for item in track_source(job, source, frozenset()):
             ledger.take(encoder(crop_block(item, job.crop_side)) if isinstance(item, Block) else item)
+    ledger.settle()
     return job.inversion_id
 
 

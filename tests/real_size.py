@@ -56,6 +56,7 @@ def main(folder: Path) -> None:
     ledger, encoder = Ledger(store, job, {}), BlockEncoder(job, store, "here")
     for item in track_source(job, plan.todo[0], frozenset()):
         ledger.take(encoder(crop_block(item, job.crop_side)) if isinstance(item, Block) else item)
+    ledger.settle()
     [commit] = ledger.commits.values()
     del encoder
 

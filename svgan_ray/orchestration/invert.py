@@ -83,15 +83,19 @@ def _require_memory(config: InvertConfig, job: Inversion) -> None:
 
 def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker) -> None:
     closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
-    with Progress(ledger, tracker) as progress:
+    with closing(ledger), Progress(ledger, tracker) as progress:
         with closing(stream(config, ledger.job, plan.todo, closed)) as items:  # an error frees the cluster
-            for item in items:
-                ledger.take(item)
-                progress.update()
+            _book(items, ledger, progress)
         leftover = [source for source in plan.todo if not ledger.is_settled(source)]
-        for item in one_by_one(config, ledger.job, leftover, closed):
-            ledger.take(item)
-            progress.update()
+        _book(one_by_one(config, ledger.job, leftover, closed), ledger, progress)
+
+
+def _book(items: Iterator[Item], ledger: Ledger, progress: Progress) -> None:
+    for item in items:
+        ledger.take(item)
+        progress.update()
+    ledger.settle()
+    progress.update()
 
 
 def stream(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from svgan_ray.errors import StoreError
 from svgan_ray.orchestration import telemetry
+from svgan_ray.orchestration.inversion.commits import Commits
 from svgan_ray.orchestration.inversion.failures import clip_failure, unread_id
 from svgan_ray.orchestration.inversion.items import (
     SHOWN_SHEETS,
@@ -48,9 +49,15 @@ class Ledger:
     _lost: set[str] = field(default_factory=set)  # uris of which nothing more is to be had
     _closed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # clip ids by uri
     _open: dict[str, dict[int, Chunk]] = field(default_factory=lambda: defaultdict(dict))
+    _commits: Commits = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._commits = Commits(self.store.commit)
 
     def take(self, item: Item) -> None:
-        """Book one item. Raises StoreError where the store cannot serve anybody."""
+        """Book one item, and what became of earlier commits. Raises StoreError where the store cannot serve
+        anybody.
+        """
         if isinstance(item, Tracked):
             # What a second look finds to be done was done by this run.
             if item.source.uri not in self.tracked:
@@ -62,6 +69,15 @@ class Ledger:
             self._fail(item)
         elif isinstance(item, Chunk):
             self._collect(item)
+        self._book_commits()
+
+    def settle(self) -> None:
+        """Wait for the commits that are on their way, and book them. Raises StoreError as `take` does."""
+        self._book_commits(all_of_them=True)
+
+    def close(self) -> None:
+        """Give up the commits that have not begun: none, once the ledger is settled."""
+        self._commits.close()
 
     def is_settled(self, source: Source) -> bool:
         """Whether everything in a source was committed or failed; else a process died with some of it."""
@@ -119,22 +135,22 @@ class Ledger:
             del self.worst[WORST_FRAMES:]
         chunks[chunk.number] = chunk
         if len(chunks) == chunk.clip.block_count:
-            self._commit(chunk.clip, [chunks[number] for number in sorted(chunks)])
+            record = self._commit_record(chunk.clip, [chunks[number] for number in sorted(chunks)])
+            self._commits.begin(chunk.clip, record)
             del self._open[chunk.clip.clip_id]
 
-    def _commit(self, clip: Clip, chunks: list[Chunk]) -> None:
-        record = self._commit_record(clip, chunks)
-        try:
-            self.store.commit(record)
-        except UnequalWorkError as error:
-            self.unequal.append(str(error))
-        except StoreError as error:
-            open_store(self.store.uri)  # raises where it is not the clip but the store that is gone
-            return self._fail(clip_failure(self.job, clip, "commit", error))
-        self._forget_failure(self.job.inversion_id, clip.clip_id)
-        self._closed[clip.source.uri].add(clip.clip_id)
-        self.commits[clip.clip_id] = record
-        telemetry.clip_ended("committed")
+    def _book_commits(self, all_of_them: bool = False) -> None:
+        for clip, record, error in self._commits.ended(all_of_them):
+            if isinstance(error, UnequalWorkError):
+                self.unequal.append(str(error))
+            elif error is not None:
+                open_store(self.store.uri)  # raises where it is not the clip but the store that is gone
+                self._fail(clip_failure(self.job, clip, "commit", error))
+                continue
+            self._forget_failure(self.job.inversion_id, clip.clip_id)
+            self._closed[clip.source.uri].add(clip.clip_id)
+            self.commits[clip.clip_id] = record
+            telemetry.clip_ended("committed")
 
     def _forget_failure(self, scope_id: str, item_id: str) -> None:
         if item_id in self.earlier_failures:

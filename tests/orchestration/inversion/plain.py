@@ -44,5 +44,6 @@ def run(config: InvertConfig, store: LatentStore, die_after_chunks: int | None =
                     raise KeyboardInterrupt
                 item = encoder(crop_block(item, job.crop_side))
             ledger.take(item)
+    ledger.settle()
     assert all(ledger.is_settled(source) for source in plan.todo)
     return report_of(config, plan, ledger, 1.0)

@@ -158,8 +158,10 @@ def test_chunks_that_vanish_before_the_commit(
     if is_all_gone:
         with pytest.raises(StoreAccessError, match="no latent store here"):
             ledger.take(chunks[-1])
+            ledger.settle()
         return
     ledger.take(chunks[-1])
+    ledger.settle()
     assert [failure.reason for failure in ledger.failures.values()] == ["object_not_found_error"]
     assert ledger.is_settled(plan.todo[0]) and not ledger.commits
 
@@ -175,6 +177,7 @@ def test_what_is_looked_at_twice_counts_once(footage: Path, weights: Path, store
     for item in track_source(job, plan.todo[0], frozenset()):
         ledger.take(encoder(crop_block(item, job.crop_side)) if isinstance(item, Block) else item)
     ledger.take(dataclasses.replace(tracked, open_clips=0))  # type: ignore[type-var]
+    ledger.settle()
     assert (ledger.encoded_frames, ledger.reused_frames) == (150, 0)
     assert (len(ledger.commits), ledger.skipped_clips) == (1, 0)
 
