@@ -234,11 +234,13 @@ def _log_report(tracker: Tracker, ledger: Ledger, report: InvertReport) -> None:
     tracker.set_tags({"store": report.store})
     tracker.link({"inversion": report.inversion_id})
     tracker.log_metrics(report.metrics(), step=report.frames_encoded)
-    if ledger.worst:
-        tracker.log_image(reconstruction_sheet(ledger.worst), "reconstructions", step=report.frames_encoded)
+    typical = list(ledger.typical.values())
+    for name, pairs in (("reconstructions", typical), ("worst frames", ledger.worst)):
+        if pairs:
+            tracker.log_image(reconstruction_sheet(pairs), name, step=report.frames_encoded)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "invert_report.json"
         path.write_text(json.dumps(dataclasses.asdict(report), indent=2))
-        write_page(path.with_suffix(".html"), report_page(report, ledger.restless, ledger.worst))
+        write_page(path.with_suffix(".html"), report_page(report, ledger.restless, typical, ledger.worst))
         for file in (path, path.with_suffix(".html")):
             tracker.log_artifact(file)

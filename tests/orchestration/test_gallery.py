@@ -94,10 +94,10 @@ def test_the_gallery_holds_all_that_it_shows_and_its_video_plays(tmp_path: Path,
         headings = page.locator("h2").all_inner_texts()
         assert headings[1:] == [
             "Film strip",
-            "The first components over time",
+            "Motion trajectories",
             "Power spectra",
             "Drift within a minute",
-            "Basis",
+            "Basis spectrum",
             "Figures",
         ]
         assert page.locator("svg").count() == 4 + 4 + 2 + 2

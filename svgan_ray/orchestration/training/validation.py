@@ -18,10 +18,11 @@ from svgan_ray.errors import DataError
 from svgan_ray.metrics.evaluation import WINDOWS_S, MotionReport, generate_coefficients, score_motion
 from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
 from svgan_ray.orchestration.training.data import TrainingSet, training_set
-from svgan_ray.orchestration.training.gallery import GALLERY, Shown, gallery
+from svgan_ray.orchestration.training.gallery import GALLERY, Shown, charts_of, gallery
 from svgan_ray.orchestration.training.journal import RunTracker
 from svgan_ray.orchestration.training.kept import take_validated
 from svgan_ray.orchestration.training.loop import TrainingJob
+from svgan_ray.report.charts import as_picture
 from svgan_ray.store import open_store
 from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.generator import Generator
@@ -90,7 +91,10 @@ class Validator:
             figures = {}
         generator = load_generator(local_weights(store, self.job.generator_sha256), device)
         shown = self._show(model, data, generator, state.step)
-        self.tracker.log_file(GALLERY, gallery(model, data, generated, shown, figures).encode())
+        charts = charts_of(model, data, generated)
+        for name, drawn in charts.items():
+            self.tracker.log_image(as_picture(drawn), name.lower(), state.step)
+        self.tracker.log_file(GALLERY, gallery(state.step, charts, shown, figures).encode())
         if figures:
             self.tracker.log_metrics(figures, state.step)
         return state, figures
