@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from svgan_ray.report.charts import as_html
 from svgan_ray.report.motion import basis_spectrum
 from svgan_ray.report.page import (
     page,
@@ -77,7 +78,7 @@ def main() -> None:
         ),
         section("Components, each swung alone", side_by_side(*players)),
         section("From side to side", picture(strip, f"from -{REACH:g} to {REACH:g} standard deviations")),
-        section("How much each one moves", basis_spectrum(model.basis)),
+        section("How much each one moves", as_html(basis_spectrum(model.basis))),
     )
     write_page(options.out, document)
     print(f"wrote {options.out}")

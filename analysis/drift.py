@@ -24,6 +24,7 @@ from svgan_ray.metrics.evaluation import generate_coefficients, score_motion
 from svgan_ray.metrics.features import evaluation_basis
 from svgan_ray.orchestration.snapshots import named_snapshot
 from svgan_ray.orchestration.training.data import resampled_clips
+from svgan_ray.report.charts import as_html
 from svgan_ray.report.motion import drift
 from svgan_ray.report.page import (
     Html,
@@ -118,7 +119,7 @@ def main() -> None:
     document = page(
         f"Does the motion of {model.card['subject']} stay where it began?",
         paragraph(f"{options.samples} samples of {options.seconds:g} s, seed {options.seed}."),
-        section("Away from the footage, second by second", drift(generated, rate_hz)),
+        section("Away from the footage, second by second", as_html(drift(generated, rate_hz))),
         section("Distance from real motion", distances(real, generated, rate_hz)),
         section("The same samples later", side_by_side(*players)),
         section("From start to end", picture(strip, f"{options.seconds:g} s from left to right")),

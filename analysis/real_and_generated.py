@@ -19,6 +19,7 @@ from torch import Tensor
 from svgan_ray.orchestration.footage import aligned_footage, longest_clip
 from svgan_ray.orchestration.snapshots import named_snapshot
 from svgan_ray.orchestration.training.data import resampled_clips
+from svgan_ray.report.charts import as_html
 from svgan_ray.report.motion import power_spectra, trajectories
 from svgan_ray.report.page import (
     Html,
@@ -113,8 +114,10 @@ def main() -> None:
             f"{len(generated)} samples of {options.seconds:g} s, seed {options.seed}."
         ),
         section("Frames", picture(strip, f"columns are {STRIP_EVERY_S:g} s apart")),
-        section("Components over time", trajectories(real[0][:shown], generated[0][:shown], rate_hz)),
-        section("Power spectra", power_spectra(real, generated, rate_hz)),
+        section(
+            "Components over time", as_html(trajectories(real[0][:shown], generated[0][:shown], rate_hz))
+        ),
+        section("Power spectra", as_html(power_spectra(real, generated, rate_hz))),
         section("Spread", spread(real, generated)),
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)

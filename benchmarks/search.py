@@ -15,10 +15,11 @@ import json
 import math
 import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
+
+from processor_time import metered
 
 from svgan_ray.demo.behaviour import subject
 from svgan_ray.demo.footage import factors_path, render_footage
@@ -43,38 +44,42 @@ def footage(folder: Path, held_out_minutes: int) -> dict[str, list[Path]]:
     return videos
 
 
-def call(job: str, flags: dict[str, Any]) -> None:
-    """Run a job to its end."""
+def call(job: str, folder: Path, flags: dict[str, Any]) -> None:
+    """Run a job to its end, in the folder: its tracking stays there, and no experiment.toml is read."""
     command = [sys.executable, str(JOBS / f"{job}.py")]
     for name, value in {**flags, "experiment": EXPERIMENT}.items():
         command += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
     print("$", " ".join(command[1:]), flush=True)
-    subprocess.run(command, check=True)
+    subprocess.run(command, check=True, cwd=folder)
 
 
 def study(folder: Path, trials: int, trial_steps: int) -> str:
     """Run the study, or go on with it; how long it took, in words."""
     path = folder / TIMES
-    times = json.loads(path.read_text()) if path.exists() else {"sittings": 0, "minutes": None}
-    if times["minutes"] is None:
-        times["sittings"] += 1
-        path.write_text(json.dumps(times))
-        began_s = time.monotonic()
+    sittings = json.loads(path.read_text()) if path.exists() else []
+    if not (sittings and sittings[-1]["is_over"]):
+        sittings.append({})
+
+        def note(clock_s: float, processor_s: float, is_over: bool = False) -> None:
+            sittings[-1] = {"clock_s": clock_s, "processor_s": processor_s, "is_over": is_over}
+            partial = path.with_suffix(".partial")
+            partial.write_text(json.dumps(sittings))
+            partial.replace(path)
+
         flags = {
             "store": folder / "store",
             "subject": SUBJECT,
             "model": folder / "models/study",
             "out": folder / "preset.json",
-            "study-folder": folder / "study",
-            "search-storage": f"sqlite:///{folder / 'optuna.db'}",
             "trials": trials,
             "temporal.steps": trial_steps,
         }
-        call("tune", flags)
-        times["minutes"] = (time.monotonic() - began_s) / 60
-        path.write_text(json.dumps(times))
-    cut_off = f", the last of {times['sittings']} sittings" if times["sittings"] > 1 else ""
-    return f"study of {trials} trials: {times['minutes']:.1f} minutes{cut_off}"
+        with metered(note):
+            call("tune", folder, flags)
+        note(sittings[-1]["clock_s"], sittings[-1]["processor_s"], is_over=True)
+    clock, processor = (sum(each[name] for each in sittings) / 60 for name in ("clock_s", "processor_s"))
+    cut_off = f" in {len(sittings)} sittings" if len(sittings) > 1 else ""
+    return f"study of {trials} trials: {clock:.1f} minutes{cut_off}, {processor:.1f} of processor time"
 
 
 def figures_of(folder: Path, kind: str, seed: int, steps: int | None) -> dict[str, float]:
@@ -83,11 +88,11 @@ def figures_of(folder: Path, kind: str, seed: int, steps: int | None) -> dict[st
     report = folder / "reports" / f"{name}.json"
     if not report.exists():
         place = {"store": folder / "store", "model": folder / "models" / name}
-        options = {"subject": SUBJECT, "checkpoints": folder / "checkpoints", "temporal.seed": seed}
+        options = {"subject": SUBJECT, "temporal.seed": seed}
         options |= {"preset": folder / "preset.json"} if kind == "best trial" else {}
         options |= {} if steps is None else {"temporal.steps": steps}
-        call("train", {**place, **options})
-        call("evaluate", {**place, "subject": HELD_OUT, "out": report})
+        call("train", folder, {**place, **options})
+        call("evaluate", folder, {**place, "subject": HELD_OUT, "out": report})
     figures = json.loads(report.read_text())["figures"]
     return {"distance": distance(figures), "diversity": figures["diversity"], "jitter": figures["jitter"]}
 
@@ -119,7 +124,7 @@ def main() -> None:
     folder = options.folder.absolute()
 
     for name, videos in footage(folder, options.held_out_minutes).items():
-        call("invert", {"videos": videos, "store": folder / "store", "subject": name})
+        call("invert", folder, {"videos": videos, "store": folder / "store", "subject": name})
     took = study(folder, options.trials, options.trial_steps)
     seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
     by_kind = {kind: [figures_of(folder, kind, seed, options.steps) for seed in seeds] for kind in KINDS}

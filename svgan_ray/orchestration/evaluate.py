@@ -28,6 +28,7 @@ from svgan_ray.orchestration.evaluate_pixels import (
     evaluate_pixels,
     load_networks,
 )
+from svgan_ray.orchestration.settings import log_settings
 from svgan_ray.orchestration.snapshots import (
     Choice,
     links_of,
@@ -231,7 +232,7 @@ def _log(report: EvaluateReport) -> None:
     identity = f"evaluate-{content_id({**settings, 'model': plan.model_sha256, 'real': plan.real.digest})}"
     run_name = f"evaluate {Path(plan.config.model).name}"
     with open_tracker(plan.config.experiment, run_name, "evaluate", identity) as tracker:
-        tracker.log_params(settings)
+        log_settings(tracker, plan.config)
         tracker.set_tags({"model_sha256": plan.model_sha256})
         tracker.link(links_of(plan.model.card))
         for snapshot, context in ((plan.real, "evaluation"), (plan.held_out, "held out")):

@@ -9,12 +9,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import socket
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -22,7 +20,7 @@ import ray.data
 from ray.exceptions import RayError, RayTaskError
 from ray.util.annotations import RayDeprecationWarning
 
-from svgan_ray.config import InvertConfig, flatten
+from svgan_ray.config import InvertConfig
 from svgan_ray.orchestration.cluster import actors_that_fit, durable
 from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block
 from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
@@ -33,9 +31,9 @@ from svgan_ray.orchestration.inversion.planning import Plan, inversion_of, plan_
 from svgan_ray.orchestration.inversion.progress import Progress
 from svgan_ray.orchestration.inversion.report import InvertReport, reconstruction_sheet, report_of
 from svgan_ray.orchestration.inversion.tracking import track_source
+from svgan_ray.orchestration.settings import log_settings
 from svgan_ray.orchestration.start import started
 from svgan_ray.orchestration.weights import publish_networks
-from svgan_ray.report.page import write_page
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.memory import require_memory
@@ -66,7 +64,7 @@ def invert(config: InvertConfig) -> InvertReport:
     with started(store.uri, networks):
         _require_memory(config, job)
         with open_tracker(config.experiment, f"invert {identity[:8]}", "invert", identity) as tracker:
-            tracker.log_params(flatten(config))
+            log_settings(tracker, config)
             _work_through(config, plan, ledger, tracker)
             report = report_of(config, plan, ledger, time.monotonic() - began_s)
             _log_report(tracker, ledger, report)
@@ -238,11 +236,10 @@ def _log_report(tracker: Tracker, ledger: Ledger, report: InvertReport) -> None:
     tracker.set_tags({"store": report.store})
     tracker.link({"inversion": report.inversion_id})
     tracker.log_metrics(report.metrics(), step=report.frames_encoded)
-    if ledger.worst:
-        tracker.log_image(reconstruction_sheet(ledger.worst), "reconstructions", step=report.frames_encoded)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "invert_report.json"
-        path.write_text(json.dumps(dataclasses.asdict(report), indent=2))
-        write_page(path.with_suffix(".html"), report_page(report, ledger.restless, ledger.worst))
-        for file in (path, path.with_suffix(".html")):
-            tracker.log_artifact(file)
+    typical = list(ledger.typical.values())
+    for name, pairs in (("reconstructions", typical), ("worst frames", ledger.worst)):
+        if pairs:
+            tracker.log_image(reconstruction_sheet(pairs), name, step=report.frames_encoded)
+    page = report_page(report, ledger.restless, typical, ledger.worst)
+    tracker.log_file("invert_report.html", page.encode())
+    tracker.log_file("invert_report.json", json.dumps(dataclasses.asdict(report), indent=2).encode())

@@ -17,6 +17,7 @@ from svgan_ray.config import SampleConfig, flatten
 from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.sample_many import Made, make_missing
 from svgan_ray.orchestration.sample_plan import Motion, SamplePlan, motion_of, plan_sample
+from svgan_ray.orchestration.settings import log_settings
 from svgan_ray.orchestration.snapshots import links_of
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.generator import Generator
@@ -116,7 +117,7 @@ def _log(report: SampleReport, strip: npt.NDArray[np.uint8] | None) -> None:
     identity = f"sample-{content_id({**settings, 'model': plan.model_sha256})}"
     name = f"sample {Path(plan.out).stem}"
     with open_tracker(plan.config.experiment, name, "sample", identity) as tracker:
-        tracker.log_params(settings)
+        log_settings(tracker, plan.config)
         tracker.set_tags({"model_sha256": plan.model_sha256})
         tracker.link(links_of(card))
         if "snapshot_digest" in card:

@@ -10,7 +10,7 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import ray
 from ray.train import Checkpoint
@@ -28,8 +28,9 @@ from ray.train.v2.api.validation_config import ValidationConfig
 from ray.train.v2.torch.torch_trainer import TorchTrainer
 from rich.table import Table
 
-from svgan_ray.config import TrainConfig, flatten
+from svgan_ray.config import TrainConfig
 from svgan_ray.errors import ConfigError, DivergenceError, SvganRayError
+from svgan_ray.orchestration.settings import log_settings
 from svgan_ray.orchestration.snapshots import snapshot_rows
 from svgan_ray.orchestration.start import started
 from svgan_ray.orchestration.training.data import training_set
@@ -96,21 +97,29 @@ def _train(plan: TrainingPlan) -> Finished:
     journal = start_journal()
     tracker = RunTracker(journal, plan.run)
     snapshot = plan.job.snapshot
-    tracker.log_params(flatten(plan.config))
+    log_settings(tracker, plan.config)
     tracker.log_input(snapshot.name, snapshot.digest, plan.job.store)
     tracker.link({"inversion": snapshot.inversion_id, "snapshot": snapshot.digest})
     tracker.set_tags(
         {"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder}
     )
     try:
+        beginning = _show_beginning(plan, tracker)
         with training_progress(tracker, plan.job):
             result = cast(Result, _fit(plan, tracker))
+        ray.wait(beginning)
         finished = _finish(plan, result, tracker)
     except BaseException:
         tracker.finish("FAILED")
         raise
     tracker.finish("FINISHED")
     return finished
+
+
+def _show_beginning(plan: TrainingPlan, tracker: RunTracker) -> list[ray.ObjectRef[None]]:
+    """Have the pictures of step 0 made beside the training."""
+    options: dict[str, Any] = {"num_cpus": 0, "num_gpus": VALIDATION_GPUS * _use_gpu(plan.config)}
+    return [ray.remote(**options)(Validator.show_beginning).remote(Validator(plan.job, tracker))]
 
 
 def _fit(plan: TrainingPlan, tracker: RunTracker) -> object:

@@ -17,8 +17,9 @@ from ray.tune import CheckpointConfig, FailureConfig, ResultGrid, RunConfig, Tun
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler
 
-from svgan_ray.config import TuneConfig, flatten
+from svgan_ray.config import TuneConfig
 from svgan_ray.errors import ConfigError, TrainingError
+from svgan_ray.orchestration.settings import log_settings
 from svgan_ray.orchestration.start import started
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.export import export_model
@@ -66,7 +67,7 @@ def tune_study(config: TuneConfig) -> TuneReport:
 
 def _tune(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> TuneReport:
     tracker = RunTracker(start_journal(plan.identity), plan.run)
-    tracker.log_params(flatten(plan.config))
+    log_settings(tracker, plan.config)
     tracker.log_input(plan.snapshot.name, plan.snapshot.digest, plan.store)
     tracker.link({"inversion": plan.snapshot.inversion_id, "snapshot": plan.snapshot.digest})
     status: Status = "FAILED"

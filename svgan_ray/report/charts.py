@@ -1,4 +1,4 @@
-"""Line charts as SVG inside a page: no script, no plotting library, colours that follow the page's."""
+"""Line charts: as SVG inside a page, without script and in the page's colours, or as one picture."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from svgan_ray.report.page import Html
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["Line", "line_chart"]
+from svgan_ray.report.page import SERIES_COLOURS, Html, side_by_side
+
+__all__ = ["Chart", "Line", "as_html", "as_picture", "line_chart"]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 12, 12, 36
-_SERIES = 4  # colours that the page's style defines
+_PICTURE_COLUMNS, _PICTURE_DPI = 2, 100
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,42 @@ class Line:
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
             raise ValueError(f"line {self.name!r} has {len(self.x)} x and {len(self.y)} y values")
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Lines over common axes; on a logarithmic axis values up to 0 are left out."""
+
+    lines: Sequence[Line]
+    x_label: str
+    y_label: str
+    log_y: bool = False
+
+
+def as_html(charts: Sequence[Chart]) -> Html:
+    """The charts in a row, which wraps."""
+    return side_by_side(*(line_chart(c.lines, c.x_label, c.y_label, log_y=c.log_y) for c in charts))
+
+
+def as_picture(charts: Sequence[Chart]) -> npt.NDArray[np.uint8]:
+    """The charts two by two as one picture, uint8 [H, W, 3]."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # needed where pictures are drawn only
+    from matplotlib.figure import Figure
+
+    columns = min(_PICTURE_COLUMNS, len(charts))
+    rows = math.ceil(len(charts) / columns)
+    figure = Figure(figsize=(5.6 * columns, 3.0 * rows), dpi=_PICTURE_DPI, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    for number, chart in enumerate(charts):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        for line in chart.lines:
+            points = np.array(_points(line, chart.log_y)).reshape(-1, 2)
+            axes.plot(*points.T, color=SERIES_COLOURS[line.colour], label=line.name, linewidth=1.3)
+        axes.set(xlabel=chart.x_label, ylabel=chart.y_label, yscale="log" if chart.log_y else "linear")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 @dataclass(frozen=True)
@@ -132,4 +171,4 @@ def _legend(lines: Sequence[Line]) -> str:
 
 
 def _colour(line: Line) -> str:
-    return f"var(--series-{line.colour % _SERIES})"
+    return f"var(--series-{line.colour % len(SERIES_COLOURS)})"

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.metrics.features import blocks_of, cut_windows, power_spectrum
-from svgan_ray.report.charts import Line, line_chart
-from svgan_ray.report.page import Html, side_by_side
+from svgan_ray.report.charts import Chart, Line
 
 __all__ = ["basis_spectrum", "drift", "power_spectra", "trajectories"]
 
@@ -19,20 +18,20 @@ COMPONENTS = 4
 WINDOW_S = 4.0
 
 
-def basis_spectrum(basis: LatentBasis) -> Html:
+def basis_spectrum(basis: LatentBasis) -> list[Chart]:
     """How much each component moves, and the share of all motion that the first ones hold together."""
     number = [float(k) for k in range(1, basis.size + 1)]
     variance = basis.sigma.double().square()
     held = (variance.cumsum(0) / variance.sum() * basis.explained).tolist()
-    sigma = line_chart(
-        [Line("footage", number, basis.sigma.tolist(), REAL)], "component", "sigma", log_y=True
-    )
-    return side_by_side(
-        sigma, line_chart([Line("footage", number, held, REAL)], "components", "variance held")
-    )
+    return [
+        Chart([Line("footage", number, basis.sigma.tolist(), REAL)], "component", "sigma", log_y=True),
+        Chart([Line("footage", number, held, REAL)], "components", "variance held"),
+    ]
 
 
-def trajectories(real: Tensor, generated: Tensor, rate_hz: float, components: int = COMPONENTS) -> Html:
+def trajectories(
+    real: Tensor, generated: Tensor, rate_hz: float, components: int = COMPONENTS
+) -> list[Chart]:
     """One chart a component, real and generated [T, K] over the same time."""
     charts = []
     for k in range(min(components, real.shape[1])):
@@ -40,13 +39,13 @@ def trajectories(real: Tensor, generated: Tensor, rate_hz: float, components: in
             Line(name, (torch.arange(len(course)) / rate_hz).tolist(), course[:, k].tolist(), colour)
             for name, course, colour in (("real", real, REAL), ("generated", generated, GENERATED))
         ]
-        charts.append(line_chart(lines, "time [s]", f"component {k + 1}"))
-    return side_by_side(*charts)
+        charts.append(Chart(lines, "time [s]", f"component {k + 1}"))
+    return charts
 
 
 def power_spectra(
     real: Sequence[Tensor], generated: Sequence[Tensor], rate_hz: float, components: int = COMPONENTS
-) -> Html:
+) -> list[Chart]:
     """Mean power of each component over windows of the footage and of samples, all [T, K].
 
     Windows last four seconds, or as long as the longest clip allows.
@@ -60,8 +59,8 @@ def power_spectra(
             Line("real", frequency_hz.tolist(), real_power[:, k].tolist(), REAL),
             Line("generated", frequency_hz.tolist(), power[:, k].tolist(), GENERATED),
         ]
-        charts.append(line_chart(lines, "frequency [Hz]", f"power, component {k + 1}", log_y=True))
-    return side_by_side(*charts)
+        charts.append(Chart(lines, "frequency [Hz]", f"power, component {k + 1}", log_y=True))
+    return charts
 
 
 def _mean_power(clips: Sequence[Tensor], frames: int, rate_hz: float) -> tuple[Tensor, Tensor]:
@@ -71,7 +70,7 @@ def _mean_power(clips: Sequence[Tensor], frames: int, rate_hz: float) -> tuple[T
     return power.mean(0)[1:], frequency_hz[1:]
 
 
-def drift(generated: Tensor, rate_hz: float) -> Html:
+def drift(generated: Tensor, rate_hz: float) -> list[Chart]:
     """Mean and standard deviation over samples [S, T, K] second by second: 0 and 1 where nothing drifts."""
     every = round(rate_hz)
     shown = generated[:, ::every].double()  # [S, seconds, K]
@@ -86,7 +85,7 @@ def drift(generated: Tensor, rate_hz: float) -> Html:
         Line("generated", time_s, mean.mean(1).tolist(), GENERATED),
     ]
     place = "time within a sample [s]"
-    return side_by_side(
-        line_chart(spread, place, "deviation, mean of components"),
-        line_chart(offset, place, "distance of the mean"),
-    )
+    return [
+        Chart(spread, place, "deviation, mean of components"),
+        Chart(offset, place, "distance of the mean"),
+    ]

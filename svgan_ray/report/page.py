@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 __all__ = [
+    "SERIES_COLOURS",
     "Html",
     "bullets",
     "embedded_video",
@@ -35,9 +36,13 @@ __all__ = [
 Html = NewType("Html", str)
 """Markup whose text has been escaped."""
 
+SERIES_COLOURS = ("#2563a8", "#c4541b", "#3b8050", "#7d4fa3")
+"""Of curves on a light ground; the page's style has lighter ones for a dark one."""
+
+_SERIES = " ".join(f"--series-{number}: {colour};" for number, colour in enumerate(SERIES_COLOURS))
 _STYLE = """
-:root { color-scheme: light dark; --ink: #1d232b; --soft: #5c6773; --line: #d8dee5; --paper: #ffffff;
-        --series-0: #2563a8; --series-1: #c4541b; --series-2: #3b8050; --series-3: #7d4fa3; }
+:root { color-scheme: light dark; --ink: #1d232b; --soft: #5c6773; --line: #d8dee5; --paper: #ffffff; }
+:root { SERIES }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e8ec; --soft: #9aa5b1; --line: #38414b; --paper: #15191e;
           --series-0: #7db4ee; --series-1: #f2985f; --series-2: #84cc9b; --series-3: #c6a0e6; }
@@ -61,7 +66,7 @@ svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
 svg .axis { stroke: var(--line); }
 svg .series { fill: none; stroke-width: 1.5; }
 code { font-size: .9em; }
-"""
+""".replace("SERIES", _SERIES)
 
 
 def page(title: str, *parts: Html) -> Html:

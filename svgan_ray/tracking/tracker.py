@@ -8,7 +8,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
@@ -50,6 +50,9 @@ class Tracker(Protocol):
 
     def log_artifact(self, path: str | Path, folder: str = "") -> None:
         """A file or folder, copied now and uploaded later below `folder`."""
+
+    def log_file(self, path: str, content: bytes) -> None:
+        """A file of the run, at a path below its artifacts."""
 
     def log_model(self, folder: Path, name: str, sha256: str) -> None:
         """A trained model, see tracking/registry.py; copied now, registered under `name` later."""
@@ -146,6 +149,11 @@ class SpooledTracker:
         self._append_file(
             {"kind": "artifact", "folder": folder}, path.name, lambda target: copy(path, target)
         )
+
+    def log_file(self, path: str, content: bytes) -> None:
+        parent, name = PurePosixPath(path).parent.as_posix(), PurePosixPath(path).name
+        event = {"kind": "artifact", "folder": "" if parent == "." else parent}
+        self._append_file(event, name, lambda target: target.write_bytes(content))
 
     def log_model(self, folder: Path, name: str, sha256: str) -> None:
         event = {"kind": "model", "name": name, "sha256": sha256}

@@ -8,14 +8,19 @@ from pathlib import Path
 
 import pytest
 import ray
+from mlflow import MlflowClient
 
 from svgan_ray.config import DemoConfig
 from svgan_ray.orchestration.demo import run as demo_run
 from svgan_ray.orchestration.demo.plan import DemoPlan, plan_of
 from svgan_ray.orchestration.inversion.planning import inversion_of
+from svgan_ray.tracking import default_uri
+from svgan_ray.tracking.mlflow_sink import IDENTITY_TAG, KIND_TAG
 from tests.footage import make_video, make_weights
 from tests.motion import tiny
 
+LINKED = ("invert", "train", "tune", "sample", "evaluate")
+KINDS = (*LINKED, "trial")
 STAGES = ["invert", "train", "tune", "sample", "evaluate", "page"]
 
 
@@ -38,6 +43,25 @@ def small(plan: DemoPlan, weights: Path) -> DemoPlan:
     )
 
 
+def runs_lead_to_each_other(experiment: str) -> None:
+    """Every run is found again by an identity, names code and machine, and shares its origin's tags."""
+    client = MlflowClient(default_uri())
+    runs = client.search_runs([client.get_experiment_by_name(experiment).experiment_id])
+    assert len({run.data.tags[IDENTITY_TAG] for run in runs}) == len(runs)
+    for run in runs:
+        assert {"svgan_ray.version", "svgan_ray.machine", "mlflow.source.name"} <= run.data.tags.keys()
+    of_kind = {kind: [run for run in runs if run.data.tags[KIND_TAG] == kind] for kind in KINDS}
+    assert sum(map(len, of_kind.values())) == len(runs) and all(of_kind.values())
+    assert len({run.data.tags["svgan_ray.link.inversion"] for kind in LINKED for run in of_kind[kind]}) == 1
+    readers = [run for kind in LINKED if kind != "invert" for run in of_kind[kind]]
+    digests = {run.data.tags["svgan_ray.link.snapshot"] for run in readers}
+    read = {data.dataset.digest for run in readers for data in run.inputs.dataset_inputs}
+    assert all(run.inputs.dataset_inputs for run in readers) and len(digests) == len(read) == 1
+    assert digests.pop().startswith(read.pop())
+    (study,) = of_kind["tune"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in of_kind["trial"]} == {study.info.run_id}
+
+
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
 def test_the_demo_of_own_footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,6 +80,8 @@ def test_the_demo_of_own_footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     plan = small(plan_of(config), weights)
     assert (plan.folder / "index.html").is_file()
     assert all(Path(s.out).is_file() for s in (*plan.samples, *plan.transfers))
+
+    runs_lead_to_each_other(plan.train.experiment)
 
     second = demo_run.demo(config)
     assert all(row.is_from_before for row in second.rows)

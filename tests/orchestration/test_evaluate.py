@@ -59,6 +59,7 @@ def test_a_report_a_figure_and_a_run_come_of_it(trained: Path, mlflow_uri: str) 
     assert {file.path for file in client.list_artifacts(run.info.run_id)} == {
         "evaluation.json",
         "evaluation.png",
+        "settings.json",
     }
     assert {data.tags[0].value for data in run.inputs.dataset_inputs} == {"evaluation", "held out"}
 

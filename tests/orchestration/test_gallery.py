@@ -23,6 +23,8 @@ from svgan_ray.temporal.training import new_state
 from tests.browser import media_state, open_browser, screenshot
 from tests.motion import make_store, tiny
 
+PICTURES = ["samples", "motion trajectories", "power spectra", "drift within a minute", "basis spectrum"]
+
 
 class Told:
     """Keeps what the validation tells its run."""
@@ -53,8 +55,8 @@ class Checkpoint:
         return nullcontext(str(self.folder))
 
 
-def validate(tmp_path: Path, weights: Path, frames: int) -> Told:
-    """Validate a model that was not trained, on clips of so many frames."""
+def validator(tmp_path: Path, weights: Path, frames: int) -> tuple[Validator, Told]:
+    """Of a model that was not trained, on clips of so many frames."""
     store = make_store(tmp_path / "store", weights, clips=2, frames=frames)
     sha256 = put_weights(store, weights / "generator")
     snapshot = resolve_snapshot(store, Choice("subject-1"), sha256)
@@ -69,10 +71,15 @@ def validate(tmp_path: Path, weights: Path, frames: int) -> Told:
         folder=str(tmp_path / "run"),
     )
     told = Told()
-    Validator(job, told)(Checkpoint(tmp_path / "checkpoint"))  # type: ignore[arg-type]
     if frames < 60:
         with pytest.raises(DataError):
             require_measurable(data, 25.0)
+    return Validator(job, told), told  # type: ignore[arg-type]
+
+
+def validate(tmp_path: Path, weights: Path, frames: int) -> Told:
+    of, told = validator(tmp_path, weights, frames)
+    of(Checkpoint(tmp_path / "checkpoint"))  # type: ignore[arg-type]
     return told
 
 
@@ -81,7 +88,8 @@ def test_the_gallery_holds_all_that_it_shows_and_its_video_plays(tmp_path: Path,
     told = validate(tmp_path, weights, frames=600)
     document = told.files[GALLERY].decode()
     assert not re.search(r'(src|href)="(?!data:)', document), "nothing outside the page"
-    assert told.images[0][0] == "samples" and {"fidelity", "drift"} <= told.metrics.keys()
+    assert [(name, step) for name, step, _ in told.images] == [(name, 0) for name in PICTURES]
+    assert {"fidelity", "drift"} <= told.metrics.keys()
 
     write_page(tmp_path / "gallery.html", document)  # type: ignore[arg-type]
     with open_browser() as page:
@@ -94,10 +102,10 @@ def test_the_gallery_holds_all_that_it_shows_and_its_video_plays(tmp_path: Path,
         headings = page.locator("h2").all_inner_texts()
         assert headings[1:] == [
             "Film strip",
-            "The first components over time",
+            "Motion trajectories",
             "Power spectra",
             "Drift within a minute",
-            "Basis",
+            "Basis spectrum",
             "Figures",
         ]
         assert page.locator("svg").count() == 4 + 4 + 2 + 2
@@ -105,6 +113,17 @@ def test_the_gallery_holds_all_that_it_shows_and_its_video_plays(tmp_path: Path,
         assert page.get_by_role("cell", name="drift", exact=True).count() == 1
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
         screenshot(page, tmp_path / "gallery.png")
+
+
+def test_pictures_begin_before_the_first_step(tmp_path: Path, weights: Path) -> None:
+    of, told = validator(tmp_path, weights, frames=100)
+    of.show_beginning()
+    assert [(name, step) for name, step, _ in told.images] == [(name, 0) for name in PICTURES]
+    for _, _, picture in told.images[1:]:
+        assert picture.shape[1] == 1120 and picture.shape[0] in (300, 600)
+        blue, red = picture[..., 2].astype(int), picture[..., 0].astype(int)
+        assert (blue - red > 80).any() and (picture == 255).mean() > 0.5, "a line on white ground"
+    assert told.files == {} and told.metrics == {}
 
 
 def test_footage_too_short_to_be_measured_is_shown(tmp_path: Path, weights: Path) -> None:

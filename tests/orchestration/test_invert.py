@@ -9,6 +9,7 @@ from pathlib import Path
 import mlflow
 import pytest
 import ray
+from PIL import Image
 from ray.cluster_utils import Cluster
 
 from svgan_ray.config import InvertConfig
@@ -89,7 +90,7 @@ def test_both_nodes_work_and_a_second_run_finds_nothing_to_do(
 
 
 def run_is_tracked(inversion_id: str) -> None:
-    """One finished run with settings, figures and a picture of reconstructions."""
+    """One finished run with settings, figures, and reconstructions: typical ones and the worst."""
     client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     experiment = client.get_experiment_by_name("tests")
     [run] = client.search_runs([experiment.experiment_id])
@@ -99,8 +100,11 @@ def run_is_tracked(inversion_id: str) -> None:
     assert run.data.metrics["frames_encoded"] == 340
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"invert_report.json", "invert_report.html"} <= names
-    pictures = client.list_artifacts(run.info.run_id, "images")
-    assert any("reconstructions" in picture.path for picture in pictures)
+    pictures = [picture.path for picture in client.list_artifacts(run.info.run_id, "images")]
+    for name in ("reconstructions+", "worst frames+"):
+        [path] = [path for path in pictures if name in path and path.endswith(".png")]
+        with Image.open(client.download_artifacts(run.info.run_id, path)) as sheet:
+            assert sheet.height == 2 * 32 + 2  # footage above, reconstructions below
 
 
 def test_bad_files_fail_one_by_one_while_the_others_complete(

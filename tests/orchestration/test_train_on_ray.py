@@ -98,7 +98,10 @@ def test_a_run_shows_curves_samples_and_the_model(straight: Path, weights: Path,
     assert "frechet_motion" in run.data.metrics and "diversity" in run.data.metrics
     assert artifacts(client, run, "samples") == [f"step-{STEPS:08d}.mp4"]
     assert artifacts(client, run, "model") == ["README.md", "model.json", "model.safetensors"]
-    assert any(name.startswith("samples+step+") for name in artifacts(client, run, "images"))
+    pictures = {tuple(name.split("+")[:3]) for name in artifacts(client, run, "images")}
+    names = ("samples", "motion trajectories", "power spectra", "drift within a minute", "basis spectrum")
+    assert pictures == {(name, "step", str(step)) for name in names for step in (0, STEPS)}
+    assert {"gallery.html", "settings.json"} <= {file.path for file in client.list_artifacts(run.info.run_id)}
     (data,) = run.inputs.dataset_inputs
     assert plan.job.snapshot.digest.startswith(data.dataset.digest)
 

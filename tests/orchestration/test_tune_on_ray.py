@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,20 @@ import ray
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import TrialState
+from ray import tune
+from ray.util import placement_group_table
 
 from svgan_ray.config import TrainConfig, TuneConfig
 from svgan_ray.experiment import Experiment
+from svgan_ray.orchestration import tune as tune_module
+from svgan_ray.orchestration.training.folders import filesystem
+from svgan_ray.orchestration.training.journal import start_journal
 from svgan_ray.orchestration.training.validation import OBJECTIVE
 from svgan_ray.orchestration.tune import tune_study
-from svgan_ray.orchestration.tuning.plan import plan_study
+from svgan_ray.orchestration.tuning.plan import StudyPlan, plan_study
+from svgan_ray.orchestration.tuning.report import list_of
+from svgan_ray.orchestration.tuning.search import open_study
+from svgan_ray.orchestration.tuning.trial import SEQUENCES
 from svgan_ray.temporal.model import load_model
 from tests.motion import make_store, tiny
 from tests.postgres_server import postgres_server
@@ -105,6 +113,40 @@ def test_the_same_study_again_runs_nothing(studied: Path, weights: Path, mlflow_
     after = trials_in(SQLITE, "demo")
     assert [trial.datetime_complete for trial in after] == [trial.datetime_complete for trial in before]
     assert len(runs_of(mlflow_uri, "demo")[1]) == TRIALS
+
+
+def later_is_worse(config: dict[str, Any], plan: StudyPlan) -> None:
+    """In a trial's place: measures its own start, so that all but the first ones are stopped early."""
+    started_s = time.time()
+    for evaluation in range(1, EVALUATIONS + 1):
+        time.sleep(0.5)
+        tune.report({OBJECTIVE: started_s, SEQUENCES: plan.sequences * evaluation // EVALUATIONS})
+
+
+def test_a_stopped_trial_gives_its_place_to_the_next(
+    studied: Path, weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tune_module, "run_trial", later_is_worse)
+    plan = plan_study(config_for(weights, study="stopped", trials=6))
+    study = open_study(plan, is_begun=False)
+    journal = start_journal(plan.identity)
+
+    results = tune_module._tuner(plan, study, *filesystem(f"{plan.folder}/stopped")).fit()
+
+    ray.get(journal.finish_all.remote("FINISHED"))
+    ray.kill(journal)
+    seen = sorted(result.metrics[SEQUENCES] for result in list_of(results))
+    assert len(seen) == 6 and seen[:4] == [plan.sequences // EVALUATIONS] * 4, "the later ones were stopped"
+    assert seen[-1] == plan.sequences
+    assert {group["state"] for group in placement_group_table().values()} == {"REMOVED"}
+    assert wait_until(lambda: ray.available_resources().get("CPU") == 2)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return condition()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from svgan_ray.orchestration.inversion.items import (
+    TYPICAL_FRAMES,
     WORST_FRAMES,
     Block,
     Chunk,
@@ -26,6 +27,7 @@ from svgan_ray.orchestration.inversion.items import (
     Crops,
     Inversion,
     Pair,
+    Pairs,
     Source,
 )
 from svgan_ray.orchestration.inversion.sources import unchanged_copy
@@ -121,6 +123,7 @@ class BlockEncoder:
         if job.lpips_sha256:
             self.lpips = load_lpips(local_weights(store, job.lpips_sha256), self.device)
         self._computing = threading.Lock()
+        self._shown_videos: set[str] = set()
         self._worst_errors: list[float] = []  # of the pictures handed on, ascending
 
     def __call__(self, crops: Crops) -> Chunk:
@@ -130,21 +133,21 @@ class BlockEncoder:
         if standing is not None:
             return standing_chunk(self.store, block.clip, block.number, standing.chunks[block.number])
         with self._computing, timed("encode"):
-            tensors, error, worst = self.compute(crops)
+            tensors, error, pairs = self.compute(crops)
         ref = self.store.put_chunk(self.job.inversion_id, block.clip.clip_id, block.number, tensors)
         rounding = _measured(tensors, "rounding")
-        return Chunk(block.clip, block.number, ref, error, self.node, worst, rounding=rounding)
+        return Chunk(block.clip, block.number, ref, error, self.node, pairs, rounding=rounding)
 
     @torch.inference_mode()
-    def compute(self, crops: Crops) -> tuple[dict[str, Tensor], npt.NDArray[np.float32], Pair | None]:
-        """What the store keeps of a block, its measured errors [M], its worst frame if it is a bad one."""
+    def compute(self, crops: Crops) -> tuple[dict[str, Tensor], npt.NDArray[np.float32], Pairs]:
+        """What the store keeps of a block, its measured errors [M], and what of it is to be shown."""
         block = crops.block
         images, exact = self._latents(crops)
         w_plus = exact.half() if self.job.float16 else exact
         measured = self._measured_frames(block)
         if not measured:
             tensors = chunk_tensors(block, w_plus, measured, torch.empty(0), torch.empty(0))
-            return tensors, np.empty(0, np.float32), None
+            return tensors, np.empty(0, np.float32), Pairs()
         position = (block.first_frame + measured[0]) // self.job.error_every_frames
         rows = w_plus[measured].float()
         shown = in_batches(self._reconstruct, SYNTHESIS_BATCH, position, rows)
@@ -153,10 +156,14 @@ class BlockEncoder:
         if self.job.float16:
             rounding = in_batches(self._rounding, SYNTHESIS_BATCH, position, rows, exact[measured]).cpu()
         tensors = chunk_tensors(block, w_plus, measured, error, rounding)
+
+        def pair(at: int) -> Pair:
+            return _pair(crops, measured[at], float(error[at]), shown[at].cpu())
+
+        typical = pair(int(error.median(0).indices)) if self._is_first_of_video(block) else None
         at = int(error.argmax())
-        is_bad = self._is_among_the_worst(float(error[at]))
-        worst = _pair(crops, measured[at], float(error[at]), shown[at].cpu()) if is_bad else None
-        return tensors, error.numpy(), worst
+        worst = pair(at) if self._is_among_the_worst(float(error[at])) else None
+        return tensors, error.numpy(), Pairs(typical, worst)
 
     def _latents(self, crops: Crops) -> tuple[Tensor, Tensor]:
         """The block's own images [B, 3, S, S] and their latents, refined with its neighbours if asked to."""
@@ -195,6 +202,13 @@ class BlockEncoder:
         """RMS of what rounding changed in the generator's pictures, of pixels of 0 to 1 [M]."""
         change: Tensor = self.generator.synthesis(w_plus) - self.generator.synthesis(exact)
         return change.square().mean(dim=(1, 2, 3)).sqrt().div(2)
+
+    def _is_first_of_video(self, block: Block) -> bool:
+        """Typical frames travel only from the first block that this process sees of each of a few videos."""
+        uri = block.clip.source.uri
+        is_first = uri not in self._shown_videos and len(self._shown_videos) < TYPICAL_FRAMES
+        self._shown_videos |= {uri} if is_first else set()
+        return is_first
 
     def _is_among_the_worst(self, error: float) -> bool:
         """Pictures travel only from blocks that are among the worst that this process has seen."""

@@ -23,6 +23,7 @@ from svgan_ray.video.face_report import FaceReport
 __all__ = [
     "BLOCK_FRAMES",
     "SHOWN_SHEETS",
+    "TYPICAL_FRAMES",
     "WORST_FRAMES",
     "Block",
     "Chunk",
@@ -32,6 +33,7 @@ __all__ = [
     "Inversion",
     "Item",
     "Pair",
+    "Pairs",
     "Source",
     "Tracked",
     "block_spans",
@@ -45,6 +47,9 @@ SHOWN_SHEETS = 24
 
 WORST_FRAMES = 16
 """Pictures of so many frames, those with the largest reconstruction error, are shown in the end."""
+
+TYPICAL_FRAMES = 8
+"""So are typical frames of so many videos."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,14 @@ class Pair:
     pixels: npt.NDArray[np.uint8]  # [2, S, S, 3]
 
 
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """What is shown of a block, if anything: the frames with its median and its largest error."""
+
+    typical: Pair | None = None
+    worst: Pair | None = None
+
+
 def _not_rounded() -> npt.NDArray[np.float32]:
     return np.empty(0, np.float32)
 
@@ -192,7 +205,7 @@ class Chunk:
     ref: ChunkRef
     error: npt.NDArray[np.float32]  # [M]
     node: str
-    worst: Pair | None = None
+    pairs: Pairs = Pairs()
     is_reused: bool = False
     rounding: npt.NDArray[np.float32] = field(default_factory=_not_rounded)  # [M], [0] in float32
 

@@ -16,6 +16,7 @@ from svgan_ray.orchestration.inversion.commits import Commits
 from svgan_ray.orchestration.inversion.failures import clip_failure, unread_id
 from svgan_ray.orchestration.inversion.items import (
     SHOWN_SHEETS,
+    TYPICAL_FRAMES,
     WORST_FRAMES,
     Chunk,
     Clip,
@@ -23,6 +24,7 @@ from svgan_ray.orchestration.inversion.items import (
     Inversion,
     Item,
     Pair,
+    Pairs,
     Source,
     Tracked,
 )
@@ -44,6 +46,7 @@ class Ledger:
     unequal: list[str] = field(default_factory=list)
     restless: list[Tracked] = field(default_factory=list)  # with sheets, the least calm crops first
     worst: list[Pair] = field(default_factory=list)  # of all measured frames, the worst first
+    typical: dict[str, Pair] = field(default_factory=dict)  # by uri, of the videos that were encoded first
     encoded_frames: int = 0
     reused_frames: int = 0
     _lost: set[str] = field(default_factory=set)  # uris of which nothing more is to be had
@@ -108,6 +111,13 @@ class Ledger:
             bisect.insort(self.restless, item, key=lambda tracked: -_jitter(tracked))
             del self.restless[SHOWN_SHEETS:]
 
+    def _show_pairs(self, pairs: Pairs) -> None:
+        if pairs.typical is not None and len(self.typical) < TYPICAL_FRAMES:
+            self.typical.setdefault(pairs.typical.uri, pairs.typical)
+        if pairs.worst is not None:
+            bisect.insort(self.worst, pairs.worst, key=lambda pair: -pair.error)
+            del self.worst[WORST_FRAMES:]
+
     def _fail(self, failure: Failure) -> None:
         if failure.is_fatal:
             raise StoreError(failure.record.message)
@@ -130,9 +140,7 @@ class Ledger:
         else:
             self.encoded_frames += chunk.ref.frames
             telemetry.frames_inverted(chunk.ref.frames)
-        if chunk.worst is not None:
-            bisect.insort(self.worst, chunk.worst, key=lambda pair: -pair.error)
-            del self.worst[WORST_FRAMES:]
+        self._show_pairs(chunk.pairs)
         chunks[chunk.number] = chunk
         if len(chunks) == chunk.clip.block_count:
             record = self._commit_record(chunk.clip, [chunks[number] for number in sorted(chunks)])

@@ -1,7 +1,8 @@
-"""The page of an inversion: its figures, what failed and why, faces, and the frames that came out worst."""
+"""The page of an inversion: figures, what failed and why, faces, frames beside what their latents give."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from svgan_ray.orchestration.inversion.items import Pair, Tracked
@@ -12,16 +13,19 @@ from svgan_ray.video.face_report import FaceReport
 __all__ = ["report_page"]
 
 
-def report_page(report: InvertReport, restless: list[Tracked], worst: list[Pair]) -> Html:
-    """The whole page; `restless` holds videos with sheets of crops, the least calm first, `worst` the frames
-    with the largest errors, the worst first.
+def report_page(
+    report: InvertReport, restless: Sequence[Tracked], typical: Sequence[Pair], worst: Sequence[Pair]
+) -> Html:
+    """The whole page; `restless` holds videos with sheets of crops, the least calm first, `typical` a frame
+    of each of some videos, `worst` the frames with the largest errors, the worst first.
     """
     return page(
         f"Inversion into {report.store}",
         table(("", ""), report.figures().items()),
         _failures(report),
         _faces(report, restless),
-        _worst_frames(worst),
+        _frames("Typical frames", _TYPICAL, typical),
+        _frames("Worst frames", _WORST, worst),
         *([section("Notes", bullets(report.notes))] if report.notes else []),
     )
 
@@ -35,7 +39,7 @@ def _failures(report: InvertReport) -> Html:
     return section("Failures", paragraph(advice), table(header, rows))
 
 
-def _faces(report: InvertReport, restless: list[Tracked]) -> Html:
+def _faces(report: InvertReport, restless: Sequence[Tracked]) -> Html:
     if not report.faces:
         return section("Faces", paragraph("No video was tracked in this run."))
     text = (
@@ -84,14 +88,17 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f}"
 
 
-def _worst_frames(worst: list[Pair]) -> Html:
-    if not worst:
-        return section("Worst frames", paragraph("No frame was measured in this run."))
-    text = (
-        "The frame with the largest reconstruction error of each of the worst blocks that this run encoded: "
-        "on the left as the encoder saw it, on the right what the generator makes of its latents."
-    )
-    return section("Worst frames", paragraph(text), side_by_side(*map(_pair, worst)))
+_TYPICAL = (
+    "A frame of each of the first videos, with the median error of its neighbourhood: on the left as the "
+    "encoder saw it, on the right what the generator makes of its latents."
+)
+_WORST = "Likewise, the frame with the largest error of each of the worst blocks that this run encoded."
+
+
+def _frames(heading: str, text: str, pairs: Sequence[Pair]) -> Html:
+    if not pairs:
+        return section(heading, paragraph("No frame was measured in this run."))
+    return section(heading, paragraph(text), side_by_side(*map(_pair, pairs)))
 
 
 def _pair(pair: Pair) -> Html:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,6 +17,7 @@ from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.planning import Plan
 from svgan_ray.store import FailureRecord
 from svgan_ray.video.face_report import FaceReport
+from svgan_ray.video.pictures import film_strip
 
 __all__ = ["InvertReport", "psnr_text", "reconstruction_sheet", "report_of"]
 
@@ -107,7 +109,7 @@ class InvertReport:
             "reconstruction": psnr_text(self.mean_error),
             "store": self.store,
             "inversion": self.inversion_id,
-            "page": "invert_report.html in the tracked run: failures and worst frames",
+            "page": "invert_report.html in the tracked run: failures, faces, reconstructions",
         }
 
 
@@ -140,9 +142,10 @@ def report_of(config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: floa
     )
 
 
-def reconstruction_sheet(pairs: list[Pair]) -> npt.NDArray[np.uint8]:
-    """Crops in the upper row, their reconstructions below: [2 S, N S, 3]."""
-    return np.concatenate([np.concatenate(list(pair.pixels), axis=0) for pair in pairs], axis=1)
+def reconstruction_sheet(pairs: Sequence[Pair]) -> npt.NDArray[np.uint8]:
+    """Crops in the upper row, their reconstructions below: [H, W, 3]."""
+    rows = np.stack([pair.pixels for pair in pairs], axis=1)  # [2, N, S, S, 3]
+    return film_strip(list(rows), len(pairs), ["footage", "reconstruction"])
 
 
 def psnr_text(error: float | None) -> str:

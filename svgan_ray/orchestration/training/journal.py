@@ -7,7 +7,6 @@ So an actor beside the driver holds the trackers, and what a worker tells it is 
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,11 +72,7 @@ class Journal:
 
     def file(self, run: RunKey, path: str, content: bytes) -> None:
         """A file of the run, at a path below its artifacts."""
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder, Path(path).name)
-            copy.write_bytes(content)
-            parent = Path(path).parent.as_posix()
-            self._tracker(run).log_artifact(copy, "" if parent == "." else parent)
+        self._tracker(run).log_file(path, content)
 
     def model(self, run: RunKey, folder: str, name: str, sha256: str) -> None:
         self._tracker(run).log_model(Path(folder), name, sha256)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from svgan_ray.errors import DataError
 from svgan_ray.metrics.evaluation import WINDOWS_S, MotionReport, generate_coefficients, score_motion
 from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
 from svgan_ray.orchestration.training.data import TrainingSet, training_set
-from svgan_ray.orchestration.training.gallery import GALLERY, Shown, gallery
+from svgan_ray.orchestration.training.gallery import GALLERY, Shown, charts_of, gallery
 from svgan_ray.orchestration.training.journal import RunTracker
 from svgan_ray.orchestration.training.kept import take_validated
 from svgan_ray.orchestration.training.loop import TrainingJob
+from svgan_ray.report.charts import Chart, as_picture
 from svgan_ray.store import open_store
 from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.generator import Generator
@@ -30,7 +32,7 @@ from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import MotionModel, model_of
 from svgan_ray.temporal.rendering import render
 from svgan_ray.temporal.sampling import sample_latents
-from svgan_ray.temporal.training import TrainingState
+from svgan_ray.temporal.training import TrainingState, new_state
 from svgan_ray.video.pictures import film_strip
 from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 
@@ -78,24 +80,38 @@ class Validator:
         return figures
 
     def _measure(self, folder: Path) -> tuple[TrainingState, dict[str, float]]:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        state = load_checkpoint(folder, device)
-        store = open_store(self.job.store)
-        data = training_set(store, self.job.snapshot, self.job.config)
-        model = model_of(state, data.basis.mean, self.job.generator_sha256).to(device)
+        state, data = load_checkpoint(folder, _device()), self._data()
+        model = self._model(state, data)
         generated = generated_motion(model)
         try:
             figures = figures_of(measure(model, data, generated))
         except DataError:  # footage too short to be measured is long enough to be shown
             figures = {}
-        generator = load_generator(local_weights(store, self.job.generator_sha256), device)
-        shown = self._show(model, data, generator, state.step)
-        self.tracker.log_file(GALLERY, gallery(model, data, generated, shown, figures).encode())
+        charts = charts_of(model, data, generated)
+        shown = self._show(model, data, charts, state.step)
+        self.tracker.log_file(f"samples/step-{state.step:08d}.mp4", shown.video)
+        self.tracker.log_file(GALLERY, gallery(state.step, charts, shown, figures).encode())
         if figures:
             self.tracker.log_metrics(figures, state.step)
         return state, figures
 
-    def _show(self, model: MotionModel, data: TrainingSet, generator: Generator, step: int) -> Shown:
+    def show_beginning(self) -> None:
+        """Pictures before the first step: where they are missing, MLflow's slider starts with none at all."""
+        data = self._data()
+        model = self._model(new_state(self.job.config, data.basis.to(_device()), _device()), data)
+        self._show(model, data, charts_of(model, data, generated_motion(model)), step=0)
+
+    def _data(self) -> TrainingSet:
+        return training_set(open_store(self.job.store), self.job.snapshot, self.job.config)
+
+    def _model(self, state: TrainingState, data: TrainingSet) -> MotionModel:
+        return model_of(state, data.basis.mean, self.job.generator_sha256).to(_device())
+
+    def _show(
+        self, model: MotionModel, data: TrainingSet, charts: Mapping[str, Sequence[Chart]], step: int
+    ) -> Shown:
+        weights = local_weights(open_store(self.job.store), self.job.generator_sha256)
+        generator = load_generator(weights, _device())
         rows = sample_rows(model, data, generator, self.job.sample_seconds)
         labels = ["real", *(f"sample {sample}" for sample in range(SHOWN_SAMPLES))]
         with tempfile.TemporaryDirectory() as folder:
@@ -103,8 +119,13 @@ class Validator:
             write_video(path, np.concatenate(rows, axis=2), model.frame_rate_hz, SYNTHETIC_TAGS)
             shown = Shown(path.read_bytes(), film_strip(rows, COLUMNS, labels), labels)
         self.tracker.log_image(shown.strip, "samples", step)
-        self.tracker.log_file(f"samples/step-{step:08d}.mp4", shown.video)
+        for name, drawn in charts.items():
+            self.tracker.log_image(as_picture(drawn), name.lower(), step)
         return shown
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def require_measurable(data: TrainingSet, frame_rate_hz: float) -> None:

@@ -67,21 +67,23 @@ FAILURE = FailureRecord("id", "/footage/<b>.mp4", "track", "truncated", "ends ea
 
 
 def test_what_happened_is_told() -> None:
-    text = report_page(report(FAILURE), [], pairs(2))
+    text = report_page(report(FAILURE), [], pairs(3)[2:], pairs(2))
     for piece in ("1,234 in 10 s", "123.4", "/footage/&lt;b&gt;.mp4", "truncated", "ends early &amp; badly"):
         assert piece in text
     assert text.index("v0.mp4, frame 0: error 0.5000 (6.0 dB)") < text.index("v1.mp4, frame 10: error 0.2500")
-    assert text.count("<img") == 2 and "a note" in text
+    typical = text.index("v2.mp4, frame 20")
+    assert text.index("Typical frames") < typical < text.index("Worst frames")
+    assert text.count("<img") == 3 and "a note" in text
     assert "://" not in text.replace("s3://motion", ""), "nothing is fetched"
 
 
 def test_an_inversion_without_trouble_says_so() -> None:
-    text = report_page(report(), [], [])
-    assert "None." in text and "No frame was measured" in text and "No video was tracked" in text
+    text = report_page(report(), [], [], [])
+    assert "None." in text and text.count("No frame was measured") == 2 and "No video was tracked" in text
 
 
 def test_faces_of_each_video_are_told() -> None:
-    text = report_page(report(faces=FACES), [tracked()], [])
+    text = report_page(report(faces=FACES), [tracked()], [], [])
     for piece in ("anna.mp4", "2,000", "1,900", "3,100", "3 (12 frames)", "77", "1.23 → 0.45"):
         assert f"<td>{piece}</td>" in text
     assert text.count("<img") == 1 and "anna.mp4: crops from its first frame" in text
@@ -89,13 +91,13 @@ def test_faces_of_each_video_are_told() -> None:
 
 @pytest.mark.cluster
 def test_a_browser_shows_originals_beside_reconstructions(tmp_path: Path) -> None:
-    write_page(tmp_path / "page.html", report_page(report(FAILURE), [], pairs(3)))
+    write_page(tmp_path / "page.html", report_page(report(FAILURE), [], pairs(1), pairs(3)))
     with open_browser() as browser:
         errors: list[str] = []
         browser.on("console", lambda message: errors.append(message.text))
         browser.goto((tmp_path / "page.html").as_uri())
         sizes = browser.eval_on_selector_all("img", "all => all.map(i => [i.naturalWidth, i.naturalHeight])")
-        assert sizes == [[32, 16]] * 3
+        assert sizes == [[32, 16]] * 4
         left_and_right = browser.evaluate(
             """() => {
                 const image = document.querySelector('img'), canvas = document.createElement('canvas');

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from svgan_ray.config import InvertConfig
 from svgan_ray.errors import ConfigError
-from svgan_ray.orchestration.inversion.encoding import crop_block, in_batches
+from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block, in_batches
 from svgan_ray.orchestration.inversion.items import (
     BLOCK_FRAMES,
     Block,
@@ -88,6 +88,29 @@ def test_latents_are_those_of_the_frames_themselves(footage: Path, weights: Path
     with torch.no_grad():
         w_plus = load_encoder(weights / "encoder").encode(images)
     assert torch.allclose(clip.w_plus, w_plus, atol=1e-4)
+
+
+def test_a_typical_frame_of_each_video_and_the_worst_ones_are_shown(
+    weights: Path, store: LatentStore, tmp_path: Path
+) -> None:
+    for seed, name in enumerate(("anna", "ben")):
+        make_video(tmp_path / "footage" / f"{name}.mp4", 150, seed)
+    plan, job = plan_for(config_for(tmp_path / "footage", weights, store, error_every_frames=10), store)
+    ledger, encoder = Ledger(store, job, {}), BlockEncoder(job, store, "here")
+    items = (item for source in plan.todo for item in track_source(job, source, frozenset()))
+    chunks = [encoder(crop_block(item, job.crop_side)) for item in items if isinstance(item, Block)]
+    for chunk in chunks:
+        ledger.take(chunk)
+    assert [Path(uri).stem for uri in ledger.typical] == ["anna", "ben"]
+    typical = ledger.typical[chunks[0].clip.source.uri]
+    assert typical.error == pytest.approx(sorted(chunks[0].error)[(len(chunks[0].error) - 1) // 2])
+    assert [pair.error for pair in ledger.worst] == pytest.approx(
+        sorted((float(chunk.error.max()) for chunk in chunks), reverse=True)
+    )
+    with open_video(tmp_path / "footage" / "anna.mp4") as video:
+        frame = video.read(typical.frame, typical.frame + 1)[0]
+    crop, shown = typical.pixels
+    assert abs(float(crop.mean()) - float(frame.mean())) < 40 and (crop != shown).any()
 
 
 def test_a_video_is_opened_once_for_blocks_that_follow(

@@ -1,0 +1,59 @@
+"""Processor time of this process and of all that it started, at whatever depth, while something runs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_EVERY_S = 1.0
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def metered(told: Callable[[float, float], None]) -> Iterator[None]:
+    """Tell seconds by the clock and seconds of processor time since the start, every second and at the end.
+
+    What a process uses in its last second may be missed; Linux only.
+    """
+    over, began_s = threading.Event(), time.monotonic()
+    at_start = _times_s()
+    seen: dict[tuple[int, int], float] = {}
+
+    def look() -> None:
+        seen.update(_times_s())
+        told(time.monotonic() - began_s, sum(seen.values()) - sum(at_start.values()))
+
+    def follow() -> None:
+        while not over.wait(_EVERY_S):
+            look()
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        look()
+
+
+def _times_s() -> dict[tuple[int, int], float]:
+    """Processor time by (process, its start) of this process and its living descendants."""
+    parents: dict[int, int] = {}
+    times_s: dict[int, tuple[int, float]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has ended
+            continue
+        process = int(path.parent.name)
+        parents[process] = int(fields[1])
+        times_s[process] = int(fields[19]), (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
+    own = {os.getpid()}
+    while more := {process for process, parent in parents.items() if parent in own} - own:
+        own |= more
+    return {(process, times_s[process][0]): times_s[process][1] for process in own if process in times_s}

@@ -1,0 +1,37 @@
+"""What a run tells of its settings: those that were chosen as parameters, all of them as a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from svgan_ray.config import flatten
+from svgan_ray.temporal.recipes import RECIPES
+
+__all__ = ["SETTINGS", "chosen", "log_settings"]
+
+SETTINGS = "settings.json"
+
+
+class _Run(Protocol):
+    def log_params(self, params: Mapping[str, object]) -> None: ...
+
+    def log_file(self, path: str, content: bytes) -> None: ...
+
+
+def log_settings(run: _Run, config: Any) -> None:
+    """MLflow writes all parameters of a run above each of its pictures: they have to be few."""
+    run.log_params(chosen(config))
+    run.log_file(SETTINGS, (json.dumps(flatten(config), indent=2) + "\n").encode())
+
+
+def chosen(config: Any) -> dict[str, object]:
+    """The settings of a job that differ from its defaults, and the recipe from which the others follow."""
+    defaults = type(config)()
+    recipe = {"recipe": config.recipe} if hasattr(config, "recipe") else {}
+    if recipe:
+        defaults = dataclasses.replace(defaults, temporal=RECIPES[config.recipe]())
+    usual = flatten(defaults)
+    return recipe | {name: value for name, value in flatten(config).items() if value != usual[name]}
