@@ -34,6 +34,7 @@ HOST = "127.0.0.1"
 CHOICES = ("left", "right", "same")
 LONGEST_VOTE_BYTES = 1000
 
+STYLE = "button { font: inherit; padding: .5rem 1.5rem; margin-right: .5rem; cursor: pointer; }"
 SCRIPT = """
 async function vote(pair, choice) {
   const answer = await fetch("/vote", {method: "POST", headers: {"Content-Type": "application/json"},
@@ -82,7 +83,8 @@ def page_of(blocks: dict[int, Html]) -> str:
     intro = paragraph("Which of the two moves more like a person? `same` where you cannot tell.")
     sections = [section(f"Pair {number + 1}", block) for number, block in blocks.items()]
     done = paragraph("All pairs have a vote.")
-    return page("Blind comparison", intro, *(sections or [done]), Html(f"<script>{SCRIPT}</script>"))
+    behaviour = Html(f"<style>{STYLE}</style><script>{SCRIPT}</script>")
+    return page("Blind comparison", intro, *(sections or [done]), behaviour)
 
 
 def read_votes(path: Path) -> dict[int, dict[str, Any]]:

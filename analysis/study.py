@@ -21,7 +21,7 @@ import optuna
 from matplotlib.figure import Figure
 from optuna.visualization import matplotlib as plots
 
-from svgan_ray.orchestration.training.validation import OBJECTIVE
+from svgan_ray.orchestration.training.validation import DRIFT, FIDELITY, OBJECTIVE
 from svgan_ray.report.page import (
     Html,
     page,
@@ -39,8 +39,15 @@ from svgan_ray.temporal.model import model_of
 from svgan_ray.temporal.rendering import render
 from svgan_ray.temporal.sampling import sample_latents
 
+FRONT, HISTORY, IMPORTANCE = "Pareto front", "History of", "What mattered for"
+CAPTIONS = {
+    FRONT: "no trial is better than a red one in both objectives",
+    HISTORY: "each dot is a trial, in the order in which they were proposed",
+    IMPORTANCE: "share of the differences between trials that an option explains",
+}
 SHOWN_TRIALS = 6
 SHOWN_S = 4.0
+SHOWN_FIGURES = (OBJECTIVE, FIDELITY, DRIFT)
 
 
 @dataclass(frozen=True)
@@ -48,7 +55,7 @@ class Kept:
     """A trial's last checkpoint and what it measured there."""
 
     name: str
-    objective: float
+    measured: dict[str, float]
     checkpoint: Path
 
 
@@ -74,13 +81,17 @@ def plots_of(study: optuna.Study) -> dict[str, bytes]:
     """PNG by heading."""
     names = study.metric_names or [f"objective {n + 1}" for n in range(len(study.directions))]
     drawn: dict[str, Figure | None] = {}
+    if len(names) > 1:
+        drawn[FRONT] = plot(plots.plot_pareto_front, study, target_names=list(names))
     for number, name in enumerate(names):
         one = {"target": lambda trial, n=number: trial.values[n], "target_name": name}
-        drawn[f"History of {name}"] = plot(plots.plot_optimization_history, study, **one)
-        drawn[f"What mattered for {name}"] = plot(plots.plot_param_importances, study, **one)
-    if len(names) > 1:
-        drawn["Pareto front"] = plot(plots.plot_pareto_front, study, target_names=list(names))
+        drawn[f"{HISTORY} {name}"] = plot(plots.plot_optimization_history, study, **one)
+        drawn[f"{IMPORTANCE} {name}"] = plot(plots.plot_param_importances, study, **one)
     return {heading: as_png(figure) for heading, figure in drawn.items() if figure is not None}
+
+
+def caption_of(heading: str) -> str:
+    return next(caption for begin, caption in CAPTIONS.items() if heading.startswith(begin))
 
 
 def kept_trials(folder: Path) -> list[Kept]:
@@ -89,10 +100,11 @@ def kept_trials(folder: Path) -> list[Kept]:
     for results in folder.glob("trial-*/result.json"):
         checkpoints = sorted(results.parent.glob("checkpoint_*"))
         lines = [json.loads(line) for line in results.read_text().splitlines()]
-        measured = [line[OBJECTIVE] for line in lines if not line.get("diverged", True)]
+        measured = [line for line in lines if not line.get("diverged", True)]
         if checkpoints and measured:
-            found.append(Kept(results.parent.name, measured[-1], checkpoints[-1]))
-    return sorted(found, key=lambda trial: trial.objective)
+            figures = {name: measured[-1][name] for name in SHOWN_FIGURES if name in measured[-1]}
+            found.append(Kept(results.parent.name, figures, checkpoints[-1]))
+    return sorted(found, key=lambda trial: trial.measured[OBJECTIVE])
 
 
 def shown(trial: Kept, generator: Generator, seed: int) -> Html:
@@ -100,7 +112,8 @@ def shown(trial: Kept, generator: Generator, seed: int) -> Html:
     model = model_of(state, state.basis.mean.clone(), "")
     frames = round(SHOWN_S * model.frame_rate_hz)
     video = np.concatenate(list(render(generator, sample_latents(model, seed, frames))))
-    return player(video, model.frame_rate_hz, f"{trial.name}, {OBJECTIVE} {trial.objective:.2f}")
+    figures = ", ".join(f"{name} {value:.2f}" for name, value in trial.measured.items())
+    return player(video, model.frame_rate_hz, f"{trial.name}: {figures}")
 
 
 def main() -> None:
@@ -126,7 +139,7 @@ def main() -> None:
         f"Study {options.study}",
         paragraph(f"{len(states)} trials: {counts}. Smaller objectives are better."),
         section("The best trials", side_by_side(*(shown(trial, generator, options.seed) for trial in best))),
-        *(section(heading, png(data, heading)) for heading, data in pictures.items()),
+        *(section(heading, png(data, caption_of(heading))) for heading, data in pictures.items()),
     )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.with_suffix(".png").write_bytes(next(iter(pictures.values())))

@@ -107,6 +107,7 @@ def main() -> None:
                     assert not weights_differ(state, untracked), f"server {name}: the weights differ"
                     shares[name].append(told_s / total_s)
                     ratios[name].append(total_s / baseline_s)
+                    print(f"round {number + 1}, server {name}: {told_s / total_s:.3%}", flush=True)
         os.chdir(root)
     print("| server | share of time in tracker calls | time over untracked | weights |\n|---|---|---|---|")
     for name in shares:

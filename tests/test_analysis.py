@@ -126,8 +126,8 @@ def test_a_study_is_told_with_its_best_trials_first(made: Path, tmp_path: Path, 
     }
     document = run(made, "study.py", **flags)
     assert "12 trials: 12 complete" in document
-    captions = re.findall(r"trial-\d, frechet_motion \d\.\d\d", document)
-    assert captions == ["trial-1, frechet_motion 2.00", "trial-0, frechet_motion 3.00"]
+    captions = re.findall(r"trial-\d: frechet_motion \d\.\d\d", document)
+    assert captions == ["trial-1: frechet_motion 2.00", "trial-0: frechet_motion 3.00"]
     assert document.count('<video src="data:video/mp4') == 2
     assert document.count("<h2>History of") == document.count("<h2>What mattered for") == directions
     assert document.count("<h2>Pareto front") == directions - 1

@@ -15,7 +15,7 @@ from svgan_ray.report.page import SERIES_COLOURS, Html, side_by_side
 __all__ = ["Chart", "Line", "as_html", "as_picture", "line_chart"]
 
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 12, 12, 36
-_PICTURE_COLUMNS, _PICTURE_DPI = 2, 100
+_PICTURE_INCHES, _PICTURE_DPI = (5.6, 3.6), 100
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,14 @@ def as_html(charts: Sequence[Chart]) -> Html:
 
 
 def as_picture(charts: Sequence[Chart]) -> npt.NDArray[np.uint8]:
-    """The charts two by two as one picture, uint8 [H, W, 3]."""
+    """The charts as one picture, about as high as wide, uint8 [H, W, 3]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # needed where pictures are drawn only
     from matplotlib.figure import Figure
 
-    columns = min(_PICTURE_COLUMNS, len(charts))
+    columns = max(1, round(math.sqrt(len(charts))))
     rows = math.ceil(len(charts) / columns)
-    figure = Figure(figsize=(5.6 * columns, 3.0 * rows), dpi=_PICTURE_DPI, layout="constrained")
+    size = columns * _PICTURE_INCHES[0], rows * _PICTURE_INCHES[1]
+    figure = Figure(figsize=size, dpi=_PICTURE_DPI, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     for number, chart in enumerate(charts):
         axes = figure.add_subplot(rows, columns, number + 1)
