@@ -41,7 +41,7 @@ _METRICS_A_REQUEST = 1000
 _PARAMETERS_A_REQUEST = 100
 _PARAMETER_CHARACTERS = 6000
 _TAG_CHARACTERS = 8000
-_PREVIEW_SIDE = 256
+_PREVIEW_SIDE = 1024  # the UI shows it on the whole screen, too
 _NOTE_TAG, _NOTE = "mlflow.note.content", "Runs of the same "
 _SHOWN_CHARACTERS = 40
 _PERMANENT = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
@@ -188,7 +188,10 @@ class MlflowSink:
         full, preview = path.with_name(f"{name}.png"), path.with_name(f"{name}+compressed.webp")
         image.save(full)
         image.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-        image.save(preview)
+        side = max(image.size)  # the UI centres it in a square, which reaches below its card: so fill that
+        square = Image.new("RGBA", (side, side))
+        square.paste(image, ((side - image.width) // 2, 0))
+        square.save(preview)
         for file in (full, preview):
             self._client.log_artifact(self.run_id, str(file), "images")
         self._client.set_tag(self.run_id, "mlflow.loggedImages", "True")

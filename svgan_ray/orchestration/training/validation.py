@@ -61,7 +61,7 @@ SAMPLES, SAMPLE_S = 150, 68.0
 """Enough for windows at 60 s and for a floor that is known to a tenth."""
 SHOWN_SAMPLES = 3
 SHOWN_SIDE = 256
-COLUMNS = 6
+COLUMNS = 10
 
 
 @dataclass(frozen=True)
