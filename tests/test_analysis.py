@@ -175,6 +175,6 @@ def test_a_vote_from_another_page_is_refused(made: Path, tmp_path: Path) -> None
                 urllib.request.urlopen(request, timeout=10)
             refusal.value.close()
     finally:
-        booth.send_signal(signal.SIGINT)
+        booth.terminate()
         booth.communicate(timeout=60)
     assert not votes.exists()
