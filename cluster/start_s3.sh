@@ -71,6 +71,8 @@ await() {  # await WHAT COMMAND...: repeat the command for at most 60 s
     echo "start_s3.sh: no $what after 60 s; see $dir/log" >&2
     return 1
 }
+make_disk() { ceph-osd "${conf[@]}" -i 0 --mkfs --osd-uuid "$disk_id" >"$dir/log/disk.out" 2>&1; }
+start_disk() { ceph-osd "${conf[@]}" -i 0 >"$dir/log/disk.out" 2>&1; }
 disk_is_up() { ceph "${conf[@]}" osd stat | grep -q '1 up'; }
 gateway_answers() { curl -s -o /dev/null "http://127.0.0.1:$port/"; }
 
@@ -79,8 +81,9 @@ ceph-mon "${conf[@]}" -i a --mkfs --monmap "$dir/monmap"
 ceph-mon "${conf[@]}" -i a
 disk_id=$(cat /proc/sys/kernel/random/uuid)
 ceph "${conf[@]}" osd new "$disk_id" >/dev/null
-ceph-osd "${conf[@]}" -i 0 --mkfs --osd-uuid "$disk_id" >/dev/null 2>&1
-ceph-osd "${conf[@]}" -i 0 >/dev/null 2>&1  # says so on stderr and in its log
+# One of these has been seen to end at once, with status 250 (-ENXIO) and without a word.
+await "disk" make_disk
+await "start of the disk" start_disk
 await "object store" disk_is_up
 radosgw "${conf[@]}" -n client.rgw.a
 await "answer from the gateway" gateway_answers
