@@ -43,8 +43,10 @@ __all__ = ["invert"]
 
 Row = dict[str, Any]
 
-TRACK_CPUS, CROP_CPUS, ENCODE_CPUS = 0.2, 0.3, 0.5
-"""One core holds one of each. They differ so that Ray Data runs the stages apart, not fused into one task."""
+TRACK_CPUS, CROP_CPUS, ENCODE_CPUS = 0.2, 0.3, 0.35
+"""One core holds two encoders, one of which came from a machine that is lost, and a crop. They differ so that
+Ray Data runs the stages apart, not fused into one task.
+"""
 NO_PROGRESS_TIMEOUT_S = 600
 CALLS_PER_ACTOR = 2
 
