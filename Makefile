@@ -31,10 +31,11 @@ help:  ## show the targets
 
 setup: .venv/.ready  ## make .venv with the pinned packages and the build of torch for this machine
 
-.venv/.ready: pyproject.toml
+.venv-face/.ready: override EXTRAS = face,test
+.venv/.ready .venv-face/.ready: pyproject.toml
 	@echo "torch: the $(if $(HAS_NVIDIA_GPU),CUDA,CPU) build where the package index has both ($(TORCH_PIN))"
-	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH_PIN)" --editable ".[$(EXTRAS)]"
+	[ -x $(@D)/bin/python ] || $(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH_PIN)" --editable ".[$(EXTRAS)]"
 	@touch $@
 
 demo: setup  ## the whole experiment: footage in, generated video out (VIDEO=path.mp4 for your own)
@@ -59,11 +60,6 @@ test: setup system-packages  ## unit tests
 
 test-face: .venv-face/.ready  ## tests of the extra `face`, in an environment with the older numpy and protobuf that it needs
 	.venv-face/bin/pytest tests/video/test_mediapipe_landmarks.py $(PYTEST_FLAGS)
-
-.venv-face/.ready: pyproject.toml
-	[ -x .venv-face/bin/python ] || $(PYTHON) -m venv .venv-face
-	.venv-face/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH_PIN)" --editable ".[face,test]"
-	@touch $@
 
 test-cluster: setup system-packages  ## tests that start Ray clusters, servers and a browser
 	$(BIN)/pytest -m cluster $(PYTEST_FLAGS)

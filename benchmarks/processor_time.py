@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_EVERY_S = 1.0
+from svgan_ray.orchestration.beside import repeatedly
+
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -19,7 +19,7 @@ def metered(told: Callable[[float, float], None]) -> Iterator[None]:
 
     What a process uses in its last second may be missed; Linux only.
     """
-    over, began_s = threading.Event(), time.monotonic()
+    began_s = time.monotonic()
     at_start = _times_s()
     seen: dict[tuple[int, int], float] = {}
 
@@ -27,17 +27,10 @@ def metered(told: Callable[[float, float], None]) -> Iterator[None]:
         seen.update(_times_s())
         told(time.monotonic() - began_s, sum(seen.values()) - sum(at_start.values()))
 
-    def follow() -> None:
-        while not over.wait(_EVERY_S):
-            look()
-
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
     try:
-        yield
+        with repeatedly(look):
+            yield
     finally:
-        over.set()
-        thread.join()
         look()
 
 

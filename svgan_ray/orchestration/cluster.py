@@ -42,14 +42,8 @@ def connect() -> Iterator[None]:
             "or unset it to run on this machine alone"
         )
     host, _, port = address.rpartition(":")
-    if port.isdecimal() and not _listens(host, int(port)):  # Ray would wait for minutes, without a word
-        raise ClusterError(f"{address}: no cluster answers there; start it, or mend RAY_ADDRESS")
-    if host in _LOOPBACK and not _listens(ray.util.get_node_ip_address(), int(port)):
-        # Ray takes a loopback address for this machine's outward one, and would wait there for ever.
-        raise ClusterError(
-            f"{address}: the cluster listens on loopback alone, reached only by `ray job submit`, "
-            "or with RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 set before Python starts"
-        )
+    if port.isdecimal():
+        _require_listening(host, int(port))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     # What workers print lies in Ray's log folder; what goes wrong in them comes back as errors and records.
     try:
@@ -61,6 +55,18 @@ def connect() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_listening(host: str, port: int) -> None:
+    """Raise ClusterError where Ray would wait for minutes, or for ever, without a word."""
+    if not _listens(host, port):
+        raise ClusterError(f"{host}:{port}: no cluster answers there; start it, or mend RAY_ADDRESS")
+    # Ray takes a loopback address for this machine's outward one.
+    if host in _LOOPBACK and not _listens(ray.util.get_node_ip_address(), port):
+        raise ClusterError(
+            f"{host}:{port}: the cluster listens on loopback alone, reached only by `ray job submit`, "
+            "or with RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 set before Python starts"
+        )
 
 
 def _refusal(address: str, error: Exception) -> str:

@@ -107,7 +107,7 @@ def _train(plan: TrainingPlan) -> Finished:
         beginning = _show_beginning(plan, tracker)
         with training_progress(tracker, plan.job):
             result = cast(Result, _fit(plan, tracker))
-        ray.wait(beginning)
+        ray.wait([beginning])
         finished = _finish(plan, result, tracker)
     except BaseException:
         tracker.finish("FAILED")
@@ -116,10 +116,10 @@ def _train(plan: TrainingPlan) -> Finished:
     return finished
 
 
-def _show_beginning(plan: TrainingPlan, tracker: RunTracker) -> list[ray.ObjectRef[None]]:
+def _show_beginning(plan: TrainingPlan, tracker: RunTracker) -> ray.ObjectRef[None]:
     """Have the pictures of step 0 made beside the training."""
     options: dict[str, Any] = {"num_cpus": 0, "num_gpus": VALIDATION_GPUS * _use_gpu(plan.config)}
-    return [ray.remote(**options)(Validator.show_beginning).remote(Validator(plan.job, tracker))]
+    return ray.remote(**options)(Validator.show_beginning).remote(Validator(plan.job, tracker))
 
 
 def _fit(plan: TrainingPlan, tracker: RunTracker) -> object:

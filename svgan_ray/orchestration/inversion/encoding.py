@@ -206,9 +206,10 @@ class BlockEncoder:
     def _is_first_of_video(self, block: Block) -> bool:
         """Typical frames travel only from the first block that this process sees of each of a few videos."""
         uri = block.clip.source.uri
-        is_first = uri not in self._shown_videos and len(self._shown_videos) < TYPICAL_FRAMES
-        self._shown_videos |= {uri} if is_first else set()
-        return is_first
+        if uri in self._shown_videos or len(self._shown_videos) == TYPICAL_FRAMES:
+            return False
+        self._shown_videos.add(uri)
+        return True
 
     def _is_among_the_worst(self, error: float) -> bool:
         """Pictures travel only from blocks that are among the worst that this process has seen."""

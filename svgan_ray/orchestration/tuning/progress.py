@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,13 +11,12 @@ from ray import tune
 from ray.tune.experiment import Trial
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from svgan_ray.orchestration.beside import repeatedly
 from svgan_ray.orchestration.training.journal import RunTracker
 from svgan_ray.orchestration.training.validation import OBJECTIVE
 from svgan_ray.orchestration.tuning.plan import StudyPlan
 
 __all__ = ["TrialBook", "study_progress"]
-
-_INTERVAL_S = 1.0
 
 
 class TrialBook(tune.Callback):
@@ -49,21 +47,14 @@ class TrialBook(tune.Callback):
 def study_progress(tracker: RunTracker, plan: StudyPlan) -> Iterator[None]:
     """A bar of trials, in a thread beside the driver."""
     columns = (TextColumn("tuning"), BarColumn(), TextColumn("{task.fields[about]}"), TimeElapsedColumn())
-    over = threading.Event()
     with Progress(*columns) as bar:
         task = bar.add_task("tuning", total=plan.config.trials, about="starting trials")
-        thread = threading.Thread(target=_follow, args=(bar, task, tracker, over), daemon=True)
-        thread.start()
-        try:
+        with repeatedly(lambda: _show(bar, task, tracker)):
             yield
-        finally:
-            over.set()
-            thread.join()
 
 
-def _follow(bar: Progress, task: TaskID, tracker: RunTracker, over: threading.Event) -> None:
-    while not over.wait(_INTERVAL_S):
-        ended, values = tracker.latest()
-        if ended:
-            best = values[f"best_{OBJECTIVE}"]
-            bar.update(task, completed=ended, about=f"{ended} trials ended, best {OBJECTIVE} {best:.2f}")
+def _show(bar: Progress, task: TaskID, tracker: RunTracker) -> None:
+    ended, values = tracker.latest()
+    if ended:
+        best = values[f"best_{OBJECTIVE}"]
+        bar.update(task, completed=ended, about=f"{ended} trials ended, best {OBJECTIVE} {best:.2f}")
