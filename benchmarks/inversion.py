@@ -42,7 +42,7 @@ from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.planning import inversion_of
 from svgan_ray.orchestration.inversion.sources import expand
 from svgan_ray.orchestration.inversion.tracking import track_source
-from svgan_ray.orchestration.invert import CROP_CPUS, configure_data, contained, encoder_pool, stream
+from svgan_ray.orchestration.invert import configure_data, contained, encoder_pool, stream
 from svgan_ray.orchestration.weights import publish_networks
 from svgan_ray.store import LatentStore, open_store
 
@@ -188,7 +188,7 @@ def point(actors: int, hz: float, side: int, seconds: float) -> Point:
     configure_data()
     blocks = max(int(actors * seconds * hz / STAND_IN_FRAMES), 8 * actors)
     rows = ray.data.from_items([{"item": i} for i in range(blocks)], override_num_blocks=blocks)
-    crops = contained(rows.map, _stand_in_crops, fn_args=(side,), num_cpus=CROP_CPUS)
+    crops = contained(rows.map, _stand_in_crops, fn_args=(side,), num_cpus=0.3)  # they hardly compute
     waiting = contained(
         crops.map,
         StandIn,

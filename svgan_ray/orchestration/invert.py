@@ -1,7 +1,8 @@
 """Inversion on Ray Data: track (CPU tasks) -> crop blocks (CPU tasks) -> encode (actors) -> commit (driver).
 
 Every stage hands failures on as rows. What a dying process takes with it is run again alone at the end; a
-second death is that video's or clip's failure. So each clip ends committed or failed, none is lost silently.
+second death is that video's or clip's failure. Where a machine goes with rows that others wait for, the rest
+is planned anew. So each clip ends committed or failed, none is lost silently.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ from typing import Any
 
 import ray
 import ray.data
-from ray.exceptions import RayError, RayTaskError
+from ray.data.exceptions import ExecutionTimeoutError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RayError,
+    RaySystemError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 from ray.util.annotations import RayDeprecationWarning
 
 from svgan_ray.config import InvertConfig
@@ -43,12 +53,22 @@ __all__ = ["invert"]
 
 Row = dict[str, Any]
 
-TRACK_CPUS, CROP_CPUS, ENCODE_CPUS = 0.2, 0.3, 0.35
-"""One core holds two encoders, one of which came from a machine that is lost, and a crop. They differ so that
-Ray Data runs the stages apart, not fused into one task.
-"""
+TRACK_CPUS, CROP_CPUS, ENCODE_CPUS = 0.39, 0.59, 0.01
+"""One core holds one of each; they differ so that Ray Data runs the stages apart, not fused into one task. An
+encoder keeps its share and moves when its machine is lost: it must leave room for those who feed it."""
+ALONE_CPUS = 0.5
+"""Of an encoder that tracks, crops and encodes by itself."""
 NO_PROGRESS_TIMEOUT_S = 600
 CALLS_PER_ACTOR = 2
+LOSSES = (
+    ObjectLostError,
+    NodeDiedError,
+    RayActorError,
+    RaySystemError,
+    WorkerCrashedError,
+    ExecutionTimeoutError,
+)
+"""What ends a stream where a machine went: rows that nobody else has, or a standstill among what is left."""
 
 
 def invert(config: InvertConfig) -> InvertReport:
@@ -84,18 +104,38 @@ def _require_memory(config: InvertConfig, job: Inversion) -> None:
 def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker) -> None:
     closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
     with closing(ledger), Progress(ledger, tracker) as progress:
-        with closing(stream(config, ledger.job, plan.todo, closed)) as items:  # an error frees the cluster
-            _book(items, ledger, progress)
-        leftover = [source for source in plan.todo if not ledger.is_settled(source)]
-        _book(one_by_one(config, ledger.job, leftover, closed), ledger, progress)
+        while todo := _unsettled(plan, ledger):
+            booked_before = ledger.booked
+            try:
+                _book(stream(config, ledger.job, todo, closed), ledger, progress)
+            except LOSSES:
+                ledger.settle()
+                if ledger.booked == booked_before:
+                    raise
+                config = _whatever_is_left(config)
+            else:
+                break
+        _book(one_by_one(config, ledger.job, _unsettled(plan, ledger), closed), ledger, progress)
 
 
-def _book(items: Iterator[Item], ledger: Ledger, progress: Progress) -> None:
-    for item in items:
-        ledger.take(item)
-        progress.update()
+def _book(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> None:
+    with closing(items):  # an error frees the cluster
+        for item in items:
+            ledger.take(item)
+            progress.update()
     ledger.settle()
     progress.update()
+
+
+def _unsettled(plan: Plan, ledger: Ledger) -> list[Source]:
+    return [source for source in plan.todo if not ledger.is_settled(source)]
+
+
+def _whatever_is_left(config: InvertConfig) -> InvertConfig:
+    """Work begins with one encoder: those on machines that are gone need not come back."""
+    if config.actor_range is None:
+        return config
+    return dataclasses.replace(config, actors=f"1:{config.actor_range[1]}")
 
 
 def stream(
@@ -139,11 +179,11 @@ def contained(stage: Callable[..., ray.data.Dataset], work: Any, **options: Any)
 
 def one_by_one(
     config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str]
-) -> Iterator[Item]:
+) -> Generator[Item, None, None]:
     """The same work, a process for each source and block: a death is the failure of that video or clip."""
     alone: dict[str, Any] = {"max_retries": 0, "max_calls": 1}
     track = ray.remote(num_cpus=TRACK_CPUS, **alone)(_track_alone)
-    encode = ray.remote(**_encoder_resources(config), **alone)(_encode_alone)
+    encode = ray.remote(**{**_encoder_resources(config), "num_cpus": ALONE_CPUS}, **alone)(_encode_alone)
     pending: dict[ray.ObjectRef[list[Item]], Source | Block] = {
         track.remote(job, s, closed): s for s in sources
     }

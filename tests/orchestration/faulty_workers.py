@@ -2,7 +2,8 @@
 
 A test and its workers meet in one folder: `encoded` is the journal. While `hold-encode` or `hold-read` is
 there, a worker that has just encoded a block, or read frames, writes `holding-encode` or `holding-read` and
-waits; the number in the file is that of the blocks which pass before.
+waits; the number in the file is that of the blocks which pass before. Pictures are as large as those of real
+networks, so that Ray keeps them where they were made.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from svgan_ray.config import InvertConfig
 FOLDER = "SVGAN_RAY_TEST_FOLDER"
 POISON = "poison"
 """Encoding a clip of this subject kills its process, every time."""
-_PATIENCE_S = 120
+_PATIENCE_S = 240
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +53,12 @@ def wait_for(condition: Any, what: str) -> None:
 
 def set_up() -> None:
     """Runs when a worker starts."""
+    from svgan_ray.orchestration.inversion import encoding
     from svgan_ray.orchestration.inversion.encoding import BlockEncoder
     from svgan_ray.video.reading import VideoReader
 
     folder = Path(os.environ[FOLDER])
-    compute, read = BlockEncoder.compute, VideoReader.read
+    compute, read, pair = BlockEncoder.compute, VideoReader.read, encoding._pair
 
     def journalled(self: BlockEncoder, crops: Any) -> Any:
         clip = crops.block.clip
@@ -70,6 +72,11 @@ def set_up() -> None:
     def held_read(self: VideoReader, start: int, stop: int) -> Any:
         return _held(folder, "read", read(self, start, stop))
 
+    def large_pair(*arguments: Any) -> Any:
+        small = pair(*arguments)
+        return dataclasses.replace(small, pixels=small.pixels.repeat(8, axis=1).repeat(8, axis=2))
+
+    encoding._pair = large_pair
     BlockEncoder.compute = journalled  # type: ignore[method-assign]
     VideoReader.read = held_read  # type: ignore[method-assign]
 

@@ -27,6 +27,8 @@ from ray.cluster_utils import Cluster
 
 from svgan_ray.config import InvertConfig
 from svgan_ray.errors import StoreError
+from svgan_ray.orchestration.inversion.items import Chunk, Item
+from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.report import InvertReport
 from svgan_ray.orchestration.inversion.tracking import file_sha256
 from svgan_ray.orchestration.invert import invert
@@ -41,6 +43,7 @@ from tests.s3_servers import FaultProxy, fault_proxy, make_bucket, moto_server
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 LONG, SHORT = 400, 40  # frames: four blocks, and one
+BLOCKS = 6  # of one long and two short videos
 DRIVER = "import sys; from tests.orchestration.faulty_workers import main; main(*sys.argv[1:])"
 Frames = dict[tuple[str, int], str]  # hash of all that is kept of a frame, by video id and frame
 
@@ -56,6 +59,9 @@ class Bench:
     footage: Path
     weights: Path
     clean: Frames = dataclasses.field(default_factory=dict)
+
+    def add_node(self) -> object:
+        return self.cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
 
     def config(self, videos: Path, store: str | Path, actors: str = "2") -> InvertConfig:
         return InvertConfig(
@@ -331,6 +337,27 @@ def test_two_inversions_of_the_same_videos_at_once(bench: Bench, tmp_path: Path)
     assert other.wait(timeout=120) == 0
     assert_as_clean(bench, config, report)
     assert max(Counter(begun_blocks(bench)).values()) <= 2
+
+
+def test_a_node_that_goes_with_rows_that_were_ready(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = bench.config(bench.footage, tmp_path / "store")
+    store = open_store(config.store, create=True)
+    take = Ledger.take
+
+    def take_late(ledger: Ledger, item: Item) -> None:
+        if isinstance(item, Chunk) and bench.second_node in bench.cluster.worker_nodes:
+            wait_for(lambda: len(chunks_of(store)) == BLOCKS, "all chunks")
+            bench.cluster.remove_node(bench.second_node, allow_graceful=False)
+        take(ledger, item)
+
+    monkeypatch.setattr(Ledger, "take", take_late)
+    report = invert(config)
+    bench.second_node = bench.add_node()
+    assert_as_clean(bench, config, report)
+    assert_told_once(bench, config, report)
+    assert len(begun_blocks(bench)) == BLOCKS, "what stood in the store was not encoded again"
 
 
 def test_a_node_that_is_killed_while_two_work_on_one_video(bench: Bench, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ class Ledger:
     typical: dict[str, Pair] = field(default_factory=dict)  # by uri, of the videos that were encoded first
     encoded_frames: int = 0
     reused_frames: int = 0
+    booked: int = 0  # chunks and failures that were news
     _lost: set[str] = field(default_factory=set)  # uris of which nothing more is to be had
     _closed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # clip ids by uri
     _open: dict[str, dict[int, Chunk]] = field(default_factory=lambda: defaultdict(dict))
@@ -124,6 +125,7 @@ class Ledger:
         item_id = failure.record.item_id
         earlier = self.earlier_failures.get(item_id)
         record = dataclasses.replace(failure.record, attempts=earlier.attempts + 1 if earlier else 1)
+        self.booked += item_id not in self.failures
         self.failures[item_id] = record
         if failure.scope_id == self.job.tracking_id:
             self._lost.add(record.uri)
@@ -135,6 +137,7 @@ class Ledger:
         chunks = self._open[chunk.clip.clip_id]
         if chunk.number in chunks:  # of a clip that is run again for its other blocks
             return
+        self.booked += 1
         if chunk.is_reused:
             self.reused_frames += chunk.ref.frames
         else:
