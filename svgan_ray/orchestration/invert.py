@@ -11,9 +11,10 @@ import dataclasses
 import json
 import socket
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import ray
@@ -146,12 +147,29 @@ def stream(
     rows = ray.data.from_items([{"item": source} for source in sources], override_num_blocks=len(sources))
     blocks = contained(rows.flat_map, _track_row, fn_args=(job, closed), num_cpus=TRACK_CPUS)
     crops = contained(blocks.map, _crop_row, fn_args=(job,), num_cpus=CROP_CPUS)
+    names: list[str] = []
     encoders: dict[str, Any] = {
         "compute": encoder_pool(*(config.actor_range or (1, actors_that_fit(config.gpus_per_actor)))),
+        "ray_remote_args_fn": lambda: {"name": _new_name(names)},
         **_encoder_resources(config),
     }
-    for row in contained(crops.map, _EncodeRow, fn_constructor_args=(job,), **encoders).iter_rows():
-        yield row["item"]
+    try:
+        for row in contained(crops.map, _EncodeRow, fn_constructor_args=(job,), **encoders).iter_rows():
+            yield row["item"]
+    finally:
+        _end(names)
+
+
+def _new_name(names: list[str]) -> str:
+    names.append(f"encoder {uuid.uuid4().hex}")
+    return names[-1]
+
+
+def _end(names: list[str]) -> None:
+    """An encoder that just moves to another machine outlives its stream, and keeps its share of a GPU."""
+    for name in names:
+        with suppress(ValueError):  # it has ended
+            ray.kill(ray.get_actor(name))
 
 
 def configure_data() -> None:

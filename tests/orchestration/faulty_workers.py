@@ -13,6 +13,8 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from svgan_ray.config import InvertConfig
 FOLDER = "SVGAN_RAY_TEST_FOLDER"
 POISON = "poison"
 """Encoding a clip of this subject kills its process, every time."""
+ENLARGED = 8
 _PATIENCE_S = 240
 
 
@@ -51,6 +54,23 @@ def wait_for(condition: Any, what: str) -> None:
         time.sleep(0.02)
 
 
+@contextmanager
+def held(folder: Path, stage: str, passing: int = 0) -> Iterator[None]:
+    """Workers wait after this stage (`encode`, `read`), once so many blocks were encoded."""
+    hold, holding = folder / f"hold-{stage}", folder / f"holding-{stage}"
+    holding.unlink(missing_ok=True)
+    hold.write_text(str(passing))
+    try:
+        yield
+    finally:
+        hold.unlink()
+
+
+def nodes_at_work(folder: Path) -> set[str]:
+    """Those on which a block was begun."""
+    return {entry.node for entry in journal(folder)}
+
+
 def set_up() -> None:
     """Runs when a worker starts."""
     from svgan_ray.orchestration.inversion import encoding
@@ -74,7 +94,9 @@ def set_up() -> None:
 
     def large_pair(*arguments: Any) -> Any:
         small = pair(*arguments)
-        return dataclasses.replace(small, pixels=small.pixels.repeat(8, axis=1).repeat(8, axis=2))
+        return dataclasses.replace(
+            small, pixels=small.pixels.repeat(ENLARGED, axis=1).repeat(ENLARGED, axis=2)
+        )
 
     encoding._pair = large_pair
     BlockEncoder.compute = journalled  # type: ignore[method-assign]
@@ -97,6 +119,24 @@ def connect(address: str, folder: Path) -> None:
     hook = {"worker_process_setup_hook": set_up, "env_vars": environment}
     ray.init(address=address, runtime_env=hook, logging_level="ERROR", log_to_driver=False)
     ray.data.DataContext.get_current().wait_for_min_actors_s = 300  # so that all of them get work
+
+
+class Occupant:
+    """Takes a GPU, so that an encoder goes elsewhere."""
+
+    def is_there(self) -> bool:
+        return True
+
+
+def occupant_of_gpu() -> Any:
+    """An actor that has a GPU of the driver's node, until it is killed."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    occupant = ray.remote(num_cpus=0, num_gpus=1, scheduling_strategy=here)(Occupant).remote()
+    ray.get(occupant.is_there.remote())
+    return occupant
 
 
 def main(address: str, folder: str, config: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import mlflow
@@ -17,6 +18,7 @@ from svgan_ray.orchestration.invert import invert
 from svgan_ray.store import open_store
 from svgan_ray.video.landmarks import sidecar_path
 from tests.footage import make_bad_videos, make_video, make_weights
+from tests.orchestration.faulty_workers import ENLARGED, connect, held, nodes_at_work, wait_for
 from tests.s3_servers import make_bucket, moto_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -32,14 +34,14 @@ def s3() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def two_nodes(s3: dict[str, str]) -> Iterator[None]:
-    cluster = Cluster()
+def two_nodes(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder in which their workers are met."""
+    cluster, folder = Cluster(), tmp_path_factory.mktemp("workers")
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=150_000_000)
-        ray.init(address=cluster.address, logging_level="WARNING")
-        ray.data.DataContext.get_current().wait_for_min_actors_s = 300  # so that both nodes get work
-        yield
+        connect(cluster.address, folder)
+        yield folder
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -70,12 +72,15 @@ def config_for(videos: str | Path, weights: Path, store: str = "store") -> Inver
 
 
 def test_both_nodes_work_and_a_second_run_finds_nothing_to_do(
-    two_nodes: None, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    two_nodes: Path, weights: Path, tmp_path: Path
 ) -> None:
     for seed in range(6):
         make_video(tmp_path / "footage" / f"subject-{seed}.mp4", 140 if seed == 0 else 40, seed)
     config = config_for(tmp_path / "footage", weights)
-    report = invert(config)
+    with ThreadPoolExecutor(1) as pool:
+        met = pool.submit(meet_both_nodes, two_nodes)
+        report = invert(config)
+        met.result()
     assert (report.clips_committed, report.frames_encoded, report.failures) == (6, 340, ())
     store = open_store(tmp_path / "store")
     commits = list(store.commits(report.inversion_id))
@@ -87,6 +92,12 @@ def test_both_nodes_work_and_a_second_run_finds_nothing_to_do(
     again = invert(config)
     assert again.is_idle and again.videos_done_before == 6 and again.frames_encoded == 0
     assert list(store.commits(report.inversion_id)) == commits
+
+
+def meet_both_nodes(folder: Path) -> None:
+    """One node could do all of so little by itself."""
+    with held(folder, "encode"):
+        wait_for(lambda: len(nodes_at_work(folder)) == 2, "both nodes")
 
 
 def run_is_tracked(inversion_id: str) -> None:
@@ -104,11 +115,11 @@ def run_is_tracked(inversion_id: str) -> None:
     for name in ("reconstructions+", "worst frames+"):
         [path] = [path for path in pictures if name in path and path.endswith(".png")]
         with Image.open(client.download_artifacts(run.info.run_id, path)) as sheet:
-            assert sheet.height == 2 * 32 + 2  # footage above, reconstructions below
+            assert sheet.height == 2 * ENLARGED * 32 + 2  # footage above, reconstructions below
 
 
 def test_bad_files_fail_one_by_one_while_the_others_complete(
-    two_nodes: None, weights: Path, tmp_path: Path
+    two_nodes: Path, weights: Path, tmp_path: Path
 ) -> None:
     make_bad_videos(tmp_path / "footage")
     make_video(tmp_path / "footage" / "good.mp4", 40)
@@ -120,7 +131,7 @@ def test_bad_files_fail_one_by_one_while_the_others_complete(
     assert invert(config_for(tmp_path / "footage", weights)).is_idle
 
 
-def test_footage_and_store_on_s3(two_nodes: None, weights: Path, tmp_path: Path, s3: dict[str, str]) -> None:
+def test_footage_and_store_on_s3(two_nodes: Path, weights: Path, tmp_path: Path, s3: dict[str, str]) -> None:
     import boto3
 
     client = boto3.client("s3", endpoint_url=s3["AWS_ENDPOINT_URL"])

@@ -17,8 +17,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
@@ -31,13 +32,22 @@ from svgan_ray.orchestration.inversion.items import Chunk, Item
 from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.report import InvertReport
 from svgan_ray.orchestration.inversion.tracking import file_sha256
-from svgan_ray.orchestration.invert import invert
+from svgan_ray.orchestration.invert import invert, stream
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.video.landmarks import sidecar_path
 from tests.footage import make_video
 from tests.full_disk import small_disk
 from tests.inverted import invert_here
-from tests.orchestration.faulty_workers import POISON, Encoded, connect, journal, wait_for
+from tests.orchestration.faulty_workers import (
+    POISON,
+    Encoded,
+    connect,
+    held,
+    journal,
+    nodes_at_work,
+    occupant_of_gpu,
+    wait_for,
+)
 from tests.s3_servers import FaultProxy, fault_proxy, make_bucket, moto_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -50,7 +60,7 @@ Frames = dict[tuple[str, int], str]  # hash of all that is kept of a frame, by v
 
 @dataclasses.dataclass
 class Bench:
-    """A cluster of two nodes, its journal, footage and the frames of a clean run."""
+    """A cluster of two nodes with room for an encoder each, its journal, footage and a clean run's frames."""
 
     cluster: Cluster
     second_node: object
@@ -61,7 +71,7 @@ class Bench:
     clean: Frames = dataclasses.field(default_factory=dict)
 
     def add_node(self) -> object:
-        return self.cluster.add_node(num_cpus=1, object_store_memory=100_000_000)
+        return add_node(self.cluster)
 
     def config(self, videos: Path, store: str | Path, actors: str = "2") -> InvertConfig:
         return InvertConfig(
@@ -72,20 +82,13 @@ class Bench:
             error_every_frames=10,
             refine_steps=1,
             actors=actors,
+            gpus_per_actor=1.0,
             experiment="faults",
             max_failure_fraction=1.0,
         )
 
-    @contextmanager
-    def held(self, stage: str, passing: int = 0) -> Iterator[None]:
-        """Workers wait after this stage (`encode`, `read`), once so many blocks were encoded."""
-        hold, holding = self.folder / f"hold-{stage}", self.folder / f"holding-{stage}"
-        holding.unlink(missing_ok=True)
-        hold.write_text(str(passing))
-        try:
-            yield
-        finally:
-            hold.unlink()
+    def held(self, stage: str, passing: int = 0) -> AbstractContextManager[None]:
+        return held(self.folder, stage, passing)
 
     def is_holding(self, stage: str) -> bool:
         return (self.folder / f"holding-{stage}").exists()
@@ -116,7 +119,7 @@ def bench(
         make_video(folder / "footage" / f"{name}.mp4", SHORT, seed)
     cluster = Cluster()
     try:
-        nodes = [cluster.add_node(num_cpus=1, object_store_memory=100_000_000) for _ in range(2)]
+        nodes = [add_node(cluster) for _ in range(2)]
         connect(cluster.address, folder)
         bench = Bench(cluster, nodes[1], proxy, folder, folder / "footage", weights)
         bench.clean = clean_run(bench)
@@ -124,6 +127,11 @@ def bench(
     finally:
         ray.shutdown()
         cluster.shutdown()
+
+
+def add_node(cluster: Cluster) -> object:
+    """Its GPU is one in name only, which one encoder takes."""
+    return cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=100_000_000)
 
 
 def clean_run(bench: Bench) -> Frames:
@@ -342,19 +350,27 @@ def test_two_inversions_of_the_same_videos_at_once(bench: Bench, tmp_path: Path)
 def test_a_node_that_goes_with_rows_that_were_ready(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = bench.config(bench.footage, tmp_path / "store")
+    config = bench.config(bench.footage, tmp_path / "store", actors="1")
     store = open_store(config.store, create=True)
-    take = Ledger.take
+    first_gpu = occupant_of_gpu()
+    take, planned = Ledger.take, []
 
     def take_late(ledger: Ledger, item: Item) -> None:
         if isinstance(item, Chunk) and bench.second_node in bench.cluster.worker_nodes:
             wait_for(lambda: len(chunks_of(store)) == BLOCKS, "all chunks")
             bench.cluster.remove_node(bench.second_node, allow_graceful=False)
+            ray.kill(first_gpu)
         take(ledger, item)
 
+    def planned_stream(*arguments: Any) -> Any:
+        planned.append(arguments)
+        return stream(*arguments)
+
     monkeypatch.setattr(Ledger, "take", take_late)
+    monkeypatch.setattr("svgan_ray.orchestration.invert.stream", planned_stream)
     report = invert(config)
     bench.second_node = bench.add_node()
+    assert len(planned) == 2, "rows were lost"
     assert_as_clean(bench, config, report)
     assert_told_once(bench, config, report)
     assert len(begun_blocks(bench)) == BLOCKS, "what stood in the store was not encoded again"
@@ -367,7 +383,7 @@ def test_a_node_that_is_killed_while_two_work_on_one_video(bench: Bench, tmp_pat
 
     def kill_a_node() -> None:
         with bench.held("encode"):
-            wait_for(lambda: len({entry.node for entry in journal(bench.folder)}) == 2, "both nodes")
+            wait_for(lambda: len(nodes_at_work(bench.folder)) == 2, "both nodes")
             bench.cluster.remove_node(bench.second_node, allow_graceful=False)
 
     report = run_through(config, kill_a_node)

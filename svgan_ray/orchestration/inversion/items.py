@@ -119,7 +119,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Tracked:
-    """Note that a source was tracked: what is in it, and how many clips still have to be encoded.
+    """Note that a source was tracked: what is in it, and which clips still have to be encoded.
 
     `faces` and `sheet` come from the run that tracked it, not from one that found its track in the store.
     """
@@ -129,7 +129,7 @@ class Tracked:
     frames: int
     skipped_frames: int
     clips: int
-    open_clips: int
+    open_clips: frozenset[str]
     open_frames: int
     faces: FaceReport | None = None
     sheet: npt.NDArray[np.uint8] | None = None  # [H, W, 3], crops in a row

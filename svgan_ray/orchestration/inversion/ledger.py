@@ -88,7 +88,7 @@ class Ledger:
         if source.uri in self._lost:
             return True
         tracked = self.tracked.get(source.uri)
-        return tracked is not None and len(self._closed[source.uri]) >= tracked.open_clips
+        return tracked is not None and self._closed[source.uri] >= tracked.open_clips
 
     @property
     def open_frames(self) -> int:
@@ -97,8 +97,11 @@ class Ledger:
 
     @property
     def skipped_clips(self) -> int:
-        """Clips of the videos at work that stand in the store, or failed before and are left alone."""
-        return sum(item.clips - item.open_clips for item in self.tracked.values())
+        """Clips of the videos at work that stood in the store, or failed before and are left alone."""
+        # A second look, where the first was lost, finds clips done that this run did.
+        return sum(
+            item.clips - len(item.open_clips | self._closed[uri]) for uri, item in self.tracked.items()
+        )
 
     @property
     def mean_error(self) -> float | None:
@@ -129,7 +132,8 @@ class Ledger:
         self.failures[item_id] = record
         if failure.scope_id == self.job.tracking_id:
             self._lost.add(record.uri)
-        self._closed[record.uri].add(item_id)
+        else:
+            self._closed[record.uri].add(item_id)
         self.store.put_failure(failure.scope_id, record)
         telemetry.clip_ended("failed", record.reason)
 

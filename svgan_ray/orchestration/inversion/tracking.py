@@ -149,7 +149,7 @@ def _open_items(
         frames=record.frame_count,
         skipped_frames=sum(span.stop_frame - span.first_frame for span in record.skipped),
         clips=len(record.clips),
-        open_clips=len(todo),
+        open_clips=frozenset(clip.clip_id for clip in todo),
         open_frames=sum(clip.stop_frame - clip.first_frame for clip in todo),
         faces=seen.faces,
         sheet=seen.sheet,

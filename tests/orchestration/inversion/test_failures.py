@@ -176,9 +176,25 @@ def test_what_is_looked_at_twice_counts_once(footage: Path, weights: Path, store
     ledger.take(encoder(crop_block(first, job.crop_side)))
     for item in track_source(job, plan.todo[0], frozenset()):
         ledger.take(encoder(crop_block(item, job.crop_side)) if isinstance(item, Block) else item)
-    ledger.take(dataclasses.replace(tracked, open_clips=0))  # type: ignore[type-var]
+    ledger.take(dataclasses.replace(tracked, open_clips=frozenset()))  # type: ignore[type-var]
     ledger.settle()
     assert (ledger.encoded_frames, ledger.reused_frames) == (150, 0)
+    assert (len(ledger.commits), ledger.skipped_clips) == (1, 0)
+
+
+def test_what_was_done_before_its_report_was_lost_is_not_skipped(
+    footage: Path, weights: Path, store: LatentStore
+) -> None:
+    plan, job = plan_for(config_for(footage / "anna.mp4", weights, store), store)
+    ledger, encoder = Ledger(store, job, {}), BlockEncoder(job, store, "here")
+    for item in track_source(job, plan.todo[0], frozenset()):
+        if isinstance(item, Block):
+            ledger.take(encoder(crop_block(item, job.crop_side)))
+    ledger.settle()
+    assert not ledger.is_settled(plan.todo[0])
+    [again] = track_source(job, plan.todo[0], frozenset())
+    ledger.take(again)
+    assert ledger.is_settled(plan.todo[0])
     assert (len(ledger.commits), ledger.skipped_clips) == (1, 0)
 
 
