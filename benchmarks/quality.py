@@ -194,11 +194,16 @@ def protocol(options: argparse.Namespace) -> None:
         for of, floors in {**motion.controls, **motion.compared}.items():
             print(f"{start} {of.replace('generated', 'the same person anew')} | {floors:.2f} |")
     frames = round(2 * FRAME_RATE_HZ)
+    anew_windows = anew.unfold(1, frames, frames).flatten(0, 1).transpose(1, 2)
     replay = torch.stack(training).unfold(1, frames, 10).flatten(0, 1).transpose(1, 2)
     noise = 0.05 * torch.randn(replay.shape, generator=torch.Generator().manual_seed(0))
     found = {
         "the same person anew": report.memorisation,
+        "that at nine tenths of the amplitude": memorisation(training, held_out, 0.9 * anew_windows),
         "a replay with noise": memorisation(training, held_out, replay + noise),
+        "a replay of a tenth": memorisation(
+            training, held_out, torch.cat([anew_windows, replay[:: len(replay) // (len(anew_windows) // 9)]])
+        ),
     }
     print(f"\ndiversity {report.diversity:.2f}, jitter {report.jitter:.2f} of the same person anew")
     for of, result in found.items():

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from svgan_ray.errors import DataError
-from svgan_ray.metrics.features import blocks_of, cut_windows, power_spectrum
+from svgan_ray.metrics.features import BLOCK_WINDOWS, blocks_of, cut_windows, power_spectrum
 
 __all__ = ["Memorisation", "diversity", "fast_power_share", "mean_pairwise_distance", "memorisation"]
 
@@ -18,6 +18,7 @@ JITTER_HZ = 6.0
 LEAST_GENERATED = 1000
 _SPECTRUM_WINDOW_S = 2.0
 _MEMORY_STRIDE_FRAMES = 2
+_SAME = 1e-6  # the distance of a window to itself, for the logarithm
 
 
 def mean_pairwise_distance(windows: Tensor) -> float:
@@ -49,12 +50,13 @@ def fast_power_share(clips: Sequence[Tensor], rate_hz: float, weights: Tensor | 
 
 @dataclass(frozen=True)
 class Memorisation:
-    """Distances from generated and held-out windows to the nearest training window.
+    """Whether generated windows lie nearer to training footage than held-out ones do.
 
-    `p_value` is small where generated windows lie nearer to training footage than held-out footage does
-    (Mann and Whitney, one-sided); `copied_share` is the share of generated windows nearer than the nearest
-    hundredth of held-out ones, so 0.01 is expected. Motion that is too small lies near everything and is
-    reported too: read both beside diversity.
+    Of each window, the distance to the nearest training window is taken over that to the nearest held-out
+    window (of another block of the held-out footage). The distance alone would not do: small or smooth motion
+    lies near to everything, a copy near to training footage only. `p_value` is small where generated windows
+    have the smaller ratios (Mann and Whitney, one-sided); `copied_share` is the share of them below the
+    lowest hundredth of held-out ratios, so 0.01 is expected.
     """
 
     p_value: float
@@ -71,19 +73,31 @@ class Memorisation:
 
 
 def memorisation(training: Sequence[Tensor], held_out: Sequence[Tensor], generated: Tensor) -> Memorisation:
-    """Compare windows [N, T, K] of generated motion with held-out clips by their nearest training window."""
+    """Compare windows [N, T, K] of generated motion with held-out clips by their nearest training window.
+
+    Raises DataError without a training window, or with less than two blocks (of up to ten windows) held out.
+    """
     frames = generated.shape[1]
-    memory = _all_windows(training, frames, _MEMORY_STRIDE_FRAMES)
-    unseen = _all_windows(held_out, frames, frames)
-    if not len(memory) or not len(unseen):
-        raise DataError(f"memorisation needs training and held-out clips of {frames} frames or more")
-    of_generated, of_unseen = _nearest(generated.flatten(1).float(), memory), _nearest(unseen, memory)
+    memory, blocks = _all_windows(training, frames, _MEMORY_STRIDE_FRAMES), blocks_of(held_out, frames)
+    if not len(memory) or len(blocks) < 2:
+        raise DataError(
+            f"memorisation needs training clips of {frames} frames or more, and held-out clips that make "
+            f"two blocks of {frames} to {BLOCK_WINDOWS * frames} frames; got {len(memory)} training windows, "
+            f"blocks held out: {len(blocks)}"
+        )
+    unseen = [_all_windows([block], frames, frames) for block in blocks]
+    others = [_all_windows([block], frames, _MEMORY_STRIDE_FRAMES) for block in blocks]
+    own = torch.cat([torch.full((len(windows),), number) for number, windows in enumerate(unseen)])
+    # Generated windows leave out a block in turn, so that they too find theirs among so many.
+    turn = torch.arange(len(generated)) % len(blocks)
+    of_unseen = _log_ratio(torch.cat(unseen), memory, others, own)
+    of_generated = _log_ratio(generated.flatten(1).float(), memory, others, turn)
     near = of_unseen.quantile(0.01)
     return Memorisation(
         p_value=_smaller_p_value(of_generated, of_unseen),
         copied_share=float((of_generated < near).double().mean()),
         generated_windows=len(generated),
-        held_out_windows=len(unseen),
+        held_out_windows=len(of_unseen),
         training_windows=len(memory),
     )
 
@@ -98,9 +112,16 @@ def _all_windows(clips: Sequence[Tensor], frames: int, stride: int) -> Tensor:
     return torch.cat(cut) if cut else torch.empty(0, frames)
 
 
-def _nearest(windows: Tensor, memory: Tensor) -> Tensor:
-    """Distance of each window [N, D] to the nearest row of memory [M, D]."""
-    return torch.cdist(windows, memory).amin(1)
+def _log_ratio(windows: Tensor, memory: Tensor, blocks: Sequence[Tensor], left_out: Tensor) -> Tensor:
+    """Log of each window's distance to `memory` over that to all `blocks` but the one it leaves out [N]."""
+    to_blocks = torch.stack([_log_nearest(windows, block) for block in blocks], 1)  # [N, B]
+    to_others = to_blocks.scatter(1, left_out[:, None], math.inf).amin(1)
+    return _log_nearest(windows, memory) - to_others
+
+
+def _log_nearest(windows: Tensor, memory: Tensor) -> Tensor:
+    """Log of the distance of each window [N, D] to the nearest row of memory [M, D]."""
+    return torch.cdist(windows, memory).amin(1).clamp(min=_SAME).log()
 
 
 def _smaller_p_value(a: Tensor, b: Tensor) -> float:

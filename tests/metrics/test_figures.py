@@ -71,6 +71,19 @@ def test_a_replay_of_training_footage_is_caught(seen, offset_frames):
     assert result.p_value < 1e-6 and result.copied_share > 0.9 and result.verdict.startswith("nearer")
 
 
+@pytest.mark.parametrize("amplitude", [0.8, 0.95])
+def test_less_motion_is_no_copy_and_less_motion_of_the_footage_is_one(seen, samples, amplitude):
+    new = amplitude * windows_of(samples(80, 30.0, seed=5))
+    assert memorisation(*seen, new).p_value > 0.05, "it lies near to everything, and was never seen"
+    replay = torch.cat([clip.unfold(0, 50, 10).transpose(1, 2) for clip in seen[0]])
+    assert memorisation(*seen, amplitude * replay).p_value < 1e-6
+
+
+def test_footage_that_was_held_out_is_no_copy(seen):
+    replay = torch.cat([clip.unfold(0, 50, 5).transpose(1, 2) for clip in seen[1]])
+    assert memorisation(*seen, replay).p_value > 0.05
+
+
 def test_a_replay_of_a_tenth_is_caught(seen, samples):
     new = windows_of(samples(80, 30.0, seed=5))
     replayed = windows_of(seen[0])[: len(new) // 10]
@@ -80,5 +93,7 @@ def test_a_replay_of_a_tenth_is_caught(seen, samples):
 
 def test_few_windows_are_said_to_be_few(seen, samples):
     assert memorisation(*seen, windows_of(samples(4, 10.0, seed=5))).verdict.startswith("not fit")
-    with pytest.raises(DataError, match="50 frames"):
+    with pytest.raises(DataError, match="50 to 500 frames; got 7404 training windows, blocks held out: 0"):
         memorisation(seen[0], [clip[:20] for clip in seen[1]], torch.zeros(5, 50, 16))
+    with pytest.raises(DataError, match="held out: 1"):
+        memorisation(seen[0], [seen[1][0][:500]], torch.zeros(5, 50, 16))
