@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv_transpose1d, pad
 
 from svgan_ray.temporal.recipes import CriticOptions
-from svgan_ray.temporal.statistics import difference
+from svgan_ray.temporal.statistics import Difference
 
 __all__ = ["Critic"]
 
@@ -25,13 +25,15 @@ class Critic(nn.Module):
     respect to the values alone they would keep it from seeing jitter, which is small in values.
     """
 
-    scales: Tensor  # [lags, F]
+    scales: Tensor  # [D, F]
 
     def __init__(self, options: CriticOptions, features: int, window: int) -> None:
         super().__init__()
-        self.lags, self.pooled = options.lags, options.pooled
-        self.register_buffer("scales", torch.ones(len(self.lags), features))
-        frame_widths = (features * (1 + len(self.lags)), *options.frame_widths)
+        self.differences = tuple(Difference(lag) for lag in options.lags)
+        self.differences += tuple(Difference(1, order) for order in options.orders)
+        self.pooled = options.pooled
+        self.register_buffer("scales", torch.ones(len(self.differences), features))
+        frame_widths = (features * (1 + len(self.differences)), *options.frame_widths)
         time_widths = (frame_widths[-1], *options.time_widths)
         frame: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(frame_widths):
@@ -48,9 +50,9 @@ class Critic(nn.Module):
         return self.score(self.observe(windows))
 
     def observe(self, windows: Tensor) -> Tensor:
-        """Windows [N, T, F] to [N, T, F * (1 + lags)]; a difference is zero for the first `lag` frames."""
-        scaled = zip(self.lags, self.scales.unbind(), strict=True)
-        differences = [pad(difference(windows, lag) / scale, (0, 0, lag, 0)) for lag, scale in scaled]
+        """Windows [N, T, F] to [N, T, F * (1 + D)]; a difference is zero where it would reach before them."""
+        scaled = zip(self.differences, self.scales.unbind(), strict=True)
+        differences = [pad(d.of(windows) / scale, (0, 0, d.reach, 0)) for d, scale in scaled]
         return torch.cat([windows, *differences], dim=-1)
 
     def score(self, observed: Tensor) -> Tensor:

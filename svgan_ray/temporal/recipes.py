@@ -56,6 +56,9 @@ class CriticOptions:
     """Convolutions over time (kernel 5, stride 2)."""
     lags: tuple[int, ...] = ()
     """Differences x_t - x_(t - lag), in their standard deviations, shown to the critic beside the values."""
+    orders: tuple[int, ...] = ()
+    """Likewise differences of neighbouring frames of these orders; 2 is the difference of differences. They
+    show jitter that slow motion hides from first differences."""
     pooled: bool = False
     """Average over time before the score, which then is the same wherever in a window something happens."""
 
@@ -123,10 +126,11 @@ class TemporalConfig:
             )
         if self.head == "w_plus" and self.loss.moment_matching > 0:
             raise ConfigError("loss.moment_matching works on coefficients: set it to 0 or head to 'basis'")
-        shortest = max((1, *self.critic.lags)) + 1
+        shortest = max((1, *self.critic.lags, *self.critic.orders)) + 1
         if self.window_frames < shortest:
             raise ConfigError(
-                f"window_frames is {self.window_frames}, expected at least {shortest} (critic.lags)"
+                f"window_frames is {self.window_frames}, expected at least {shortest} "
+                "(critic.lags, critic.orders)"
             )
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,31 +2,59 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.temporal.workers import Workers
 
-__all__ = ["ChangeStatistics", "MomentStatistics", "difference", "lag_scale"]
+__all__ = ["ChangeStatistics", "Difference", "MomentStatistics"]
 
 CHANGE_DECAY = 0.995
 MOMENT_DECAY = 0.9
-MOMENT_LAGS = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24)
 MIN_SCALE = 1e-3
 
 
-def difference(windows: Tensor, lag: int) -> Tensor:
-    """x_t - x_(t - lag) of [N, T, F] as [N, T - lag, F]; lag 0 gives x itself."""
-    return windows[:, lag:] - windows[:, : windows.shape[1] - lag] if lag else windows
+class Difference(NamedTuple):
+    """x_t - x_(t - lag), the difference of that where the order is 2, and so on; order 0 is x itself.
+
+    A power spectrum that falls steeply hides its upper end from values and from first differences. The higher
+    orders see it: at 25 frames a second the third one shows 12 Hz 26 dB above 3 Hz.
+    """
+
+    lag: int
+    order: int = 1
+
+    @property
+    def reach(self) -> int:
+        """Frames before the first difference."""
+        return self.lag * self.order
+
+    def of(self, windows: Tensor) -> Tensor:
+        """Windows [N, T, F] to [N, T - reach, F]."""
+        for _ in range(self.order):
+            windows = windows[:, self.lag :] - windows[:, : -self.lag]
+        return windows
+
+    def of_footage(self, coefficients: Tensor, index: WindowIndex) -> Tensor:
+        """The first one [S, F] of every window of footage [frames, F]."""
+        frames = index.starts[:, None] + torch.arange(0, self.reach + 1, self.lag)  # [S, order + 1]
+        return coefficients[frames.to(coefficients.device)].diff(n=self.order, dim=1)[:, 0]
+
+    def scale(self, coefficients: Tensor, index: WindowIndex) -> Tensor:
+        """Standard deviation [F] of the footage's differences inside windows; 1 for values."""
+        if self.order == 0:
+            return torch.ones_like(coefficients[0])
+        return self.of_footage(coefficients, index).std(0) + MIN_SCALE
 
 
-def lag_scale(coefficients: Tensor, index: WindowIndex, lag: int) -> Tensor:
-    """Standard deviation [F] of the footage's differences over `lag` frames, inside windows; 1 for lag 0."""
-    if lag == 0:
-        return torch.ones_like(coefficients[0])
-    first = index.starts.to(coefficients.device)
-    return (coefficients[first + lag] - coefficients[first]).std(0) + MIN_SCALE
+MOMENTS = (
+    Difference(1, order=0),
+    *(Difference(lag) for lag in (1, 2, 3, 4, 6, 8, 12, 16, 24)),
+    *(Difference(1, order) for order in (2, 3)),
+)
 
 
 class ChangeStatistics(nn.Module):
@@ -59,54 +87,55 @@ class ChangeStatistics(nn.Module):
 
 
 class MomentStatistics(nn.Module):
-    """Moments of values and of differences at several lags: the footage's, and running ones of the generator.
+    """Moments of values and of several differences: the footage's, and running ones of the generator.
 
     A batch holds too few windows to know its slow moments, and matching its noisy estimates would teach the
     generator to vary less. So a running estimate is compared with the footage, and the batch moves it.
     """
 
-    scales: Tensor  # [L, F]
+    scales: Tensor  # [D, F]
     footage_mean: Tensor  # [F]
     running_mean: Tensor
-    footage: Tensor  # [L, F, F]
+    footage: Tensor  # [D, F, F]
     running: Tensor
 
     def __init__(self, features: int, window: int) -> None:
         super().__init__()
-        self.lags = tuple(lag for lag in MOMENT_LAGS if lag < window)
-        self.register_buffer("scales", torch.ones(len(self.lags), features))
+        self.differences = tuple(difference for difference in MOMENTS if difference.reach < window)
+        count = len(self.differences)
+        self.register_buffer("scales", torch.ones(count, features))
         for name in ("footage", "running"):
             self.register_buffer(f"{name}_mean", torch.zeros(features))
-            self.register_buffer(name, torch.zeros(len(self.lags), features, features))
+            self.register_buffer(name, torch.zeros(count, features, features))
 
     def measure(self, coefficients: Tensor, index: WindowIndex) -> None:
-        """Take the footage's moments [frames, F]; the running ones start there."""
-        first = index.starts.to(coefficients.device)
-        self.scales.copy_(torch.stack([lag_scale(coefficients, index, lag) for lag in self.lags]))
-        for i, lag in enumerate(self.lags):
-            pairs = torch.stack([coefficients[first], coefficients[first + lag]], dim=1)  # [S, 2, F]
-            self.footage[i] = self._moment(pairs[:, : 2 if lag else 1], i, lag and 1) / len(first)
-        self.footage_mean.copy_(coefficients[first].mean(0))
-        self.running.copy_(self.footage)
-        self.running_mean.copy_(self.footage_mean)
+        """Take the footage's moments [frames, F]; the running ones start at zero, an untrained generator's."""
+        for i, difference in enumerate(self.differences):
+            self.scales[i] = difference.scale(coefficients, index)
+            rows = difference.of_footage(coefficients, index) / self.scales[i]  # [S, F]
+            self.footage[i] = rows.T @ rows / len(rows)
+        self.footage_mean.copy_(coefficients[index.starts.to(coefficients.device)].mean(0))
 
     def mismatch(self, windows: Tensor, workers: Workers) -> Tensor:
-        """A scalar with the gradient of ||mean - mean'||^2 + mean over lags ||moment - moment'||_F^2.
+        """A scalar with the gradient of ||mean - mean'||^2 + average of ||moment - moment'||_F^2.
 
         windows [N, T, F]; the primed are the footage's.
         """
         count = workers.count(len(windows))
         mean = workers.sum(windows.mean(1).sum(0)) / count
-        sums = [self._moment(windows, i, lag) for i, lag in enumerate(self.lags)]
-        moments = workers.sum(torch.stack(sums)) / count
+        moments = (
+            workers.sum(torch.stack([self._moment(windows, i) for i in range(len(self.scales))])) / count
+        )
+        by_mean = ((self.running_mean - self.footage_mean) * mean).sum()
+        by_moments = ((self.running - self.footage) * moments).sum() / len(moments)
+        # Only now: an estimate that held this batch already would reward it for moments that vary less.
         with torch.no_grad():
             self.running_mean.lerp_(mean, 1 - MOMENT_DECAY)
             self.running.lerp_(moments, 1 - MOMENT_DECAY)
-        by_mean = ((self.running_mean - self.footage_mean) * mean).sum()
-        return 2 * (by_mean + ((self.running - self.footage) * moments).sum() / len(self.lags))
+        return 2 * (by_mean + by_moments)
 
-    def _moment(self, windows: Tensor, i: int, lag: int) -> Tensor:
+    def _moment(self, windows: Tensor, i: int) -> Tensor:
         """Sum over samples of the mean over time of y y^T [F, F], y = differences in units of scale i."""
-        y = difference(windows, lag) / self.scales[i]
+        y = self.differences[i].of(windows) / self.scales[i]
         rows = y.flatten(0, 1)
         return rows.T @ rows / y.shape[1]

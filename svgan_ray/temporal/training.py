@@ -24,7 +24,7 @@ from svgan_ray.temporal.losses import (
     zero_centred_penalty,
 )
 from svgan_ray.temporal.recipes import OptimiserOptions, TemporalConfig
-from svgan_ray.temporal.statistics import ChangeStatistics, MomentStatistics, lag_scale
+from svgan_ray.temporal.statistics import ChangeStatistics, MomentStatistics
 from svgan_ray.temporal.workers import ALONE, Workers, join
 
 __all__ = [
@@ -171,8 +171,8 @@ def _set_rates(state: TrainingState) -> None:
 @torch.no_grad()
 def _measure(state: TrainingState, coefficients: Tensor, index: WindowIndex) -> None:
     """What the networks need to know of the training set before the first step."""
-    for i, lag in enumerate(state.critic.lags):
-        state.critic.scales[i] = lag_scale(coefficients, index, lag)
+    for i, difference in enumerate(state.critic.differences):
+        state.critic.scales[i] = difference.scale(coefficients, index)
     if state.moments:
         state.moments.measure(coefficients, index)
 

@@ -30,7 +30,7 @@ MODERN = dataclasses.replace(
     generator=dataclasses.replace(
         SMALL.generator, width=6, normalise=False, slowest_noise_frames=10.0, warm_up_frames=5
     ),
-    critic=dataclasses.replace(SMALL.critic, lags=(1, 4), pooled=True),
+    critic=dataclasses.replace(SMALL.critic, lags=(1, 4), orders=(2, 3), pooled=True),
     loss=LossOptions("relativistic", gradient_penalty_interval=2, angle_penalty=0.0, moment_matching=1.0),
 )
 STYLES = dataclasses.replace(SMALL, head="w_plus")

@@ -77,10 +77,12 @@ def test_smoothed_noise_keeps_unit_variance_and_is_slow_in_half_of_its_dimension
 
 
 @pytest.mark.parametrize("window", [5, 24, 25, 50])
-@pytest.mark.parametrize("lags", [(), (1, 4)])
+@pytest.mark.parametrize(("lags", "orders"), [((), ()), ((1, 4), (2, 3))])
 @pytest.mark.parametrize("pooled", [False, True])
-def test_critic_takes_every_window(window: int, lags: tuple[int, ...], pooled: bool) -> None:
-    critic = Critic(CriticOptions(lags=lags, pooled=pooled), features=7, window=window)
+def test_critic_takes_every_window(
+    window: int, lags: tuple[int, ...], orders: tuple[int, ...], pooled: bool
+) -> None:
+    critic = Critic(CriticOptions(lags=lags, orders=orders, pooled=pooled), features=7, window=window)
     windows = torch.randn(3, window, 7, requires_grad=True)
     scores = critic(windows)
     assert scores.shape == (3,)
@@ -103,10 +105,11 @@ def test_slopes_of_the_critic_are_its_gradient_and_differentiable(window: int, p
 
 
 def test_critic_observes_differences_in_their_own_scale() -> None:
-    critic = Critic(CriticOptions(lags=(2,)), features=3, window=6)
-    critic.scales.fill_(0.5)
+    critic = Critic(CriticOptions(lags=(2,), orders=(3,)), features=3, window=6)
+    critic.scales.copy_(torch.tensor([0.5, 0.25])[:, None])
     windows = torch.randn(2, 6, 3)
     observed = critic.observe(windows)
     assert torch.equal(observed[..., :3], windows)
-    assert torch.equal(observed[:, 2:, 3:], (windows[:, 2:] - windows[:, :-2]) * 2)
-    assert not observed[:, :2, 3:].any()
+    assert torch.equal(observed[:, 2:, 3:6], (windows[:, 2:] - windows[:, :-2]) * 2)
+    assert torch.equal(observed[:, 3:, 6:], windows.diff(n=3, dim=1) * 4)
+    assert not observed[:, :2, 3:6].any() and not observed[:, :3, 6:].any()
