@@ -30,6 +30,7 @@ from demo_reading import read_factors, seen_in
 from demo_subject import FRAME_RATE_HZ, motion_of_subject, other_subject, same_person_anew, true_factors
 from torch import Tensor
 
+from svgan_ray.demo.embedding import factors_of_w
 from svgan_ray.demo.factors import MOVING
 from svgan_ray.latents.basis import LatentBasis, fit_basis
 from svgan_ray.latents.windows import WindowIndex
@@ -163,9 +164,10 @@ def table(options: argparse.Namespace) -> None:
     for line in read_curves(options.work):
         runs.setdefault(line["name"], []).append(line)
     print(
-        "| run | CPU min | steps | 2 s windows at 0, 10, 60 s | 5 s windows | diversity | jitter | bar met |"
+        "| run | CPU min | steps | 2 s windows at 0, 10, 60 s | 5 s windows | diversity | jitter "
+        "| copied share (p) | bar met |"
     )
-    print("|" + "---|" * 8)
+    print("|" + "---|" * 9)
     for name, lines in runs.items():
         last, figures = lines[-1], lines[-1]["figures"]
         cells = [
@@ -176,7 +178,8 @@ def table(options: argparse.Namespace) -> None:
         when = "no" if met is None else f"{met:.1f} min"
         print(
             f"| {name} | {last['cpu_s'] / 60:.1f} | {last['step']:,} | {cells[0]} | {cells[1]} | "
-            f"{figures['diversity']:.2f} | {figures['jitter_against_truth']:.2f} | {when} |"
+            f"{figures['diversity']:.2f} | {figures['jitter_against_truth']:.2f} | "
+            f"{figures['memorisation/copied_share']:.3f} ({figures['memorisation/p_value']:.2f}) | {when} |"
         )
 
 
@@ -215,7 +218,10 @@ def protocol(options: argparse.Namespace) -> None:
 
 
 def read(options: argparse.Namespace) -> None:
-    """Render what a run has learnt, on its subject and on another one, and let the factor reader look."""
+    """Render what a run has learnt, on its subject and on another one, and let the factor reader look.
+
+    Rare events need more footage than can be rendered: beside stands what 20 minutes of W+ mean in factors.
+    """
     lines = [line for line in read_curves(options.work) if line["name"] == options.name]
     state = load_checkpoint(options.work / "checkpoints" / options.name)
     latents = lines[-1]["latents"]
@@ -224,22 +230,27 @@ def read(options: argparse.Namespace) -> None:
     count = math.ceil(options.seconds / 30)
     moved = list(torch.cat(list(generate(model, count, round(30 * FRAME_RATE_HZ), seed=1)), 1))
     moved = [model.decode(sample) for sample in moved]
+    long = torch.cat(list(generate(model, 20, round(60 * FRAME_RATE_HZ), seed=1)), 1)
     others = other_subject(options.work, latents)
     away = transfer(moved[0], model.w_ref, others.mean(0))
     columns = {
         "true factors": seen_in(true_factors()),
+        "generated, from W+": seen_in([factors_of_w(model.decode(sample).mean(1)) for sample in long]),
         "footage, read": seen_in([read_factors(clip) for clip in training[: math.ceil(count / 2)]]),
         "generated, read": seen_in([read_factors(clip) for clip in moved]),
     }
-    print(f"| {options.name} | " + " | ".join(columns) + " | generated over truth |")
-    print("|" + "---|" * 5)
+    print(f"| {options.name} | " + " | ".join(columns) + " | from W+ over truth | read over truth |")
+    print("|" + "---|" * 7)
     for name in columns["true factors"].named():
         values = [seen.named()[name] for seen in columns.values()]
-        base = values[1] if name == "identity, noise" else values[0]
-        print(f"| {name} | " + " | ".join(f"{v:.3f}" for v in values) + f" | {values[2] / base:.2f} |")
+        true, from_w_plus, footage, generated = values
+        exact = f"{from_w_plus / true:.2f}" if true > 0 else ""
+        base = footage if name == "identity, noise" else true
+        cells = " | ".join(f"{v:.3f}" for v in values)
+        print(f"| {name} | {cells} | {exact} | {generated / base:.2f} |")
     noise = seen_in([read_factors(others)]).identity_noise
     moving = seen_in([read_factors(away)]).identity_noise
-    print(f"| identity of another subject, noise | | {noise:.3f} | {moving:.3f} | {moving / noise:.2f} |")
+    print(f"| identity of another subject, noise | | | {noise:.3f} | {moving:.3f} | | {moving / noise:.2f} |")
 
 
 def main() -> None:

@@ -109,7 +109,7 @@ class MomentStatistics(nn.Module):
             self.register_buffer(name, torch.zeros(count, features, features))
 
     def measure(self, coefficients: Tensor, index: WindowIndex) -> None:
-        """Take the footage's moments [frames, F]; the running ones start at zero, an untrained generator's."""
+        """Take the footage's moments [frames, F]; the running ones start at zero."""
         for i, difference in enumerate(self.differences):
             self.scales[i] = difference.scale(coefficients, index)
             rows = difference.of_footage(coefficients, index) / self.scales[i]  # [S, F]
