@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Starts a real S3 server on loopback: Ceph's RADOS gateway over an object store in memory. Its data is gone when it stops.
+# Starts a real S3 server, on loopback unless another address is named: Ceph's RADOS gateway over an object store in memory.
+# Its data is gone when it stops.
 # Prints the variables that a client needs, one NAME=value a line.
 #
-#   usage: cluster/start_s3.sh DIR [PORT]        state, logs and .pid files go to DIR; PORT+300 is used as well
+#   usage: cluster/start_s3.sh DIR [PORT [ADDRESS]]     state, logs and .pid files go to DIR; PORT+300 is used as well
 #   stop:  kill $(cat DIR/*.pid)
 #   needs: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd curl      (Ceph 16.2, 61 MB, 215 MB of memory)
 #
@@ -10,8 +11,9 @@
 # multipart upload is completed and takes content whose SHA-256 is wrong: the store relies on neither.
 set -euo pipefail
 
-dir=$(realpath -m "${1:?usage: start_s3.sh DIR [PORT]}")
+dir=$(realpath -m "${1:?usage: start_s3.sh DIR [PORT [ADDRESS]]}")
 port=${2:-19004}
+address=${3:-127.0.0.1}
 monitor_port=$((port + 300))
 access_key=SVGANRAYTESTKEY
 secret_key=svgan-ray-test-secret
@@ -56,7 +58,7 @@ public addr = 127.0.0.1
 cluster addr = 127.0.0.1
 osd class dir = /usr/lib/$(uname -m)-linux-gnu/rados-classes
 [client.rgw.a]
-rgw frontends = beast endpoint=127.0.0.1:$port
+rgw frontends = beast endpoint=$address:$port
 rgw data = $dir/rgw
 CONF
 conf=(-c "$dir/ceph.conf")
@@ -74,7 +76,7 @@ await() {  # await WHAT COMMAND...: repeat the command for at most 60 s
 make_disk() { ceph-osd "${conf[@]}" -i 0 --mkfs --osd-uuid "$disk_id" >"$dir/log/disk.out" 2>&1; }
 start_disk() { ceph-osd "${conf[@]}" -i 0 >"$dir/log/disk.out" 2>&1; }
 disk_is_up() { ceph "${conf[@]}" osd stat | grep -q '1 up'; }
-gateway_answers() { curl -s -o /dev/null "http://127.0.0.1:$port/"; }
+gateway_answers() { curl -s -o /dev/null "http://$address:$port/"; }
 
 monmaptool --create --fsid "$fsid" --addv a "[v1:127.0.0.1:$monitor_port]" "$dir/monmap" >/dev/null
 ceph-mon "${conf[@]}" -i a --mkfs --monmap "$dir/monmap"
@@ -89,6 +91,6 @@ radosgw "${conf[@]}" -n client.rgw.a
 await "answer from the gateway" gateway_answers
 radosgw-admin "${conf[@]}" user create --uid=svgan-ray --display-name=svgan-ray \
     --access-key="$access_key" --secret-key="$secret_key" >/dev/null
-printf '%s\n' "AWS_ENDPOINT_URL=http://127.0.0.1:$port" "AWS_ACCESS_KEY_ID=$access_key" \
+printf '%s\n' "AWS_ENDPOINT_URL=http://$address:$port" "AWS_ACCESS_KEY_ID=$access_key" \
     "AWS_SECRET_ACCESS_KEY=$secret_key" AWS_DEFAULT_REGION=us-east-1 \
     AWS_REQUEST_CHECKSUM_CALCULATION=when_required  # this gateway knows no checksums that follow the body

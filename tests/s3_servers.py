@@ -43,10 +43,10 @@ def rgw_is_missing() -> str:
 
 
 @contextmanager
-def rgw_server() -> Iterator[dict[str, str]]:
+def rgw_server(address: str = "127.0.0.1") -> Iterator[dict[str, str]]:
     """Ceph's gateway, a real S3 server; about 14 s to start. Check `rgw_is_missing` before."""
     folder = Path(tempfile.mkdtemp(prefix="rgw-"))
-    command = [str(START_RGW), str(folder), str(_free_port())]
+    command = [str(START_RGW), str(folder), str(_free_port()), address]
     try:
         started = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=180)
         lines = started.stdout.splitlines()

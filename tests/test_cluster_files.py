@@ -240,6 +240,16 @@ def test_the_image_is_pinned_and_not_of_root() -> None:
             assert all((ROOT / name).exists() for name in line.split()[1:-1]), line
 
 
+def test_the_image_does_not_wait_long_for_silent_machines() -> None:
+    text = (CLUSTER / "Dockerfile").read_text()
+    waits_ms = {
+        name: int(value) for name, value in re.findall(r"RAY_(grpc_client_keepalive_\w+)=(\d+)", text)
+    }
+    assert waits_ms.keys() == {"grpc_client_keepalive_time_ms", "grpc_client_keepalive_timeout_ms"}
+    assert all(hasattr(ray._config, name) for name in waits_ms), "settings that this Ray knows"
+    assert sum(waits_ms.values()) <= 60_000
+
+
 @pytest.mark.parametrize("script", sorted(CLUSTER.glob("*.sh")), ids=lambda path: path.name)
 def test_scripts_pass_shellcheck(script: Path) -> None:
     done = subprocess.run([ROOT / ".venv/bin/shellcheck", script], capture_output=True, text=True, timeout=60)

@@ -1,13 +1,15 @@
 """A local MLflow server, hardened: `python -m svgan_ray.tracking.server`.
 
-It listens on the loopback interface, answers only to its own name (against DNS rebinding), takes requests
-from no pages but its own (CORS) and runs no jobs. To share a server, put MLflow behind TLS and passwords.
+It listens on the loopback interface or, if told, on a private address, answers only to its own name (against
+DNS rebinding), takes requests from no pages but its own (CORS) and runs no jobs. To share a server further,
+put MLflow behind TLS and passwords.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import ipaddress
 import os
 import signal
 import socket
@@ -41,17 +43,19 @@ def page_url(server: str, experiment_id: str | None = None, run_id: str | None =
 
 
 def start_server(
-    backend_uri: str, artifacts: str, port: int, log: Path | None = None
+    backend_uri: str, artifacts: str, port: int, log: Path | None = None, host: str = _HOST
 ) -> subprocess.Popen[bytes]:
     """Start the server in a session of its own and return once it answers; `stop_server` ends it.
 
     `artifacts` is the folder (or s3:// address) that clients of this server write new artifacts to. Raises
-    ConfigError when the port is taken and TrackingError when the server does not come up.
+    ConfigError when the port is taken or the address is a public one, and TrackingError when the server does
+    not come up.
     """
-    _require_free(port)
-    own_names = [f"{name}:{port}" for name in (_HOST, "localhost")]
+    _require_private(host)
+    _require_free(host, port)
+    own_names = [f"{name}:{port}" for name in (host, "localhost")]
     command = [sys.executable, "-m", "mlflow", "server"]
-    command += ["--default-artifact-root", artifacts, "--host", _HOST, "--port", str(port), "--workers", "1"]
+    command += ["--default-artifact-root", artifacts, "--host", host, "--port", str(port), "--workers", "1"]
     command += ["--allowed-hosts", ",".join(own_names)]
     command += ["--cors-allowed-origins", ",".join(f"http://{name}" for name in own_names)]
     hardened = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -65,7 +69,7 @@ def start_server(
             start_new_session=True,
         )
     try:
-        _wait_until_healthy(f"http://{_HOST}:{port}", process)
+        _wait_until_healthy(f"http://{host}:{port}", process)
     except BaseException:
         stop_server(process)
         raise
@@ -85,13 +89,13 @@ def stop_server(process: subprocess.Popen[bytes], with_signal: signal.Signals = 
 
 @contextlib.contextmanager
 def serve(
-    backend_uri: str, artifacts: str, port: int | None = None, log: Path | None = None
+    backend_uri: str, artifacts: str, port: int | None = None, log: Path | None = None, host: str = _HOST
 ) -> Iterator[str]:
     """Run a server during a `with` block and yield its address; without a port it takes a free one."""
     port = free_port() if port is None else port
-    process = start_server(backend_uri, artifacts, port, log)
+    process = start_server(backend_uri, artifacts, port, log, host)
     try:
-        yield f"http://{_HOST}:{port}"
+        yield f"http://{host}:{port}"
     finally:
         stop_server(process)
 
@@ -104,9 +108,21 @@ def free_port() -> int:
         return port
 
 
-def _require_free(port: int) -> None:
+def _require_private(host: str) -> None:
+    is_private = False
+    with contextlib.suppress(ValueError):  # a name: nobody knows what it will stand for
+        address = ipaddress.ip_address(host)
+        is_private = address.is_private and not address.is_unspecified
+    if not is_private:
+        raise ConfigError(
+            f"--host {host}: expected 127.0.0.1 or a private address of this machine; this server knows no "
+            "passwords, cluster/compose.yaml has one that does"
+        )
+
+
+def _require_free(host: str, port: int) -> None:
     with socket.socket() as probe:
-        if probe.connect_ex((_HOST, port)) == 0:
+        if probe.connect_ex((host, port)) == 0:
             raise ConfigError(
                 f"--port {port}: something listens there already; open it, or choose another port"
             )
@@ -145,12 +161,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--artifacts", default="", help="folder of new artifacts (default: mlartifacts beside the database)"
     )
-    parser.add_argument("--port", type=int, default=5000, help="loopback port (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=5000, help="port (default: %(default)s)")
+    parser.add_argument(
+        "--host", default=_HOST, help="private address to listen on (default: %(default)s, this machine only)"
+    )
     options = parser.parse_args(arguments)
     artifacts = options.artifacts or str(artifact_root(options.uri) or "mlartifacts")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        with serve(options.uri, artifacts, options.port) as server:
+        with serve(options.uri, artifacts, options.port, host=options.host) as server:
             page = page_url(server, _newest_experiment(server))
             print(f"MLflow is up: {page}  (Ctrl+C ends it)", flush=True)
             if _has_screen():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
 from svgan_ray.temporal.training import TrainingState, check_finite, new_state, represent, restore, train_step
 from svgan_ray.temporal.workers import GlobalBatchNorm, Workers
+from tests.meeting import Meeting, together
 
 from .conftest import MODERN, SMALL
 
@@ -119,43 +118,6 @@ def test_recipes_survive_json() -> None:
         assert TemporalConfig.from_dict(config.to_dict()) == config
     with pytest.raises(ConfigError, match=r"unknown field generator\.depth"):
         TemporalConfig.from_dict({"generator": {"depth": 3}})
-
-
-class Meeting:
-    """An all-reduce among threads: everyone waits until all have brought their tensor, then takes the sum."""
-
-    def __init__(self, world: int) -> None:
-        self.barrier = threading.Barrier(world, timeout=60)
-        self.tensors: dict[int, Tensor] = {}
-
-    def of(self, rank: int) -> Callable[[Tensor], Tensor]:
-        def all_reduce(value: Tensor) -> Tensor:
-            self.tensors[rank] = value
-            self.barrier.wait()
-            total = torch.stack([self.tensors[r] for r in sorted(self.tensors)]).sum(0)
-            self.barrier.wait()
-            return total
-
-        return all_reduce
-
-
-def together(meeting: Meeting, work: Callable[[int], None]) -> None:
-    """Run `work` once per worker, each in a thread."""
-    failures = []
-
-    def run(rank: int) -> None:
-        try:
-            work(rank)
-        except BaseException as error:
-            failures.append(error)
-            meeting.barrier.abort()
-
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(meeting.barrier.parties)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
 
 
 def test_workers_agree_with_one_alone(

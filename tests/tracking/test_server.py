@@ -96,6 +96,12 @@ def test_the_server_answers_only_to_its_own_name_and_pages(uri, tmp_path):
     assert mlflow_server.main(["--port", str(port), "--uri", "nonsense://"]) == 2
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8", "tracking.example"])
+def test_nobody_beyond_the_private_network_is_let_in(host, uri):
+    with pytest.raises(ConfigError, match=f"--host {host}"):
+        start_server(uri, "mlartifacts", free_port(), host=host)
+
+
 def test_the_command_opens_the_page_of_the_latest_run(open_run, uri, tmp_path):
     with open_run() as tracker:
         pass
