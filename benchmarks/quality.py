@@ -141,8 +141,15 @@ def _summary(figures: dict[str, float]) -> str:
     return (
         f"frechet {at}, diversity {figures['diversity']:.2f}, jitter {figures['jitter']:.2f}, "
         f"against truth {figures['jitter_against_truth']:.2f}, "
-        f"copied {figures['memorisation/copied_share']:.3f} (p {figures['memorisation/p_value']:.2f})"
+        f"copied {_copied(figures)}"
     )
+
+
+def _copied(figures: dict[str, float]) -> str:
+    share, ratios, distances = (
+        figures[f"memorisation/{name}"] for name in ("copied_share", "copied_p_value", "p_value")
+    )
+    return f"{share:.3f} ({ratios:.2f}, {distances:.1g})"
 
 
 def _spans(clips: list[Tensor]) -> Iterator[tuple[int, int]]:
@@ -179,7 +186,7 @@ def table(options: argparse.Namespace) -> None:
         print(
             f"| {name} | {last['cpu_s'] / 60:.1f} | {last['step']:,} | {cells[0]} | {cells[1]} | "
             f"{figures['diversity']:.2f} | {figures['jitter_against_truth']:.2f} | "
-            f"{figures['memorisation/copied_share']:.3f} ({figures['memorisation/p_value']:.2f}) | {when} |"
+            f"{_copied(figures)} | {when} |"
         )
 
 
@@ -212,7 +219,8 @@ def protocol(options: argparse.Namespace) -> None:
     for of, result in found.items():
         if result is not None:
             print(
-                f"memorisation, {of}: p {result.p_value:.2g}, copied share {result.copied_share:.3f}, "
+                f"memorisation, {of}: p {result.p_value:.2g}, copied p {result.copied_p_value:.2g}, "
+                f"copied share {result.copied_share:.3f}, "
                 f"{result.generated_windows:,} windows: {result.verdict}"
             )
 

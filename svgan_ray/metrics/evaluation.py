@@ -62,6 +62,7 @@ class MotionReport:
             values["angle"] = self.angle
         if self.memorisation is not None:
             values["memorisation/p_value"] = self.memorisation.p_value
+            values["memorisation/copied_p_value"] = self.memorisation.copied_p_value
             values["memorisation/copied_share"] = self.memorisation.copied_share
         return values
 
@@ -73,7 +74,11 @@ class MotionReport:
         if self.angle is not None:
             rows.append(Row("angle", "generated", self.angle, "rad", self.samples))
         if (found := self.memorisation) is not None:
-            for of, value in (("p value", found.p_value), ("copied share", found.copied_share)):
+            for of, value in (
+                ("p value", found.p_value),
+                ("copied p value", found.copied_p_value),
+                ("copied share", found.copied_share),
+            ):
                 rows.append(Row("memorisation", of, value, "1", found.generated_windows, None, found.verdict))
         return rows
 

@@ -18,6 +18,7 @@ JITTER_HZ = 6.0
 LEAST_GENERATED = 1000
 _SPECTRUM_WINDOW_S = 2.0
 _MEMORY_STRIDE_FRAMES = 2
+_SIGNIFICANT = 0.05
 _SAME = 1e-6  # the distance of a window to itself, for the logarithm
 
 
@@ -52,14 +53,15 @@ def fast_power_share(clips: Sequence[Tensor], rate_hz: float, weights: Tensor | 
 class Memorisation:
     """Whether generated windows lie nearer to training footage than held-out ones do.
 
-    Of each window, the distance to the nearest training window is taken over that to the nearest held-out
-    window (of another block of the held-out footage). The distance alone would not do: small or smooth motion
-    lies near to everything, a copy near to training footage only. `p_value` is small where generated windows
-    have the smaller ratios (Mann and Whitney, one-sided); `copied_share` is the share of them below the
-    lowest hundredth of held-out ratios, so 0.01 is expected.
+    `p_value` is small where generated windows have the smaller distances to their nearest training window
+    (Mann and Whitney, one-sided). Small or smooth motion has, since it lies near to everything; a copy lies
+    near to training footage only. So `copied_p_value` compares each distance over that to the nearest
+    held-out window (of another block of the held-out footage), and `copied_share` is the share of generated
+    windows below the lowest hundredth of held-out ratios, so 0.01 is expected.
     """
 
     p_value: float
+    copied_p_value: float
     copied_share: float
     generated_windows: int
     held_out_windows: int
@@ -69,7 +71,11 @@ class Memorisation:
     def verdict(self) -> str:
         if self.generated_windows < LEAST_GENERATED:
             return f"not fit: {self.generated_windows} generated windows, {LEAST_GENERATED} are the least"
-        return "no sign of copying" if self.p_value > 0.05 else "nearer to training than held-out footage is"
+        if self.copied_p_value <= _SIGNIFICANT:
+            return "nearer to training footage than held-out footage is, and to that alone: copied"
+        if self.p_value <= _SIGNIFICANT:
+            return "nearer to training and to held-out footage than that is: too little motion, not copied"
+        return "no sign of copying"
 
 
 def memorisation(training: Sequence[Tensor], held_out: Sequence[Tensor], generated: Tensor) -> Memorisation:
@@ -90,14 +96,14 @@ def memorisation(training: Sequence[Tensor], held_out: Sequence[Tensor], generat
     own = torch.cat([torch.full((len(windows),), number) for number, windows in enumerate(unseen)])
     # Generated windows leave out a block in turn, so that they too find theirs among so many.
     turn = torch.arange(len(generated)) % len(blocks)
-    of_unseen = _log_ratio(torch.cat(unseen), memory, others, own)
-    of_generated = _log_ratio(generated.flatten(1).float(), memory, others, turn)
-    near = of_unseen.quantile(0.01)
+    to_memory, ratio = _log_nearest(torch.cat(unseen), memory, others, own)
+    of_generated, generated_ratio = _log_nearest(generated.flatten(1).float(), memory, others, turn)
     return Memorisation(
-        p_value=_smaller_p_value(of_generated, of_unseen),
-        copied_share=float((of_generated < near).double().mean()),
+        p_value=_smaller_p_value(of_generated, to_memory),
+        copied_p_value=_smaller_p_value(generated_ratio, ratio),
+        copied_share=float((generated_ratio < ratio.quantile(0.01)).double().mean()),
         generated_windows=len(generated),
-        held_out_windows=len(of_unseen),
+        held_out_windows=len(ratio),
         training_windows=len(memory),
     )
 
@@ -112,16 +118,15 @@ def _all_windows(clips: Sequence[Tensor], frames: int, stride: int) -> Tensor:
     return torch.cat(cut) if cut else torch.empty(0, frames)
 
 
-def _log_ratio(windows: Tensor, memory: Tensor, blocks: Sequence[Tensor], left_out: Tensor) -> Tensor:
-    """Log of each window's distance to `memory` over that to all `blocks` but the one it leaves out [N]."""
-    to_blocks = torch.stack([_log_nearest(windows, block) for block in blocks], 1)  # [N, B]
-    to_others = to_blocks.scatter(1, left_out[:, None], math.inf).amin(1)
-    return _log_nearest(windows, memory) - to_others
-
-
-def _log_nearest(windows: Tensor, memory: Tensor) -> Tensor:
-    """Log of the distance of each window [N, D] to the nearest row of memory [M, D]."""
-    return torch.cdist(windows, memory).amin(1).clamp(min=_SAME).log()
+def _log_nearest(
+    windows: Tensor, memory: Tensor, blocks: Sequence[Tensor], left_out: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Log of each window's distance to `memory`, and of that over the one to all `blocks` but one [N]."""
+    to_memory, *to_blocks = (
+        torch.cdist(windows, rows).amin(1).clamp(min=_SAME).log() for rows in (memory, *blocks)
+    )
+    to_others = torch.stack(to_blocks, 1).scatter(1, left_out[:, None], math.inf).amin(1)
+    return to_memory, to_memory - to_others
 
 
 def _smaller_p_value(a: Tensor, b: Tensor) -> float:
