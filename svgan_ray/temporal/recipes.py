@@ -178,7 +178,8 @@ def paper() -> TemporalConfig:
 def demo() -> TemporalConfig:
     """One minute of the demo's footage, two CPU cores, about four minutes (35 ms a step on a shared core).
 
-    With twice the steps it meets the bars of distance, diversity and jitter in docs/benchmarks.md on ten minutes of footage.
+    With twice the steps it meets the bars of distance, diversity and jitter on ten minutes of footage
+    (docs/benchmarks.md).
     """
     return TemporalConfig(
         basis_size=16,
