@@ -71,6 +71,13 @@ def nodes_at_work(folder: Path) -> set[str]:
     return {entry.node for entry in journal(folder)}
 
 
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""  # empty: dead, and not yet taken note of
+    except OSError:
+        return False
+
+
 def set_up() -> None:
     """Runs when a worker starts."""
     from svgan_ray.orchestration.inversion import encoding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,11 +11,10 @@ from typing import Any
 import pytest
 import ray
 import ray.data
-from ray.util.state import list_actors
 
 from svgan_ray.config import InvertConfig
 from svgan_ray.orchestration.invert import CROP_CPUS, ENCODE_CPUS, configure_data, contained, encoder_pool
-from tests.orchestration.faulty_workers import wait_for
+from tests.orchestration.faulty_workers import is_alive, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -34,6 +34,7 @@ class Waiting:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        (folder / f"{os.getpid()}.pid").touch()
 
     def __call__(self, row: Row) -> Row:
         wait_for((self.folder / "grown").exists, "more encoders")
@@ -62,8 +63,7 @@ def test_the_pool_follows_the_backlog(three_cpus: None, tmp_path: Path) -> None:
     seen: list[int] = []
 
     def is_at(condition: Callable[[int], bool]) -> bool:
-        actors = list_actors(filters=[("state", "=", "ALIVE")], limit=1000)
-        seen.append(sum("Waiting" in actor.class_name for actor in actors))
+        seen.append(sum(is_alive(int(file.stem)) for file in tmp_path.glob("*.pid")))
         return condition(seen[-1])
 
     def watch() -> None:

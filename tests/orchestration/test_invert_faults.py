@@ -43,6 +43,7 @@ from tests.orchestration.faulty_workers import (
     Encoded,
     connect,
     held,
+    is_alive,
     journal,
     nodes_at_work,
     occupant_of_gpu,
@@ -241,11 +242,6 @@ def test_a_driver_that_is_killed(bench: Bench, tmp_path: Path) -> None:
     assert_told_once(bench, config, report)
     again = {number for _, number in begun_blocks(bench)[begun:]}
     assert report.frames_reused > 0 and again == set(range(4)) - {number for _, number in stored}
-
-
-def is_alive(pid: int) -> bool:
-    command = Path(f"/proc/{pid}/cmdline")
-    return command.exists() and command.read_bytes() != b""  # empty: dead, and not yet taken note of
 
 
 def pids(bench: Bench) -> set[int]:
