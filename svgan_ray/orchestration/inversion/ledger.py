@@ -52,6 +52,7 @@ class Ledger:
     booked: int = 0  # chunks and failures that were news
     _lost: set[str] = field(default_factory=set)  # uris of which nothing more is to be had
     _closed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # clip ids by uri
+    _complete: set[str] = field(default_factory=set)  # ids of clips of which every chunk came
     _open: dict[str, dict[int, Chunk]] = field(default_factory=lambda: defaultdict(dict))
     _commits: Commits = field(init=False)
 
@@ -138,6 +139,8 @@ class Ledger:
         telemetry.clip_ended("failed", record.reason)
 
     def _collect(self, chunk: Chunk) -> None:
+        if chunk.clip.clip_id in self._complete:  # Ray tracked its video again
+            return
         chunks = self._open[chunk.clip.clip_id]
         if chunk.number in chunks:  # of a clip that is run again for its other blocks
             return
@@ -152,6 +155,7 @@ class Ledger:
         if len(chunks) == chunk.clip.block_count:
             record = self._commit_record(chunk.clip, [chunks[number] for number in sorted(chunks)])
             self._commits.begin(chunk.clip, record)
+            self._complete.add(chunk.clip.clip_id)
             del self._open[chunk.clip.clip_id]
 
     def _book_commits(self, all_of_them: bool = False) -> None:

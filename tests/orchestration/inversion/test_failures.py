@@ -176,6 +176,7 @@ def test_what_is_looked_at_twice_counts_once(footage: Path, weights: Path, store
     ledger.take(encoder(crop_block(first, job.crop_side)))
     for item in track_source(job, plan.todo[0], frozenset()):
         ledger.take(encoder(crop_block(item, job.crop_side)) if isinstance(item, Block) else item)
+    ledger.take(encoder(crop_block(first, job.crop_side)))  # as when Ray lost what tracking gave
     ledger.take(dataclasses.replace(tracked, open_clips=frozenset()))  # type: ignore[type-var]
     ledger.settle()
     assert (ledger.encoded_frames, ledger.reused_frames) == (150, 0)
