@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from svgan_ray.errors import DataError
-from svgan_ray.metrics.evaluation import generate_coefficients, score_motion
+from svgan_ray.metrics.evaluation import footage_coefficients, generate_coefficients, score_motion
 from svgan_ray.metrics.features import evaluation_basis
 from svgan_ray.orchestration.snapshots import named_snapshot
 from svgan_ray.orchestration.training.data import resampled_clips
@@ -100,7 +100,7 @@ def main() -> None:
     generator, rate_hz = load_generator(weights_folders(options.weights)[0]), model.frame_rate_hz
     frames, basis = round(options.seconds * rate_hz), evaluation_basis(model.basis)
     clips = resampled_clips(store, named_snapshot(store, model.card["snapshot"]), rate_hz)
-    real = [basis.project(w_plus[valid]) for w_plus, valid in clips]
+    real = footage_coefficients(model, basis, [w_plus[valid] for w_plus, valid in clips])
     generated = generate_coefficients(model, basis, options.samples, frames, options.seed)
     shown = [
         torch.cat(list(sample_latents(model, options.seed, frames, sample=number)))

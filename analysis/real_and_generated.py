@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from svgan_ray.metrics.evaluation import footage_coefficients
 from svgan_ray.orchestration.footage import aligned_footage, longest_clip
 from svgan_ray.orchestration.snapshots import named_snapshot
 from svgan_ray.orchestration.training.data import resampled_clips
@@ -48,7 +49,7 @@ def real_coefficients(model: MotionModel, store: LatentStore) -> list[Tensor]:
     """What the model was trained on: spans [T, K] of frames that were seen, in the model's basis."""
     snapshot = named_snapshot(store, model.card["snapshot"])
     clips = resampled_clips(store, snapshot, model.frame_rate_hz)
-    return [model.basis.project(w_plus[valid]) for w_plus, valid in clips]
+    return footage_coefficients(model, model.basis, [w_plus[valid] for w_plus, valid in clips])
 
 
 def generated_latents(model: MotionModel, seed: int, seconds: float) -> list[Tensor]:

@@ -33,8 +33,9 @@ from torch import Tensor
 from svgan_ray.demo.embedding import factors_of_w
 from svgan_ray.demo.factors import MOVING
 from svgan_ray.latents.basis import LatentBasis, fit_basis
+from svgan_ray.latents.denoising import denoised
 from svgan_ray.latents.windows import WindowIndex
-from svgan_ray.metrics.evaluation import generate_coefficients, score_motion
+from svgan_ray.metrics.evaluation import footage_coefficients, generate_coefficients, score_motion
 from svgan_ray.metrics.features import evaluation_basis
 from svgan_ray.metrics.figures import fast_power_share, memorisation
 from svgan_ray.temporal.checkpoints import RECORD, load_checkpoint, save_checkpoint
@@ -74,10 +75,10 @@ def figures_of(state: TrainingState, footage: Footage, samples: int = SAMPLES) -
     model = model_of(state, basis.mean, "0" * 64)
     frames = round(SAMPLE_S * FRAME_RATE_HZ)
     generated = generate_coefficients(model, basis, samples, frames, seed=1)
-    training, held_out, true = (
-        [basis.project(clip) for clip in clips]
-        for clips in (footage.training, footage.held_out, footage.true)
+    training, held_out = (
+        footage_coefficients(model, basis, clips) for clips in (footage.training, footage.held_out)
     )
+    true = [basis.project(clip) for clip in footage.true]
     variances = basis.sigma.square()
     report = score_motion(training, generated, FRAME_RATE_HZ, variances, held_out)
     fast, fast_true = (fast_power_share(x, FRAME_RATE_HZ, variances) for x in (list(generated), true))
@@ -110,9 +111,9 @@ def train(options: argparse.Namespace) -> None:
     config = dataclasses.replace(config, seed=options.seed, basis_size=min(config.basis_size, rank))
     name = options.name or f"{options.recipe}-{options.latents}-{options.seed}"
     folder, curves = options.work / "checkpoints" / name, options.work / "curves.jsonl"
-    features = torch.cat(footage.training)
     basis = footage.basis(config.basis_size if config.head == "basis" else 1)
-    features = represent(config, basis, features)
+    clips = [represent(config, basis, clip) for clip in footage.training]
+    features = torch.cat(denoised(clips, config.frame_rate_hz) if config.denoise else clips)
     index = WindowIndex(list(_spans(footage.training)), config.window_frames)
     before = [line for line in read_curves(options.work) if line["name"] == name]
     resumes = bool(before) and (folder / RECORD).exists()

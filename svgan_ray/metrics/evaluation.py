@@ -11,13 +11,21 @@ from torch import Tensor
 
 from svgan_ray.errors import DataError
 from svgan_ray.latents.basis import LatentBasis
+from svgan_ray.latents.denoising import denoised
 from svgan_ray.metrics.features import blocks_of, cut_windows, evaluation_basis
 from svgan_ray.metrics.figures import LEAST_GENERATED, Memorisation, diversity, fast_power_share, memorisation
 from svgan_ray.metrics.frechet import FrechetMotion, frechet_motion
 from svgan_ray.temporal.model import MotionModel
 from svgan_ray.temporal.sampling import generate
 
-__all__ = ["MotionReport", "Row", "evaluate_motion", "generate_coefficients", "score_motion"]
+__all__ = [
+    "MotionReport",
+    "Row",
+    "evaluate_motion",
+    "footage_coefficients",
+    "generate_coefficients",
+    "score_motion",
+]
 
 WINDOWS_S = (2.0, 5.0)
 POSITIONS_S = (0.0, 10.0, 60.0)
@@ -102,8 +110,14 @@ def evaluate_motion(
     """
     basis = basis or evaluation_basis(model.basis)
     generated = generate_coefficients(model, basis, samples, round(seconds * model.frame_rate_hz), seed)
-    real, held_out = ([basis.project(clip) for clip in clips] for clips in (real, held_out))
+    real, held_out = (footage_coefficients(model, basis, clips) for clips in (real, held_out))
     return score_motion(real, generated, model.frame_rate_hz, basis.sigma.square(), held_out, angle)
+
+
+def footage_coefficients(model: MotionModel, basis: LatentBasis, clips: Sequence[Tensor]) -> list[Tensor]:
+    """Coefficients [T, K] of W+ clips [T, n, d], denoised where the model learnt from denoised ones."""
+    coefficients = [basis.to(clip.device).project(clip) for clip in clips]
+    return denoised(coefficients, model.frame_rate_hz) if model.config.denoise else coefficients
 
 
 @torch.no_grad()

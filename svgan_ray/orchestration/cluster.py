@@ -46,9 +46,17 @@ def connect() -> Iterator[None]:
     if port.isdecimal():
         _require_listening(host, int(port))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    is_own = address == "local"
+    if (
+        is_own
+    ):  # a laptop's memory: workers with nothing to do keep what they used, the dashboard is 20 processes
+        os.environ.setdefault("RAY_num_workers_soft_limit", "0")
     # What workers print lies in Ray's log folder; what goes wrong in them comes back as errors and records.
+    dashboard = False if is_own else None
     try:
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(
+            address=address, logging_level=logging.ERROR, log_to_driver=False, include_dashboard=dashboard
+        )
     except (RayError, RuntimeError, ConnectionError) as error:
         raise ClusterError(_refusal(address, error)) from error
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from svgan_ray.metrics.evaluation import MotionReport, generate_coefficients
+from svgan_ray.metrics.evaluation import MotionReport, footage_coefficients, generate_coefficients
 from svgan_ray.metrics.features import blocks_of, cut_windows, evaluation_basis, power_spectrum
 from svgan_ray.temporal.model import MotionModel
 
@@ -30,7 +30,7 @@ def draw_figure(motion: MotionReport, model: MotionModel, real: Sequence[Tensor]
     basis = evaluation_basis(model.basis)
     frames = round(_SHOWN_S * model.frame_rate_hz)
     generated = generate_coefficients(model, basis, _SHOWN_SAMPLES, frames, seed=0)
-    footage = [basis.to(clip.device).project(clip) for clip in real]
+    footage = footage_coefficients(model, basis, real)
     figure = Figure(figsize=(13, 4), layout="constrained")
     FigureCanvasAgg(figure)
     distances, spectra, courses = figure.subplots(1, 3)

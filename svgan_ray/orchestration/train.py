@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import signal
+import threading
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -124,6 +126,7 @@ def _show_beginning(plan: TrainingPlan, tracker: RunTracker) -> ray.ObjectRef[No
 
 def _fit(plan: TrainingPlan, tracker: RunTracker) -> object:
     """Ray's result; where the workers' failure is an error of ours, that one is raised."""
+    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
         return _trainer(plan, tracker).fit()
     except WorkerGroupError as error:
@@ -132,6 +135,10 @@ def _fit(plan: TrainingPlan, tracker: RunTracker) -> object:
             if isinstance(cause, SvganRayError):
                 raise cause from error
         raise
+    finally:
+        # Ray leaves a handler behind which aborts this training, and keeps its controller and journal alive.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, on_interrupt)
 
 
 def _trainer(plan: TrainingPlan, tracker: RunTracker) -> TorchTrainer:

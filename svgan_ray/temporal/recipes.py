@@ -106,6 +106,8 @@ class TemporalConfig:
     """Length of a training sequence."""
     frame_rate_hz: float = 25.0
     """Footage is resampled to this rate."""
+    denoise: bool = False
+    """Take the encoder's noise, as strong as motion above 10 Hz, out of the footage (basis head only)."""
     batch_size: int = 16
     """Sequences in a global batch."""
     steps: int = 100_000
@@ -126,6 +128,8 @@ class TemporalConfig:
             )
         if self.head == "w_plus" and self.loss.moment_matching > 0:
             raise ConfigError("loss.moment_matching works on coefficients: set it to 0 or head to 'basis'")
+        if self.head == "w_plus" and self.denoise:
+            raise ConfigError("denoise works on coefficients: leave it out or set head to 'basis'")
         shortest = max((1, *self.critic.lags, *self.critic.orders)) + 1
         if self.window_frames < shortest:
             raise ConfigError(
@@ -183,6 +187,7 @@ def demo() -> TemporalConfig:
     """
     return TemporalConfig(
         basis_size=16,
+        denoise=True,
         window_frames=50,
         batch_size=32,
         steps=6000,
@@ -191,7 +196,7 @@ def demo() -> TemporalConfig:
             width=64,
             head_widths=(64,),
             normalise=False,
-            slowest_noise_frames=100.0,
+            slowest_noise_frames=30.0,
             warm_up_frames=50,
         ),
         critic=CriticOptions(frame_widths=(128, 64), time_widths=(64, 64), lags=(1, 4), orders=(2, 3)),

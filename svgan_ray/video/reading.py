@@ -1,9 +1,9 @@
 """Reading a video: every frame with its presentation time, any span of frames exactly, decord or PyAV alike.
 
-PyAV lists the frames from the container; decord decodes them where it is installed and agrees with that list,
-and PyAV decodes the rest (AV1, transport streams, edit lists, 10 bits, and whatever decord fails on). Both
-give the same pixels, so the choice never shows. Rotation metadata is applied: frames are as a player shows
-them.
+PyAV lists the frames from the container; decord decodes those of short videos where it is installed and
+agrees with that list, and PyAV decodes the rest (long ones, AV1, transport streams, edit lists, 10 bits, and
+whatever decord fails on). Both give the same pixels, so the choice never shows. Rotation metadata is applied:
+frames are as a player shows them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ __all__ = ["Frames", "VideoInfo", "VideoReader", "open_video"]
 
 _BATCH_FRAMES = 16
 """Full frames in memory at once: 100 MB at 1080p."""
+_DECORD_BYTES = 64 * 2**20
+"""decord decodes on to the end of the file whatever is asked for: it gets what may be in memory whole."""
 _FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"}
 
 
@@ -73,7 +75,8 @@ class VideoReader:
         )
 
     def _preferred(self, path: Path) -> _Decoder:
-        if not self._pyav.decord_decodes_alike:
+        whole_bytes = 3 * len(self.time_s) * self._pyav.height * self._pyav.width
+        if whole_bytes > _DECORD_BYTES or not self._pyav.decord_decodes_alike:
             return self._pyav
         try:
             return DecordDecoder(path, self.time_s, self._pyav.height, self._pyav.width)

@@ -10,8 +10,15 @@ import torch
 
 from svgan_ray.errors import DataError
 from svgan_ray.latents.basis import fit_basis
-from svgan_ray.metrics.evaluation import evaluate_motion, generate_coefficients, score_motion
+from svgan_ray.latents.denoising import denoised
+from svgan_ray.metrics.evaluation import (
+    evaluate_motion,
+    footage_coefficients,
+    generate_coefficients,
+    score_motion,
+)
 from svgan_ray.metrics.features import evaluation_basis
+from svgan_ray.metrics.figures import fast_power_share
 from svgan_ray.temporal.sampling import generate
 
 RATE_HZ = 25.0
@@ -87,8 +94,9 @@ def model_and_footage(request):
     clips = [(move(90, seed) @ mixing).unflatten(-1, (4, 12)) for seed in (1, 2)]
     basis = fit_basis(clips, 16)
     recipe = RECIPES["demo"]()
-    loss = dataclasses.replace(recipe.loss, moment_matching=0.0)  # which the head "w_plus" does not have
-    config = dataclasses.replace(recipe, head=request.param, basis_size=16, loss=loss)
+    has_basis = request.param == "basis"  # without one there are neither moments nor coefficients to denoise
+    loss = dataclasses.replace(recipe.loss, moment_matching=float(has_basis))
+    config = dataclasses.replace(recipe, head=request.param, basis_size=16, denoise=has_basis, loss=loss)
     state = new_state(config, basis)
     return model_of(state, basis.mean, "0" * 64), clips
 
@@ -104,3 +112,18 @@ def test_a_model_is_generated_projected_and_scored(model_and_footage):
     assert report.frechet[0].compared["generated at 10 s"] > 5, (
         "an untrained generator does not move like a person"
     )
+
+
+def test_footage_is_compared_as_the_model_was_taught_it(model_and_footage):
+    model, clips = model_and_footage
+    basis = evaluation_basis(model.basis)
+    noisy = [
+        clip + 0.5 * torch.randn(clip.shape, generator=torch.Generator().manual_seed(3)) for clip in clips
+    ]
+    plain = [basis.project(clip) for clip in noisy]
+    expected = denoised(plain, model.frame_rate_hz) if model.config.denoise else plain
+    for seen, wanted in zip(footage_coefficients(model, basis, noisy), expected, strict=True):
+        assert torch.equal(seen, wanted)
+    if model.config.denoise:
+        shares = [fast_power_share(x, model.frame_rate_hz) for x in (expected, plain)]
+        assert shares[0] < shares[1] / 2

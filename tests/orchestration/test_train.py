@@ -16,6 +16,7 @@ from ray.train.v2.api.config import ScalingConfig
 
 from svgan_ray.config import TrainConfig
 from svgan_ray.errors import ConfigError, DataError, StoreError
+from svgan_ray.latents.denoising import denoised
 from svgan_ray.metrics.evaluation import score_motion
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
 from svgan_ray.orchestration.training.data import training_set
@@ -80,6 +81,20 @@ def test_the_training_set_is_every_frame_at_the_recipes_rate_and_kept_in_the_sto
     kept = training_set(store, snapshot, config)
     assert torch.equal(kept.features, data.features) and torch.equal(kept.basis.sigma, data.basis.sigma)
     assert len(list(store.backend.list("bases/"))) == 1
+
+
+def test_a_training_set_is_denoised_span_by_span_where_the_recipe_says_so(weights: Path) -> None:
+    store = make_store("store", weights, clips=3, frames=200)
+    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+
+    noisy, clean = (training_set(store, snapshot, tiny(denoise=denoise)) for denoise in (False, True))
+
+    spans = [noisy.features[first:stop] for first, stop in noisy.segments]
+    assert torch.equal(clean.features, torch.cat(denoised(spans, 25.0)))
+    assert not torch.equal(clean.features, noisy.features)
+    assert torch.equal(clean.basis.components, noisy.basis.components)
+    with pytest.raises(ConfigError, match="denoise"):
+        tiny(denoise=True, head="w_plus")
 
 
 def test_the_networks_of_the_published_head_see_the_style_vectors_themselves(weights: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from svgan_ray.errors import VideoError
+from svgan_ray.video import reading
 from svgan_ray.video.decord_decoder import DecordDecoder, DecordUnfitError
 from svgan_ray.video.pyav_decoder import PyavDecoder
 from svgan_ray.video.reading import VideoReader, open_video
@@ -269,3 +270,15 @@ def test_damaged_files_read_or_raise_one_typed_error(tmp_path: Path, seed: int) 
             assert np.all(np.diff(video.time_s) > 0)
     except VideoError as error:
         assert error.reason
+
+
+def test_a_video_too_large_for_memory_is_left_to_pyav(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """decord would go on to decode all of it while the caller looks at its first frames."""
+    path = encode(tmp_path / "a.mp4", numbered_frames(50), 25)
+    whole_bytes = 50 * 64 * 96 * 3
+    for limit, decoder in ((whole_bytes, "decord"), (whole_bytes - 1, "pyav")):
+        monkeypatch.setattr(reading, "_DECORD_BYTES", limit)
+        with open_video(path) as video:
+            assert (video.info.frame_count, video.info.decoder) == (50, decoder)

@@ -14,6 +14,7 @@ from torch import Tensor
 from svgan_ray.errors import DataError
 from svgan_ray.latents.basis import LatentBasis, Moments, moments_of
 from svgan_ray.latents.clips import resample
+from svgan_ray.latents.denoising import denoised
 from svgan_ray.latents.windows import WindowIndex, valid_segments
 from svgan_ray.orchestration.cluster import connect
 from svgan_ray.store import LatentStore, Snapshot, SnapshotClip, open_store
@@ -35,7 +36,7 @@ class TrainingSet:
     """All frames of a snapshot at the recipe's frame rate, clip after clip."""
 
     basis: LatentBasis
-    coefficients: Tensor  # [F, K] in the basis, whatever the recipe's head
+    coefficients: Tensor  # [F, K] in the basis, whatever the recipe's head; denoised if it asks for that
     features: Tensor  # [F, K or n*d], what the networks see
     segments: tuple[tuple[int, int], ...]  # spans of valid frames, each within one clip
 
@@ -53,6 +54,7 @@ def training_set(store: LatentStore, snapshot: Snapshot, config: TemporalConfig)
         "snapshot": snapshot.digest,
         "frame_rate_hz": config.frame_rate_hz,
         "basis_size": config.basis_size,
+        "denoise": config.denoise,
     }
     basis_id = content_id({**key, "schema": _SCHEMA})
     tensors = store.get_basis(basis_id) or store.put_basis(basis_id, _projected(store, snapshot, config))
@@ -88,7 +90,12 @@ def _projected(store: LatentStore, snapshot: Snapshot, config: TemporalConfig) -
             projections = ray.get([project.remote(store.uri, part, rate_hz, shared) for part in parts])
     coefficients = torch.cat([part for part, _ in projections])
     masks = [mask for _, masks in projections for mask in masks]
-    segments = torch.tensor(valid_segments(masks), dtype=torch.int64).reshape(-1, 2)
+    spans = valid_segments(masks)
+    if config.denoise:
+        motion = denoised([coefficients[first:stop] for first, stop in spans], config.frame_rate_hz)
+        for (first, stop), span in zip(spans, motion, strict=True):
+            coefficients[first:stop] = span
+    segments = torch.tensor(spans, dtype=torch.int64).reshape(-1, 2)
     return {**basis.state(), "coefficients": coefficients, "segments": segments}
 
 
