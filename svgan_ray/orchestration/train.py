@@ -120,7 +120,7 @@ def _train(plan: TrainingPlan) -> Finished:
 
 def _show_beginning(plan: TrainingPlan, tracker: RunTracker) -> ray.ObjectRef[None]:
     """Have the pictures of step 0 made beside the training."""
-    options: dict[str, Any] = {"num_cpus": 0, "num_gpus": VALIDATION_GPUS * _use_gpu(plan.config)}
+    options = _beside(_use_gpu(plan.config)) | {"max_calls": 1}  # its memory goes with it
     return ray.remote(**options)(Validator.show_beginning).remote(Validator(plan.job, tracker))
 
 
@@ -161,11 +161,13 @@ def _trainer(plan: TrainingPlan, tracker: RunTracker) -> TorchTrainer:
             checkpoint_config=CheckpointConfig(KEPT_CHECKPOINTS),
             logging_config=LoggingConfig("ERROR"),
         ),
-        # Validation asks for no CPU: it must find a place while the workers hold all of them.
-        validation_config=ValidationConfig(
-            Validator(plan.job, tracker), ray_remote_kwargs={"num_cpus": 0, "num_gpus": VALIDATION_GPUS * gpu}
-        ),
+        validation_config=ValidationConfig(Validator(plan.job, tracker), ray_remote_kwargs=_beside(gpu)),
     )
+
+
+def _beside(gpu: bool) -> dict[str, Any]:
+    """Validation asks for no CPU: it must find a place while the workers hold all of them."""
+    return {"num_cpus": 0, "num_gpus": VALIDATION_GPUS * gpu}
 
 
 def _use_gpu(config: TrainConfig) -> bool:

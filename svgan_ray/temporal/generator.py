@@ -77,6 +77,12 @@ class TemporalGenerator(nn.Module):
         top = torch.cat([*first, frames]).transpose(0, 1)
         return top, GeneratorState(torch.stack(last), smoothed)
 
+    @torch.no_grad()
+    def amplify(self, factor: float) -> None:
+        """Multiply all that is emitted; of coefficients only, style vectors end in a normalisation."""
+        for parameter in list(self.head.modules())[-1].parameters():
+            parameter.mul_(factor)
+
     def initial_state(self, noise: Tensor) -> GeneratorState:
         """The state that the first noise vector [N, noise_dim] stands for."""
         hidden = list(self.initial(noise).split(self.width, dim=-1))

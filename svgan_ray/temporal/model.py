@@ -16,15 +16,21 @@ from torch import Tensor
 
 from svgan_ray.errors import WeightsError
 from svgan_ray.latents.basis import LatentBasis
+from svgan_ray.latents.windows import seeded
 from svgan_ray.temporal.checkpoints import under
 from svgan_ray.temporal.generator import TemporalGenerator
 from svgan_ray.temporal.recipes import TemporalConfig
+from svgan_ray.temporal.statistics import MomentStatistics
 from svgan_ray.temporal.training import TrainingState, build_generator, restore
 
 __all__ = ["MotionModel", "load_model", "model_of", "save_model"]
 
 SCHEMA = 1
 TENSORS, RECORD, CARD = "model.safetensors", "model.json", "README.md"
+
+_MEASURED_SAMPLES, _MEASURED_FRAMES = 128, 512
+_MOST = 1.1
+"""A generator that is further off has not learnt the motion, which its size must not hide."""
 
 CONSENT = (
     "The motion of this model was learned from footage of a person. Having that person's consent, and "
@@ -60,12 +66,30 @@ class MotionModel:
 def model_of(
     state: TrainingState, w_ref: Tensor, generator_sha256: str, card: dict[str, Any] | None = None
 ) -> MotionModel:
-    """The model that a training state has reached; later steps do not change it."""
+    """The model that a training state has reached; later steps do not change it.
+
+    Where training knows the footage's moments, motion is made as large as the footage's, if it nearly is: by
+    itself it comes to rest a few hundredths below.
+    """
     generator = build_generator(state.config, state.basis.num_ws, state.basis.w_dim)
     generator.load_state_dict(state.ema.state_dict())
     generator.eval().requires_grad_(False)
+    if state.moments is not None and state.step > 0:
+        generator.amplify(_missing_amplitude(generator, state.config, state.moments))
     card = {"steps": state.step, **(card or {})}
     return MotionModel(state.config, generator, state.basis.to("cpu"), w_ref.cpu(), generator_sha256, card)
+
+
+@torch.no_grad()
+def _missing_amplitude(
+    generator: TemporalGenerator, config: TemporalConfig, moments: MomentStatistics
+) -> float:
+    """By what to multiply motion for it to vary as the footage does, all coefficients taken together."""
+    random, options = seeded("amplitude", config.seed), config.generator
+    noise = torch.randn(_MEASURED_SAMPLES, _MEASURED_FRAMES, options.noise_dim, generator=random)
+    motion, _ = generator(noise)
+    variance = motion[:, options.warm_up_frames :].flatten(0, 1).var(0).sum()
+    return float((moments.footage_variance.sum().cpu() / variance).sqrt().clamp(1 / _MOST, _MOST))
 
 
 def save_model(model: MotionModel, folder: str | Path) -> None:

@@ -116,6 +116,11 @@ class MomentStatistics(nn.Module):
             self.footage[i] = rows.T @ rows / len(rows)
         self.footage_mean.copy_(coefficients[index.starts.to(coefficients.device)].mean(0))
 
+    @property
+    def footage_variance(self) -> Tensor:
+        """Of every coefficient [F]; differences of order 0 are the values themselves."""
+        return self.footage[0].diagonal() - self.footage_mean.square()
+
     def mismatch(self, windows: Tensor, workers: Workers) -> Tensor:
         """A scalar with the gradient of ||mean - mean'||^2 + average of ||moment - moment'||_F^2.
 

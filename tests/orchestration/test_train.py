@@ -56,6 +56,8 @@ class Recorder:
     def log_file(self, path: str, content: bytes) -> None:
         self.files[path] = content
 
+    def settle(self) -> None: ...
+
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

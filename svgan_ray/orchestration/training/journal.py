@@ -153,6 +153,11 @@ class RunTracker:
         """The last step that was told, and its metrics."""
         return cast("tuple[int, dict[str, float]]", ray.get(self.journal.latest.remote(self.run)))
 
+    def settle(self) -> None:
+        """Wait until what this process told has been taken in: what it still owns would be lost with it."""
+        with contextlib.suppress(RayActorError):
+            self.latest()
+
     def finish(self, status: Status) -> None:
         """Close the run; waits until the server has everything, a minute at most."""
         ray.get(self.journal.finish.remote(self.run, status))

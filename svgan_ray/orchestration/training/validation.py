@@ -100,6 +100,7 @@ class Validator:
         data = self._data()
         model = self._model(new_state(self.job.config, data.basis.to(_device()), _device()), data)
         self._show(model, data, charts_of(model, data, generated_motion(model)), step=0)
+        self.tracker.settle()
 
     def _data(self) -> TrainingSet:
         return training_set(open_store(self.job.store), self.job.snapshot, self.job.config)
