@@ -7,6 +7,9 @@ checkpoint, or says that it is finished.
 from __future__ import annotations
 
 import dataclasses
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -132,13 +135,25 @@ def _validation_options(config: TrainConfig, gpu: bool) -> dict[str, Any]:
 def _fit(plan: TrainingPlan, tracker: RunTracker, gpu: bool) -> object:
     """Ray's result; where the workers' failure is an error of ours, that one is raised."""
     try:
-        return _trainer(plan, tracker, gpu).fit()
+        with _interrupts_given_back():
+            return _trainer(plan, tracker, gpu).fit()
     except WorkerGroupError as error:
         for failure in error.worker_failures.values():
             cause = getattr(failure, "_base_exc", failure)  # Ray wraps what it sends here
             if isinstance(cause, SvganRayError):
                 raise cause from error
         raise
+
+
+@contextmanager
+def _interrupts_given_back() -> Iterator[None]:
+    """Ray takes Ctrl+C for itself while it trains, and would keep it."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
 
 
 def _trainer(plan: TrainingPlan, tracker: RunTracker, gpu: bool) -> TorchTrainer:
