@@ -82,7 +82,7 @@ def new_job(folder: Path, weights: str, source: Source) -> tuple[InvertConfig, I
     """An empty store, and what an inversion into it needs."""
     store = open_store(tempfile.mkdtemp(dir=folder), create=True)
     config = InvertConfig(videos=(source.uri,), store=store.uri, weights=weights)
-    publish_networks(store, weights)
+    publish_networks(store, config)
     return config, inversion_of(config, store.uri), store
 
 

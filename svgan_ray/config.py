@@ -15,6 +15,9 @@ from typing import Literal
 from svgan_ray.errors import ConfigError
 from svgan_ray.temporal.recipes import TemporalConfig, demo
 
+Machines = Literal["any", "spot", "on-demand"]
+"""Machines of a cluster by Ray's own label `ray.io/market-type`."""
+
 
 @dataclass(frozen=True)
 class InvertConfig:
@@ -30,7 +33,8 @@ class InvertConfig:
     """Where faces are: landmarks in `<video>.landmarks.safetensors`, footage that is aligned already, or what
     mediapipe finds (needs the extra `face`)."""
     face_model: str | None = None
-    """A FaceLandmarker `.task` file for mediapipe instead of the model that it ships."""
+    """A FaceLandmarker `.task` file for mediapipe instead of the model that it ships; workers get it from
+    the store."""
     people: str = "longest"
     """Whom to follow of several people: `longest`, the one seen in most frames; `2`, the second most, and so
     on; or `all`, each a subject of its own."""
@@ -54,6 +58,8 @@ class InvertConfig:
     """Encoders at work at once: a number, or `LEAST:MOST` as there is work; by default 1 to what fits."""
     gpus_per_actor: float = 0.25
     """Share of a GPU for each encoder, in a cluster that has GPUs."""
+    machines: Machines = "any"
+    """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
     retry_failures: bool = False
     """Try again what failed in earlier runs."""
     max_failure_fraction: float = 0.5
@@ -121,7 +127,9 @@ class TrainConfig:
     workers: int = 1
     """Processes that share each batch."""
     gpu: bool | None = None
-    """Train on GPUs; by default where the cluster has one for each worker."""
+    """Train on GPUs; by default where the cluster has one for each worker, or has some and grows."""
+    machines: Machines = "any"
+    """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
     checkpoint_every_steps: int = 500
     """A killed training goes on from the last of these."""
     sample_every_steps: int = 1000
@@ -186,6 +194,8 @@ class TuneConfig:
     """Trials at once; by default as many as the cluster holds."""
     gpus_per_trial: float = 0.5
     """Share of a GPU for each trial, in a cluster that has GPUs."""
+    machines: Machines = "any"
+    """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
     seed: int = 0
     """Seeds the search."""
     experiment: str = "svgan-ray"

@@ -25,7 +25,7 @@ def invert_here(config: InvertConfig) -> str:
     """What the invert job does, without Ray; returns the inversion's id."""
     store = open_store(config.store, create=True)
     job = inversion_of(config, store.uri)
-    publish_networks(store, config.weights, config.refine_lpips)
+    publish_networks(store, config)
     plan = plan_sources(config, job, store, expand(config.videos))
     ledger, encoder = Ledger(store, job, plan.earlier_failures), BlockEncoder(job, store, "here")
     for source in plan.todo:

@@ -52,7 +52,7 @@ def main(folder: Path) -> None:
     store = open_store(config.store, create=True)
     job = dataclasses.replace(inversion_of(config, store.uri), crop=CropParameters(min_clip_frames=FRAMES))
     plan = plan_sources(config, job, store, expand(config.videos))
-    publish_networks(store, config.weights)
+    publish_networks(store, config)
     ledger, encoder = Ledger(store, job, {}), BlockEncoder(job, store, "here")
     for item in track_source(job, plan.todo[0], frozenset()):
         ledger.take(encoder(crop_block(item, job.crop_side)) if isinstance(item, Block) else item)

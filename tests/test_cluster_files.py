@@ -21,6 +21,8 @@ from svgan_ray.orchestration.command_line import parse
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"
 CRDS = ROOT.parent / "shared" / "data" / "kuberay"
+# What `--machines` asks for.
+LABELS = {"invert": {"ray.io/market-type": "spot"}, "train": {"ray.io/market-type": "on-demand"}}
 KUBERAY = sorted((CLUSTER / "kuberay").glob("ray*.yaml"))
 
 
@@ -41,6 +43,7 @@ def test_aws_head_runs_no_tasks_and_all_starts_ask_for_the_token() -> None:
     )
     assert types["invert"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert "InstanceMarketOptions" not in types["train"]["node_config"]
+    assert {name: kind.get("labels") for name, kind in types.items()} == {"head": None} | LABELS
     for commands in ("head_start_ray_commands", "worker_start_ray_commands"):
         assert all("RAY_AUTH_MODE=token" in command for command in config[commands])
     [start] = [command for command in config["head_start_ray_commands"] if "--head" in command]
@@ -141,6 +144,8 @@ def test_pods_are_closed_bounded_and_hold_no_secret(name: str, spec: dict[str, A
         for g in spec["workerGroupSpecs"]
     }
     assert pools.items() <= {"invert": "spot", "train": "on-demand"}.items()
+    if len(pools) > 1:
+        assert {group["groupName"]: group["labels"] for group in spec["workerGroupSpecs"]} == LABELS
 
 
 @pytest.mark.parametrize("job", ["invert", "train", "tune"])

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import ray
 from ray.exceptions import AuthenticationError, RayError
-from rich.console import Console
 
 from svgan_ray.errors import ClusterError, ConfigError
 from svgan_ray.tracking.registry import REGISTRY
 
-__all__ = ["actors_that_fit", "await_machine", "connect", "durable"]
+__all__ = ["connect", "durable"]
 
 _LISTENS_TIMEOUT_S = 10
 _LOOPBACK = ("127.0.0.1", "localhost")
@@ -103,28 +102,6 @@ def _listens(host: str, port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def await_machine() -> None:
-    """Until the connected cluster has a machine that works: it may begin with a head alone.
-
-    What a job asks for depends on whether there are GPUs, so one machine must be seen before.
-    """
-    if "CPU" in ray.cluster_resources():
-        return
-    Console(stderr=True).print("the cluster has no machine that works yet: waiting for its first")
-    ray.get(ray.remote(num_cpus=1)(_nothing).remote())  # a task that waits is what brings one up
-
-
-def _nothing() -> None:
-    pass
-
-
-def actors_that_fit(gpus_each: float) -> int:
-    """So many of these GPU shares the connected cluster has; where it has no GPU, its CPUs. At least 1."""
-    resources = ray.cluster_resources()
-    gpus = resources.get("GPU", 0)
-    return max(int(gpus / gpus_each) if gpus else int(resources["CPU"]), 1)
 
 
 def durable(uri: str, flag: str) -> str:

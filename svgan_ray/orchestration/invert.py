@@ -32,7 +32,7 @@ from ray.exceptions import (
 from ray.util.annotations import RayDeprecationWarning
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.orchestration.cluster import actors_that_fit, durable
+from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block
 from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
 from svgan_ray.orchestration.inversion.items import Block, Crops, Inversion, Item, Source
@@ -42,6 +42,7 @@ from svgan_ray.orchestration.inversion.planning import Plan, inversion_of, plan_
 from svgan_ray.orchestration.inversion.progress import Progress
 from svgan_ray.orchestration.inversion.report import InvertReport, reconstruction_sheet, report_of
 from svgan_ray.orchestration.inversion.tracking import track_source
+from svgan_ray.orchestration.machines import actors_that_fit, label_selector, resources_of
 from svgan_ray.orchestration.settings import log_settings
 from svgan_ray.orchestration.start import started
 from svgan_ray.orchestration.weights import publish_networks
@@ -81,10 +82,9 @@ def invert(config: InvertConfig) -> InvertReport:
     ledger = Ledger(store, job, plan.earlier_failures)
     if not plan.todo:
         return report_of(config, plan, ledger, time.monotonic() - began_s)
-    publish_networks(store, config.weights, config.refine_lpips)
+    networks = publish_networks(store, config)
     identity = content_id({"inversion_id": job.inversion_id, "store": store.uri})
-    networks = [job.generator_sha256, job.encoder_sha256, *([job.lpips_sha256] if job.lpips_sha256 else [])]
-    with started(store.uri, networks):
+    with started(store.uri, networks, config.machines):
         _require_memory(config, job)
         with open_tracker(config.experiment, f"invert {identity[:8]}", "invert", identity) as tracker:
             log_settings(tracker, config)
@@ -98,7 +98,7 @@ def _require_memory(config: InvertConfig, job: Inversion) -> None:
     """Raises MachineError, from a process where an encoder would be, before anything begins."""
     resources = _encoder_resources(config)
     if "num_gpus" not in resources:
-        check = ray.remote(**resources)(require_memory)
+        check = ray.remote(**resources, label_selector=label_selector(config.machines))(require_memory)
         ray.get(check.remote(job.cpu_memory_bytes, f"encoding with {config.weights}"))
 
 
@@ -143,13 +143,15 @@ def stream(
     config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str]
 ) -> Generator[Item, None, None]:
     """Whatever becomes of the sources, as it becomes ready; the rows of a process that dies are missing."""
-    configure_data()
+    configure_data(label_selector(config.machines))
     rows = ray.data.from_items([{"item": source} for source in sources], override_num_blocks=len(sources))
     blocks = contained(rows.flat_map, _track_row, fn_args=(job, closed), num_cpus=TRACK_CPUS)
     crops = contained(blocks.map, _crop_row, fn_args=(job,), num_cpus=CROP_CPUS)
     names: list[str] = []
     encoders: dict[str, Any] = {
-        "compute": encoder_pool(*(config.actor_range or (1, actors_that_fit(config.gpus_per_actor)))),
+        "compute": encoder_pool(
+            *(config.actor_range or (1, actors_that_fit(config.gpus_per_actor, config.machines)))
+        ),
         "ray_remote_args_fn": lambda: {"name": _new_name(names)},
         **_encoder_resources(config),
     }
@@ -172,9 +174,13 @@ def _end(names: list[str]) -> None:
             ray.kill(ray.get_actor(name))
 
 
-def configure_data() -> None:
-    """Ray Data drops a block whose process died and goes on; a standstill is reported within minutes."""
+def configure_data(labels: dict[str, str]) -> None:
+    """Ray Data drops a block whose process died and goes on; a standstill is reported within minutes.
+
+    All work is for machines with these labels.
+    """
     context = ray.data.DataContext.get_current()
+    context.execution_options.label_selector = labels or None
     context.max_errored_blocks = -1
     context.max_consecutive_actor_init_deaths = 3
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
@@ -199,7 +205,11 @@ def one_by_one(
     config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str]
 ) -> Generator[Item, None, None]:
     """The same work, a process for each source and block: a death is the failure of that video or clip."""
-    alone: dict[str, Any] = {"max_retries": 0, "max_calls": 1}
+    alone: dict[str, Any] = {
+        "max_retries": 0,
+        "max_calls": 1,
+        "label_selector": label_selector(config.machines),
+    }
     track = ray.remote(num_cpus=TRACK_CPUS, **alone)(_track_alone)
     encode = ray.remote(**{**_encoder_resources(config), "num_cpus": ALONE_CPUS}, **alone)(_encode_alone)
     pending: dict[ray.ObjectRef[list[Item]], Source | Block] = {
@@ -277,7 +287,7 @@ def _node() -> str:
 
 
 def _encoder_resources(config: InvertConfig) -> dict[str, Any]:
-    has_gpu = ray.cluster_resources().get("GPU", 0) > 0
+    has_gpu = resources_of(config.machines).get("GPU", 0) > 0
     # Ray Data gives an actor with a GPU a whole core otherwise, and the other stages none on a small machine.
     return {"num_cpus": ENCODE_CPUS} | ({"num_gpus": config.gpus_per_actor} if has_gpu else {})
 

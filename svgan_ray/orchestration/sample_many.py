@@ -19,7 +19,8 @@ from rich.progress import track
 
 from svgan_ray.config import flatten
 from svgan_ray.errors import ConfigError
-from svgan_ray.orchestration.cluster import actors_that_fit, await_machine, connect
+from svgan_ray.orchestration.cluster import connect
+from svgan_ray.orchestration.machines import actors_that_fit, await_machine
 from svgan_ray.orchestration.sample_plan import Motion, SamplePlan
 from svgan_ray.orchestration.training.folders import folder_backend, read_record, write_record
 from svgan_ray.stylegan.generator import Generator
@@ -76,7 +77,7 @@ def make_missing(made: Made, motion: Motion, generator: Generator) -> int:
     if not missing:
         return 0
     with connect():
-        await_machine()
+        await_machine("any")
         shared = [
             ray.put((motion.to("cpu"), generator.to("cpu")))
         ]  # in a list, a worker fetches it when it likes
@@ -101,7 +102,7 @@ def _renderers(share: float, out: str, most: int) -> list[Any]:
         "max_task_retries": MAX_RETRIES,
     }
     actor = ray.remote(Renderer).options(**options)
-    return [actor.remote(out) for _ in range(min(actors_that_fit(share), most))]
+    return [actor.remote(out) for _ in range(min(actors_that_fit(share, "any"), most))]
 
 
 class Renderer:

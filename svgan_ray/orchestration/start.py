@@ -8,10 +8,12 @@ from contextlib import contextmanager
 
 from rich.console import Console
 
+from svgan_ray.config import Machines
 from svgan_ray.errors import ClusterError, TrackingError
-from svgan_ray.orchestration.cluster import await_machine, connect
+from svgan_ray.orchestration.cluster import connect
 from svgan_ray.orchestration.doctor.checks import start_checks
 from svgan_ray.orchestration.doctor.cluster import on_all_machines
+from svgan_ray.orchestration.machines import await_machine
 from svgan_ray.tracking import default_uri
 from svgan_ray.tracking.probe import probe_tracking
 
@@ -23,7 +25,7 @@ _STOPS = ("disk", "fetching")
 
 
 @contextmanager
-def started(store: str, networks: Sequence[str]) -> Iterator[None]:
+def started(store: str, networks: Sequence[str], machines: Machines) -> Iterator[None]:
     """Ray for the time of a job, as `connect` gives it, once every machine, one at least, was seen to be fit.
 
     `networks` are hashes of weights in the store that the machines will use; they have them afterwards.
@@ -33,7 +35,7 @@ def started(store: str, networks: Sequence[str]) -> Iterator[None]:
     asking = threading.Thread(target=_ask_tracking, daemon=True)
     asking.start()
     with connect():
-        await_machine()
+        await_machine(machines)
         bad = [check for check in on_all_machines(start_checks, store, networks) if check.state == "failed"]
         lines = {check: f"{check.machine or 'this machine'}: {check.found}; {check.remedy}" for check in bad}
         if stops := [line for check, line in lines.items() if check.name in _STOPS]:

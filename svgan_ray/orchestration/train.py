@@ -7,9 +7,9 @@ checkpoint, or says that it is finished.
 from __future__ import annotations
 
 import dataclasses
-import os
 import signal
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -32,6 +32,7 @@ from rich.table import Table
 
 from svgan_ray.config import TrainConfig
 from svgan_ray.errors import ConfigError, DivergenceError, SvganRayError
+from svgan_ray.orchestration.machines import grows, label_selector, resources_of, say
 from svgan_ray.orchestration.settings import log_settings
 from svgan_ray.orchestration.snapshots import snapshot_rows
 from svgan_ray.orchestration.start import started
@@ -91,7 +92,7 @@ def train(config: TrainConfig) -> TrainReport:
         return TrainReport(plan, plan.finished, was_finished=True)
     data = training_set(plan.store, plan.job.snapshot, config.temporal)
     data.index(config.temporal.window_frames)
-    with started(plan.job.store, [plan.job.generator_sha256]):
+    with started(plan.job.store, [plan.job.generator_sha256], config.machines):
         return TrainReport(plan, _train(plan), was_finished=False)
 
 
@@ -106,9 +107,10 @@ def _train(plan: TrainingPlan) -> Finished:
         {"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder}
     )
     try:
-        beginning = _show_beginning(plan, tracker)
+        gpu = _use_gpu(plan.config)
+        beginning = _show_beginning(plan, tracker, gpu)
         with training_progress(tracker, plan.job):
-            result = cast(Result, _fit(plan, tracker))
+            result = cast(Result, _fit(plan, tracker, gpu))
         ray.wait([beginning])
         finished = _finish(plan, result, tracker)
     except BaseException:
@@ -118,40 +120,53 @@ def _train(plan: TrainingPlan) -> Finished:
     return finished
 
 
-def _show_beginning(plan: TrainingPlan, tracker: RunTracker) -> ray.ObjectRef[None]:
+def _show_beginning(plan: TrainingPlan, tracker: RunTracker, gpu: bool) -> ray.ObjectRef[None]:
     """Have the pictures of step 0 made beside the training."""
-    options = _beside(_use_gpu(plan.config)) | {"max_calls": 1}  # its memory goes with it
+    options = _validation_options(plan.config, gpu) | {"max_calls": 1}  # its memory goes with it
     return ray.remote(**options)(Validator.show_beginning).remote(Validator(plan.job, tracker))
 
 
-def _fit(plan: TrainingPlan, tracker: RunTracker) -> object:
+def _validation_options(config: TrainConfig, gpu: bool) -> dict[str, Any]:
+    """Validation asks for no CPU: it must find a place while the workers hold all of them."""
+    gpus = VALIDATION_GPUS if gpu else 0
+    return {"num_cpus": 0, "num_gpus": gpus, "label_selector": label_selector(config.machines)}
+
+
+def _fit(plan: TrainingPlan, tracker: RunTracker, gpu: bool) -> object:
     """Ray's result; where the workers' failure is an error of ours, that one is raised."""
-    on_interrupt = signal.getsignal(signal.SIGINT)
     try:
-        return _trainer(plan, tracker).fit()
+        with _interrupts_given_back():
+            return _trainer(plan, tracker, gpu).fit()
     except WorkerGroupError as error:
         for failure in error.worker_failures.values():
             cause = getattr(failure, "_base_exc", failure)  # Ray wraps what it sends here
             if isinstance(cause, SvganRayError):
                 raise cause from error
         raise
+
+
+@contextmanager
+def _interrupts_given_back() -> Iterator[None]:
+    """Ray takes Ctrl+C for itself while it trains, and would keep it, its controller and the journal with it."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
     finally:
-        # Ray leaves a handler behind which aborts this training, and keeps its controller and journal alive.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, on_interrupt)
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
 
 
-def _trainer(plan: TrainingPlan, tracker: RunTracker) -> TorchTrainer:
-    gpu, workers = _use_gpu(plan.config), plan.config.workers
+def _trainer(plan: TrainingPlan, tracker: RunTracker, gpu: bool) -> TorchTrainer:
     storage, path = filesystem(plan.checkpoints)
     return TorchTrainer(
         partial(train_worker, plan.job, tracker),
         # Counts of samples stay on the CPU whatever the networks are on.
         torch_config=TorchConfig("cpu:gloo,cuda:nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
-            num_workers=workers,
+            num_workers=plan.config.workers,
             use_gpu=gpu,
             resources_per_worker={"CPU": 1, "GPU": WORKER_GPUS} if gpu else {"CPU": 1},
+            label_selector=label_selector(plan.config.machines) or None,
         ),
         run_config=RunConfig(
             name=plan.name,
@@ -161,26 +176,23 @@ def _trainer(plan: TrainingPlan, tracker: RunTracker) -> TorchTrainer:
             checkpoint_config=CheckpointConfig(KEPT_CHECKPOINTS),
             logging_config=LoggingConfig("ERROR"),
         ),
-        validation_config=ValidationConfig(Validator(plan.job, tracker), ray_remote_kwargs=_beside(gpu)),
+        validation_config=ValidationConfig(
+            Validator(plan.job, tracker), ray_remote_kwargs=_validation_options(plan.config, gpu)
+        ),
     )
 
 
-def _beside(gpu: bool) -> dict[str, Any]:
-    """Validation asks for no CPU: it must find a place while the workers hold all of them."""
-    return {"num_cpus": 0, "num_gpus": VALIDATION_GPUS * gpu}
-
-
 def _use_gpu(config: TrainConfig) -> bool:
-    resources = ray.cluster_resources()
-    enough = resources.get("GPU", 0) >= config.workers
-    if config.gpu and not enough:
-        raise ConfigError(
-            f"--gpu: {config.workers} workers need as many GPUs, the cluster has {resources.get('GPU', 0):g}"
-        )
-    gpu = enough if config.gpu is None else config.gpu
-    is_own_cluster = "RAY_ADDRESS" not in os.environ  # others may grow
-    if is_own_cluster and not gpu and resources["CPU"] < config.workers:
-        raise ConfigError(f"--workers {config.workers}: this machine has {resources['CPU']:g} CPUs")
+    """Whether to train on GPUs; a cluster that grows is asked for what it has not yet. Raises ConfigError."""
+    there, more_come = resources_of(config.machines), grows()
+    gpus = there.get("GPU", 0)
+    gpu = gpus >= config.workers or (gpus > 0 and more_come) if config.gpu is None else config.gpu
+    kind = "GPU" if gpu else "CPU"
+    if there.get(kind, 0) < config.workers:
+        lack = f"{config.workers} workers need as many {kind}s, the cluster has {there.get(kind, 0):g}"
+        if not more_come:
+            raise ConfigError(f"{'--gpu' if gpu else '--workers'}: {lack}")
+        say(f"{lack}: waiting for more machines (`ray status` tells why where none comes)")
     return gpu
 
 

@@ -19,6 +19,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from svgan_ray.config import TuneConfig
 from svgan_ray.errors import ConfigError, TrainingError
+from svgan_ray.orchestration.machines import label_selector, resources_of
 from svgan_ray.orchestration.settings import log_settings
 from svgan_ray.orchestration.start import started
 from svgan_ray.orchestration.training.data import training_set
@@ -61,7 +62,7 @@ def tune_study(config: TuneConfig) -> TuneReport:
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", _SAVE_EVERY_S)
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its banner ignores `verbose`
-    with started(plan.store, [plan.snapshot.generator_sha256]):
+    with started(plan.store, [plan.snapshot.generator_sha256], plan.config.machines):
         return _tune(plan, study, storage, path)
 
 
@@ -84,7 +85,8 @@ def _tune(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tune
 
 
 def _tuner(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tuner:
-    resources = _trial_resources(plan)
+    bundle, labels = _trial_resources(plan), label_selector(plan.config.machines)
+    resources = tune.PlacementGroupFactory([bundle], bundle_label_selector=[labels])
     trainable = tune.with_resources(tune.with_parameters(run_trial, plan=plan), resources)
     if Tuner.can_restore(path, storage):
         return Tuner.restore(path, trainable, param_space={}, storage_filesystem=storage, resume_errored=True)
@@ -97,7 +99,7 @@ def _tuner(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tun
             search_alg=study_search(plan, study._storage),
             scheduler=None if plan.config.pareto else _early_stopping(plan),
             num_samples=plan.config.trials,
-            max_concurrent_trials=plan.config.concurrent_trials or _places(resources),
+            max_concurrent_trials=plan.config.concurrent_trials or _places(plan, bundle),
             trial_dirname_creator=_trial_folder,
         ),
         run_config=RunConfig(
@@ -127,15 +129,14 @@ def _trial_folder(trial: Trial) -> str:
 
 
 def _trial_resources(plan: StudyPlan) -> dict[str, float]:
-    gpus = ray.cluster_resources().get("GPU", 0)
-    return {"cpu": 1, "gpu": plan.config.gpus_per_trial if gpus else 0}
+    has_gpu = resources_of(plan.config.machines).get("GPU", 0) > 0
+    return {"CPU": 1, **({"GPU": plan.config.gpus_per_trial} if has_gpu else {})}
 
 
-def _places(resources: dict[str, float]) -> int:
+def _places(plan: StudyPlan, bundle: dict[str, float]) -> int:
     """Trials that the cluster holds at once."""
-    cluster = ray.cluster_resources()
-    places = [cluster.get(name.upper(), 0) / share for name, share in resources.items() if share]
-    return max(1, int(min(places)))
+    there = resources_of(plan.config.machines)
+    return max(1, int(min(there.get(name, 0) / share for name, share in bundle.items())))
 
 
 def _finish(plan: StudyPlan, results: ResultGrid, tracker: RunTracker) -> TuneReport:

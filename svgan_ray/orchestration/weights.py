@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from svgan_ray.config import InvertConfig
 from svgan_ray.errors import WeightsError
 from svgan_ray.store import LatentStore
 from svgan_ray.store.backend import Entry
 from svgan_ray.store.keys import content_id
 from svgan_ray.store.latent_store import backend_of
 from svgan_ray.store.node_cache import cache_folder, made_once
-from svgan_ray.store.weights import put_weights
+from svgan_ray.store.weights import put_face_model, put_weights
 from svgan_ray.stylegan.metric_networks import Lpips
 from svgan_ray.stylegan.weights import RECORD, TENSORS, network_folder, weights_folders
 
@@ -24,12 +25,15 @@ def folders_of(weights: str) -> tuple[Path, Path]:
     return weights_folders(_fetched(weights) if weights.startswith("s3://") else weights)
 
 
-def publish_networks(store: LatentStore, weights: str, lpips: str | None = None) -> None:
-    """Put both networks into the store, and a perceptual distance: from there workers fetch them by hash."""
-    for folder in folders_of(weights):
-        put_weights(store, folder)
-    if lpips is not None:
-        put_weights(store, network_folder(Lpips, lpips))
+def publish_networks(store: LatentStore, config: InvertConfig) -> tuple[str, ...]:
+    """Put into the store all that workers of an inversion will fetch from there, by these hashes."""
+    folders = [*folders_of(config.weights)]
+    if config.refine_lpips is not None:
+        folders.append(network_folder(Lpips, config.refine_lpips))
+    hashes = [put_weights(store, folder) for folder in folders]
+    if config.face_model is not None:
+        hashes.append(put_face_model(store, Path(config.face_model)))
+    return tuple(hashes)
 
 
 def _fetched(uri: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from svgan_ray.errors import ConflictError, StoreError
@@ -23,8 +24,12 @@ class ModelStore(ObjectStore):
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         if not paths:
             raise StoreError(f"model {name}: {folder} holds no files")
+        self.put_files({path.relative_to(folder).as_posix(): path for path in paths}, name)
+
+    def put_files(self, paths: Mapping[str, Path], name: str) -> None:
+        """Store files, by what the model calls them; raises as `put_model` does."""
         key = keys.model_manifest(name)
-        manifest = ModelManifest(name, tuple(self._put_file(name, folder, path) for path in paths))
+        manifest = ModelManifest(name, tuple(self._put_file(name, *file) for file in paths.items()))
         if self.stand(key, manifest).work_sha256 != manifest.work_sha256:
             raise ConflictError(
                 f"{self.uri}: model {name} stands already with other files; choose another name"
@@ -68,8 +73,8 @@ class ModelStore(ObjectStore):
             if keys.owner(entry.key) == manifest:
                 self.backend.delete(entry.key)
 
-    def _put_file(self, name: str, folder: Path, path: Path) -> ModelFile:
+    def _put_file(self, name: str, relative: str, path: Path) -> ModelFile:
         data = path.read_bytes()
-        relative, sha256 = path.relative_to(folder).as_posix(), codec.sha256_of(data)
+        sha256 = codec.sha256_of(data)
         ref = self.put_content(keys.model_file(name, sha256, relative), data)
         return ModelFile(ref.key, sha256, len(data), relative)

@@ -1,7 +1,8 @@
 """Networks for every machine of a job: published by content, fetched once a machine, checked at each use.
 
 In the store they are models named `weights/<sha256 of model.safetensors>`, the hash by which commits,
-snapshots and trained models name their networks. So a store and a hash are all that travels to a worker.
+snapshots and trained models name their networks; a FaceLandmarker's `.task` file goes by its own. So a store
+and a hash are all that travels to a worker.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ from svgan_ray.store.node_cache import cache_folder, made_once
 from svgan_ray.store.records import ModelManifest
 from svgan_ray.stylegan.weights import RECORD, TENSORS, weights_hash
 
-__all__ = ["has_weights", "local_weights", "put_weights"]
+__all__ = ["has_weights", "local_face_model", "local_weights", "put_face_model", "put_weights"]
+
+FACE_MODEL = "face_landmarker.task"
+_NAMES_IT = (TENSORS, FACE_MODEL)
+"""The file whose hash is the network's name."""
 
 
 def put_weights(store: ModelStore, folder: Path) -> str:
@@ -43,6 +48,14 @@ def put_weights(store: ModelStore, folder: Path) -> str:
     return sha256
 
 
+def put_face_model(store: ModelStore, path: Path) -> str:
+    """Store a FaceLandmarker `.task` file unless it stands there already; returns its sha256."""
+    sha256 = _sha256(path)
+    if not has_weights(store, sha256):
+        store.put_files({FACE_MODEL: path}, _name(sha256))
+    return sha256
+
+
 def has_weights(store: ModelStore, sha256: str) -> bool:
     """Whether the network was published."""
     return store.backend.stat(_key(sha256)) is not None
@@ -61,13 +74,19 @@ def local_weights(store: ModelStore, sha256: str) -> Path:
     )
 
 
+def local_face_model(store: ModelStore, sha256: str) -> Path:
+    """The same for a `.task` file."""
+    return local_weights(store, sha256) / FACE_MODEL
+
+
 def _manifest(store: ModelStore, sha256: str) -> ModelManifest:
     manifest = store.record(ModelManifest, _key(sha256))
     if manifest is None:
         raise ObjectNotFoundError(
-            f"{store.uri}: holds no weights {sha256[:12]}; a job publishes its --weights there: run it again"
+            f"{store.uri}: holds no weights {sha256[:12]}; a job publishes its --weights and --face-model "
+            "there: run it again"
         )
-    if (TENSORS, sha256) not in {(file.path, file.sha256) for file in manifest.files}:
+    if not any(file.sha256 == sha256 and file.path in _NAMES_IT for file in manifest.files):
         raise CorruptObjectError(
             f"{store.uri}: {_key(sha256)} names other tensors; delete it, run the job again"
         )

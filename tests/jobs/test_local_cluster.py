@@ -20,6 +20,7 @@ from ray.util import get_node_ip_address
 from tests.footage import make_video, make_weights
 from tests.free_port import free_port
 from tests.jobs.conftest import ROOT
+from tests.prometheus_server import scraping, wait_to_see
 from tests.s3_servers import rgw_is_missing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -95,12 +96,19 @@ def local(tmp_path_factory: pytest.TempPathFactory, system_program: Callable[[st
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def test_a_submitted_job_leaves_latents_on_s3_and_a_run_in_mlflow(local: Local) -> None:
-    ray = str(ROOT / ".venv/bin/ray")
-    text = local.run(
-        ray, "job", "submit", "--", "python", "jobs/invert.py", "--store", "s3://svgan-ray/store"
-    )
-    assert "clips committed" in text
+def test_a_submitted_job_leaves_latents_on_s3_a_run_in_mlflow_and_figures_in_prometheus(
+    local: Local, tmp_path: Path, system_program: Callable[[str], str]
+) -> None:
+    ray, machines = str(ROOT / ".venv/bin/ray"), Path(local.environment["SVGAN_RAY_HEAD_DIR"])
+    with scraping(machines, tmp_path, system_program("prometheus")) as prometheus:
+        text = local.run(
+            ray, "job", "submit", "--", "python", "jobs/invert.py", "--store", "s3://svgan-ray/store"
+        )
+        assert "clips committed" in text
+        wait_to_see(prometheus, "count(ray_node_cpu_count)", lambda found: found == {(): 3.0})
+        wait_to_see(prometheus, "sum(ray_svgan_frames_inverted_total)", lambda found: found == {(): 40.0})
+        clips = "sum by (outcome) (ray_svgan_clips_total)"
+        wait_to_see(prometheus, clips, lambda found: found == {("committed",): 1.0})
     client = MlflowClient(local.environment["MLFLOW_TRACKING_URI"])
     experiment = client.get_experiment_by_name("local")
     assert experiment is not None and experiment.artifact_location.startswith("s3://svgan-ray/mlflow")

@@ -48,7 +48,7 @@ def last_comes_late(row: Row, folder: Path) -> Row:
 
 
 def test_the_pool_follows_the_backlog(three_cpus: None, tmp_path: Path) -> None:
-    configure_data()
+    configure_data({})
     bounds = InvertConfig(actors="1:3").actor_range
     assert bounds is not None
     rows = ray.data.from_items([{"item": i} for i in range(BACKLOG + 1)], override_num_blocks=BACKLOG + 1)

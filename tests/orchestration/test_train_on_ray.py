@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +35,7 @@ from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import load_model
 from tests.full_disk import small_disk
 from tests.motion import make_store, tiny
+from tests.orchestration.faulty_workers import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800), pytest.mark.usefixtures("ray_of_two_cpus")]
 
@@ -66,10 +66,9 @@ def artifacts(client: MlflowClient, run: Run, folder: str) -> list[str]:
 
 
 def wait_for_checkpoint(folder: Path, step: int) -> None:
-    deadline = time.monotonic() + 900
-    while not list(folder.glob(f"*/step-{step:08d}/checkpoint.json")):
-        assert time.monotonic() < deadline, "no checkpoint came"
-        time.sleep(0.05)
+    wait_for(
+        lambda: list(folder.glob(f"*/step-{step:08d}/checkpoint.json")), f"the checkpoint of step {step}"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -204,9 +203,11 @@ def test_two_workers_train_on_s3_alone(s3: dict[str, str], weights: Path, tracke
         workers=2,
     )
 
+    interrupt = signal.getsignal(signal.SIGINT)
     report = train(config)
 
     assert report.finished.steps == 60
+    assert signal.getsignal(signal.SIGINT) is interrupt, "Ctrl+C is ours again"
     assert not Path("runs").exists() and not Path("models").exists()
     assert train(config).was_finished
 

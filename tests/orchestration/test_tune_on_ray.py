@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from svgan_ray.orchestration.tuning.search import open_study
 from svgan_ray.orchestration.tuning.trial import SEQUENCES
 from svgan_ray.temporal.model import load_model
 from tests.motion import make_store, tiny
+from tests.orchestration.faulty_workers import wait_for
 from tests.postgres_server import postgres_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(2400), pytest.mark.usefixtures("ray_of_two_cpus")]
@@ -139,14 +140,7 @@ def test_a_stopped_trial_gives_its_place_to_the_next(
     assert len(seen) == 6 and seen[:4] == [plan.sequences // EVALUATIONS] * 4, "the later ones were stopped"
     assert seen[-1] == plan.sequences
     assert {group["state"] for group in placement_group_table().values()} == {"REMOVED"}
-    assert wait_until(lambda: ray.available_resources().get("CPU") == 2)
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return condition()
+    wait_for(lambda: ray.available_resources().get("CPU") == 2, "both CPUs to be free")
 
 
 @pytest.fixture
@@ -198,10 +192,7 @@ def test_a_killed_study_in_postgres_goes_on_and_repeats_nothing(
 
 def wait_for_measurement(folder: Path) -> None:
     """Until a trial has left a checkpoint, and Tune has had the time to save its state."""
-    deadline = time.monotonic() + 900
-    while not list(folder.glob("trial-*/checkpoint_*/checkpoint.json")):
-        assert time.monotonic() < deadline, "no trial was measured"
-        time.sleep(0.1)
+    wait_for(lambda: list(folder.glob("trial-*/checkpoint_*/checkpoint.json")), "a measurement")
     time.sleep(3)
 
 

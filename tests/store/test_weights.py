@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ from svgan_ray.store.collection import collect
 from svgan_ray.store.node_cache import cache_folder
 from svgan_ray.store.records import ModelManifest
 from svgan_ray.store.verification import verify
-from svgan_ray.store.weights import local_weights, put_weights
+from svgan_ray.store.weights import local_face_model, local_weights, put_face_model, put_weights
 from svgan_ray.stylegan.weights import RECORD, TENSORS, save_weights, weights_hash
 from tests.full_disk import small_disk
 from tests.store.conftest import S3_PLACES
@@ -84,6 +85,27 @@ def test_a_machine_gets_what_was_published(store: LatentStore, folder: Path) -> 
     inode = (copy / TENSORS).stat().st_ino
     assert local_weights(store, sha256) == copy and (copy / TENSORS).stat().st_ino == inode
     assert verify(store, deep=True).problems == []
+
+
+@pytest.mark.parametrize("place", ["folder", *S3_PLACES])
+def test_a_face_model_travels_as_networks_do(store: LatentStore, tmp_path: Path) -> None:
+    task = tmp_path / "mine.task"
+    task.write_bytes(content := bytes(range(256)) * 40)
+    sha256 = put_face_model(store, task)
+    assert sha256 == hashlib.sha256(content).hexdigest() == put_face_model(store, task)
+    task.unlink()
+
+    copy = local_face_model(store, sha256)
+    assert copy.read_bytes() == content and local_face_model(store, sha256) == copy
+    copy.write_bytes(content[:-1] + b"?")
+    assert local_face_model(store, sha256).read_bytes() == content
+    assert verify(store, deep=True).problems == []
+    [key] = [entry.key for entry in store.backend.list(f"models/weights/{sha256}/files/")]
+    store.backend.put(key, b"swapped")
+    copy.unlink()
+    with pytest.raises(CorruptObjectError, match="differ from their sha256"):
+        local_face_model(store, sha256)
+    assert not copy.exists()
 
 
 def test_a_copy_that_was_damaged_is_fetched_again(tmp_path: Path, folder: Path) -> None:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import subprocess
 import sys
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from svgan_ray.errors import ConfigError
 from svgan_ray.store import open_store
@@ -22,30 +18,14 @@ from svgan_ray.video.people import find_people
 from svgan_ray.video.reading import open_video
 from svgan_ray.video.tracking import track
 from svgan_ray.video.writing import write_video
+from tests.video.faces import has_mediapipe, make_task, needs_mediapipe, scene
 from tests.video.media import encode
 
 ROOT = Path(__file__).parents[2]
 
-has_mediapipe = importlib.util.find_spec("mediapipe") is not None
-needs_mediapipe = pytest.mark.skipif(not has_mediapipe, reason="needs the extra `face`")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning:google")
 
 EYE_CENTRES = np.array([[222, 191], [306, 187]])  # in the photograph, where a person sees the pupils
-
-
-def photograph() -> Image.Image:
-    """Rear Admiral Grace Hopper, 512 x 600, a work of the US Navy."""
-    import matplotlib
-
-    return Image.open(Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg").convert("RGB")
-
-
-def scene(places: list[tuple[int, int, int]], width: int = 960, height: int = 540) -> np.ndarray:
-    """A grey frame with the photograph at (left, top, height) each."""
-    frame = Image.new("RGB", (width, height), (90, 100, 110))
-    for left, top, tall in places:
-        frame.paste(photograph().resize((round(tall * 512 / 600), tall)), (left, top))
-    return np.asarray(frame)
 
 
 def detect(tmp_path: Path, frames: list[np.ndarray], model: Path | None = None) -> np.ndarray:
@@ -99,25 +79,9 @@ def test_two_people_are_two_tracks(tmp_path: Path) -> None:
     assert clip.quad[-1, 0, 0] - clip.quad[0, 0, 0] == pytest.approx(23, abs=3)  # who moves is the longer one
 
 
-@pytest.fixture
-def task(tmp_path: Path) -> Iterator[Path]:
-    """A `.task` file made of the models in mediapipe's own wheel.
-
-    It runs, but the wheel's mesh has 468 points where such files have 478: its numbers mean nothing.
-    """
-    import mediapipe
-
-    modules = Path(mediapipe.__file__).parent / "modules"
-    path = tmp_path / "face.task"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as bundle:
-        detector = modules / "face_detection" / "face_detection_short_range.tflite"
-        bundle.write(detector, "face_detector.tflite")
-        bundle.write(modules / "face_landmark" / "face_landmark.tflite", "face_landmarks_detector.tflite")
-    yield path
-
-
 @needs_mediapipe
-def test_a_task_file_of_the_users(tmp_path: Path, task: Path) -> None:
+def test_a_task_file_of_the_users(tmp_path: Path) -> None:
+    task = make_task(tmp_path / "face.task")
     frames = [scene([(200, 0, 540)])]
     ours, theirs = detect(tmp_path, frames), detect(tmp_path, frames, task)
     assert theirs.shape == (1, 1, 68, 2)

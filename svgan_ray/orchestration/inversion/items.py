@@ -77,7 +77,8 @@ class Inversion:
 
     store: str
     faces: str
-    face_model: str | None
+    face_model_sha256: str | None
+    """Of the `.task` file that mediapipe uses in place of its own model."""
     people: str
     subject: str | None
     crop: CropParameters

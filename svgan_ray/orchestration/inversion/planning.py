@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -16,6 +17,7 @@ from svgan_ray.orchestration.inversion.encoding import SYNTHESIS_BATCH
 from svgan_ray.orchestration.inversion.failures import unread_id
 from svgan_ray.orchestration.inversion.items import BLOCK_FRAMES, Inversion, Source
 from svgan_ray.orchestration.inversion.sources import expand
+from svgan_ray.orchestration.inversion.tracking import file_sha256
 from svgan_ray.orchestration.weights import folders_of
 from svgan_ray.store import FailureRecord, LatentStore, open_store
 from svgan_ray.store.keys import content_id
@@ -69,8 +71,7 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
     folders = folders_of(config.weights)
     generator, encoder = load_generator(folders[0]), load_encoder(folders[1])
     require_pair(generator, encoder)
-    face_model = durable(config.face_model, "--face-model") if config.face_model else None
-    faces, crop = landmark_source(config.faces, face_model), CropParameters()
+    faces, crop = landmark_source(config.faces, config.face_model), CropParameters()
     tracking = {
         "faces": faces.name,
         "version": faces.version,
@@ -97,7 +98,7 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
     return Inversion(
         store=store,
         faces=config.faces,
-        face_model=face_model,
+        face_model_sha256=file_sha256(Path(config.face_model)) if config.face_model else None,
         people=config.people,
         subject=config.subject,
         crop=crop,

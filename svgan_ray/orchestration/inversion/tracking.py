@@ -28,6 +28,7 @@ from svgan_ray.orchestration.inversion.items import (
 from svgan_ray.orchestration.inversion.sources import unchanged_copy
 from svgan_ray.store import ClipRecord, LatentStore, SkippedRecord, TrackRecord, open_store
 from svgan_ray.store.keys import clip_id, content_id
+from svgan_ray.store.weights import local_face_model
 from svgan_ray.video.alignment import Floats
 from svgan_ray.video.face_report import FaceReport, face_report, face_sheet
 from svgan_ray.video.landmarks import landmark_source
@@ -78,7 +79,8 @@ def make_track(
 ) -> tuple[TrackRecord, _Seen]:
     """Find the people in a video, smooth the crops of those to be followed and put them into the store."""
     with unchanged_copy(source) as path, open_video(path) as video:
-        points = landmark_source(job.faces, job.face_model).detect(video)
+        face_model = local_face_model(store, job.face_model_sha256) if job.face_model_sha256 else None
+        points = landmark_source(job.faces, face_model).detect(video)
         people = find_people(points, video.time_s)
         chosen = people.chosen(job.people)
         tracks = [track(points_of_one, video.time_s, job.crop) for points_of_one in chosen]

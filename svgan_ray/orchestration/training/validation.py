@@ -24,7 +24,7 @@ from svgan_ray.orchestration.training.journal import RunTracker
 from svgan_ray.orchestration.training.kept import take_validated
 from svgan_ray.orchestration.training.loop import TrainingJob
 from svgan_ray.report.charts import Chart, as_picture
-from svgan_ray.store import open_store
+from svgan_ray.store import LatentStore, open_store
 from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_generator
@@ -80,7 +80,8 @@ class Validator:
         return figures
 
     def _measure(self, folder: Path) -> tuple[TrainingState, dict[str, float]]:
-        state, data = load_checkpoint(folder, _device()), self._data()
+        store = open_store(self.job.store)
+        state, data = load_checkpoint(folder, _device()), self._data(store)
         model = self._model(state, data)
         generated = generated_motion(model)
         try:
@@ -88,7 +89,7 @@ class Validator:
         except DataError:  # footage too short to be measured is long enough to be shown
             figures = {}
         charts = charts_of(model, data, generated)
-        shown = self._show(model, data, charts, state.step)
+        shown = self._show(store, model, data, charts, state.step)
         self.tracker.log_file(f"samples/step-{state.step:08d}.mp4", shown.video)
         self.tracker.log_file(GALLERY, gallery(state.step, charts, shown, figures).encode())
         if figures:
@@ -97,21 +98,27 @@ class Validator:
 
     def show_beginning(self) -> None:
         """Pictures before the first step: where they are missing, MLflow's slider starts with none at all."""
-        data = self._data()
+        store = open_store(self.job.store)
+        data = self._data(store)
         model = self._model(new_state(self.job.config, data.basis.to(_device()), _device()), data)
-        self._show(model, data, charts_of(model, data, generated_motion(model)), step=0)
+        self._show(store, model, data, charts_of(model, data, generated_motion(model)), step=0)
         self.tracker.settle()
 
-    def _data(self) -> TrainingSet:
-        return training_set(open_store(self.job.store), self.job.snapshot, self.job.config)
+    def _data(self, store: LatentStore) -> TrainingSet:
+        return training_set(store, self.job.snapshot, self.job.config)
 
     def _model(self, state: TrainingState, data: TrainingSet) -> MotionModel:
         return model_of(state, data.basis.mean, self.job.generator_sha256).to(_device())
 
     def _show(
-        self, model: MotionModel, data: TrainingSet, charts: Mapping[str, Sequence[Chart]], step: int
+        self,
+        store: LatentStore,
+        model: MotionModel,
+        data: TrainingSet,
+        charts: Mapping[str, Sequence[Chart]],
+        step: int,
     ) -> Shown:
-        weights = local_weights(open_store(self.job.store), self.job.generator_sha256)
+        weights = local_weights(store, self.job.generator_sha256)
         generator = load_generator(weights, _device())
         rows = sample_rows(model, data, generator, self.job.sample_seconds)
         labels = ["real", *(f"sample {sample}" for sample in range(SHOWN_SAMPLES))]

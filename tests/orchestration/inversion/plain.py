@@ -28,7 +28,7 @@ def config_for(footage: Path, weights: Path, store: LatentStore, **changes: obje
 
 def plan_for(config: InvertConfig, store: LatentStore) -> tuple[Plan, Inversion]:
     job = inversion_of(config, store.uri)
-    publish_networks(store, config.weights, config.refine_lpips)
+    publish_networks(store, config)
     return plan_sources(config, job, store, expand(config.videos)), job
 
 

@@ -1,0 +1,74 @@
+"""The machines of the connected cluster: what those that a job may use have, and how it waits for more.
+
+Ray labels machines `ray.io/market-type: spot` or `on-demand`, where their node type says so.
+"""
+
+from __future__ import annotations
+
+import ray
+from ray.autoscaler.v2.sdk import get_cluster_status
+from rich.console import Console
+
+from svgan_ray.config import Machines
+
+__all__ = ["actors_that_fit", "await_machine", "grows", "label_selector", "resources_of", "say"]
+
+_LABEL = "ray.io/market-type"
+
+
+def label_selector(machines: Machines) -> dict[str, str]:
+    """What Ray is asked for with all work of a job; nothing where such machines neither are nor can come."""
+    wanted: dict[str, str] = {_LABEL: machines}
+    return wanted if machines != "any" and (grows() or _resources(wanted)) else {}
+
+
+def resources_of(machines: Machines) -> dict[str, float]:
+    """CPUs, GPUs and the like of the machines that a job may use and that are there now."""
+    return _resources(label_selector(machines))
+
+
+def _resources(labels: dict[str, str]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for node in ray.nodes():
+        if node["Alive"] and labels.items() <= node["Labels"].items():
+            for name, amount in node["Resources"].items():
+                total[name] = total.get(name, 0) + amount
+    return total
+
+
+def grows() -> bool:
+    """Whether an autoscaler starts machines for work that waits."""
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    return status.stats.autoscaler_version not in (None, "0")  # how many times it has told of itself
+
+
+def await_machine(machines: Machines) -> None:
+    """Until there is one that works: a cluster may begin with a head alone.
+
+    What a job asks for depends on whether there are GPUs, so one machine must be seen before.
+    """
+    labels = label_selector(machines)
+    if machines != "any" and not labels:
+        say(f"no machine is labelled {_LABEL}={machines}: --machines {machines} changes nothing here")
+    if "CPU" in _resources(labels):
+        return
+    kind = f"{machines} machine" if labels else "machine"
+    say(f"the cluster has no {kind} that works yet: waiting for its first")
+    # A task that waits is what brings one up.
+    ray.get(ray.remote(num_cpus=1, label_selector=labels)(_nothing).remote())
+
+
+def _nothing() -> None:
+    pass
+
+
+def actors_that_fit(gpus_each: float, machines: Machines) -> int:
+    """So many of these GPU shares there are; where there is no GPU, CPUs. At least 1."""
+    resources = resources_of(machines)
+    gpus = resources.get("GPU", 0)
+    return max(int(gpus / gpus_each) if gpus else int(resources["CPU"]), 1)
+
+
+def say(line: str) -> None:
+    """A line for who watches the job."""
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
