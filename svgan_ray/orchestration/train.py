@@ -147,7 +147,7 @@ def _fit(plan: TrainingPlan, tracker: RunTracker, gpu: bool) -> object:
 
 @contextmanager
 def _interrupts_given_back() -> Iterator[None]:
-    """Ray takes Ctrl+C for itself while it trains, and would keep it, its controller and the journal with it."""
+    """Ray takes Ctrl+C for itself while it trains, and would keep it, with its controller and the journal."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
