@@ -42,7 +42,13 @@ from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.planning import inversion_of
 from svgan_ray.orchestration.inversion.sources import expand
 from svgan_ray.orchestration.inversion.tracking import track_source
-from svgan_ray.orchestration.invert import configure_data, contained, encoder_pool, stream
+from svgan_ray.orchestration.invert import (
+    configure_data,
+    contained,
+    encoder_pool,
+    encoder_resources,
+    stream,
+)
 from svgan_ray.orchestration.weights import publish_networks
 from svgan_ray.store import LatentStore, open_store
 
@@ -106,7 +112,7 @@ def pipeline_s(folder: Path, weights: str, sources: list[Source]) -> tuple[int, 
     """Frames, and seconds of the pipeline, from the first call to the last commit."""
     config, job, store = new_job(folder, weights, sources[0])
     ledger, began_s = Ledger(store, job, {}), time.perf_counter()
-    for item in stream(config, job, sources, frozenset()):
+    for item in stream(config, job, sources, frozenset(), encoder_resources(config)):
         ledger.take(item)
     ledger.settle()
     assert not ledger.failures and all(map(ledger.is_settled, sources))
@@ -185,7 +191,7 @@ class Point:
 
 def point(actors: int, hz: float, side: int, seconds: float) -> Point:
     """Blocks a second through crop tasks and waiting actors, while all of them are at work."""
-    configure_data()
+    configure_data({})
     blocks = max(int(actors * seconds * hz / STAND_IN_FRAMES), 8 * actors)
     rows = ray.data.from_items([{"item": i} for i in range(blocks)], override_num_blocks=blocks)
     crops = contained(rows.map, _stand_in_crops, fn_args=(side,), num_cpus=0.3)  # they hardly compute

@@ -54,6 +54,7 @@ from svgan_ray.tracking import Tracker, open_tracker
 __all__ = ["invert"]
 
 Row = dict[str, Any]
+Resources = dict[str, Any]
 
 TRACK_CPUS, CROP_CPUS, ENCODE_CPUS = 0.39, 0.59, 0.01
 """One core holds one of each; they differ so that Ray Data runs the stages apart, not fused into one task. An
@@ -85,30 +86,32 @@ def invert(config: InvertConfig) -> InvertReport:
     networks = publish_networks(store, config)
     identity = content_id({"inversion_id": job.inversion_id, "store": store.uri})
     with started(store.uri, networks, config.machines):
-        _require_memory(config, job)
+        encoder = encoder_resources(config)
+        _require_memory(config, job, encoder)
         with open_tracker(config.experiment, f"invert {identity[:8]}", "invert", identity) as tracker:
             log_settings(tracker, config)
-            _work_through(config, plan, ledger, tracker)
+            _work_through(config, plan, ledger, tracker, encoder)
             report = report_of(config, plan, ledger, time.monotonic() - began_s)
             _log_report(tracker, ledger, report)
     return report
 
 
-def _require_memory(config: InvertConfig, job: Inversion) -> None:
+def _require_memory(config: InvertConfig, job: Inversion, encoder: Resources) -> None:
     """Raises MachineError, from a process where an encoder would be, before anything begins."""
-    resources = _encoder_resources(config)
-    if "num_gpus" not in resources:
-        check = ray.remote(**resources, label_selector=label_selector(config.machines))(require_memory)
+    if "num_gpus" not in encoder:
+        check = ray.remote(**encoder, label_selector=label_selector(config.machines))(require_memory)
         ray.get(check.remote(job.cpu_memory_bytes, f"encoding with {config.weights}"))
 
 
-def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker) -> None:
+def _work_through(
+    config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker, encoder: Resources
+) -> None:
     closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
     with closing(ledger), Progress(ledger, tracker) as progress:
         while todo := _unsettled(plan, ledger):
             booked_before = ledger.booked
             try:
-                _book(stream(config, ledger.job, todo, closed), ledger, progress)
+                _book(stream(config, ledger.job, todo, closed, encoder), ledger, progress)
             except LOSSES:
                 ledger.settle()
                 if ledger.booked == booked_before:
@@ -116,7 +119,7 @@ def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tra
                 config = _whatever_is_left(config)
             else:
                 break
-        _book(one_by_one(config, ledger.job, _unsettled(plan, ledger), closed), ledger, progress)
+        _book(one_by_one(config, ledger.job, _unsettled(plan, ledger), closed, encoder), ledger, progress)
 
 
 def _book(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> None:
@@ -140,7 +143,7 @@ def _whatever_is_left(config: InvertConfig) -> InvertConfig:
 
 
 def stream(
-    config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str]
+    config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: Resources
 ) -> Generator[Item, None, None]:
     """Whatever becomes of the sources, as it becomes ready; the rows of a process that dies are missing."""
     configure_data(label_selector(config.machines))
@@ -150,10 +153,10 @@ def stream(
     names: list[str] = []
     encoders: dict[str, Any] = {
         "compute": encoder_pool(
-            *(config.actor_range or (1, actors_that_fit(config.gpus_per_actor, config.machines)))
+            *(config.actor_range or (1, actors_that_fit(encoder.get("num_gpus", 0), config.machines)))
         ),
         "ray_remote_args_fn": lambda: {"name": _new_name(names)},
-        **_encoder_resources(config),
+        **encoder,
     }
     try:
         for row in contained(crops.map, _EncodeRow, fn_constructor_args=(job,), **encoders).iter_rows():
@@ -202,7 +205,7 @@ def contained(stage: Callable[..., ray.data.Dataset], work: Any, **options: Any)
 
 
 def one_by_one(
-    config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str]
+    config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: Resources
 ) -> Generator[Item, None, None]:
     """The same work, a process for each source and block: a death is the failure of that video or clip."""
     alone: dict[str, Any] = {
@@ -211,7 +214,7 @@ def one_by_one(
         "label_selector": label_selector(config.machines),
     }
     track = ray.remote(num_cpus=TRACK_CPUS, **alone)(_track_alone)
-    encode = ray.remote(**{**_encoder_resources(config), "num_cpus": ALONE_CPUS}, **alone)(_encode_alone)
+    encode = ray.remote(**{**encoder, "num_cpus": ALONE_CPUS}, **alone)(_encode_alone)
     pending: dict[ray.ObjectRef[list[Item]], Source | Block] = {
         track.remote(job, s, closed): s for s in sources
     }
@@ -286,7 +289,8 @@ def _node() -> str:
     return f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
 
 
-def _encoder_resources(config: InvertConfig) -> dict[str, Any]:
+def encoder_resources(config: InvertConfig) -> Resources:
+    """What one encoder asks for. It stays so for the whole job: where all GPUs go, others are waited for."""
     has_gpu = resources_of(config.machines).get("GPU", 0) > 0
     # Ray Data gives an actor with a GPU a whole core otherwise, and the other stages none on a small machine.
     return {"num_cpus": ENCODE_CPUS} | ({"num_gpus": config.gpus_per_actor} if has_gpu else {})

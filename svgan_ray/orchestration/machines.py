@@ -63,10 +63,9 @@ def _nothing() -> None:
 
 
 def actors_that_fit(gpus_each: float, machines: Machines) -> int:
-    """So many of these GPU shares there are; where there is no GPU, CPUs. At least 1."""
-    resources = resources_of(machines)
-    gpus = resources.get("GPU", 0)
-    return max(int(gpus / gpus_each) if gpus else int(resources["CPU"]), 1)
+    """How many actors there is room for: one for each such share of a GPU, or for each CPU. At least 1."""
+    there = resources_of(machines)
+    return max(int(there.get("GPU", 0) / gpus_each if gpus_each else there.get("CPU", 0)), 1)
 
 
 def say(line: str) -> None:

@@ -95,14 +95,15 @@ def make_missing(made: Made, motion: Motion, generator: Generator) -> int:
 
 def _renderers(share: float, out: str, most: int) -> list[Any]:
     """As many actors as the cluster holds."""
+    gpus = share if ray.cluster_resources().get("GPU", 0) else 0
     options: dict[str, Any] = {
         "num_cpus": 1,
-        "num_gpus": share if ray.cluster_resources().get("GPU", 0) else 0,
+        "num_gpus": gpus,
         "max_restarts": -1,
         "max_task_retries": MAX_RETRIES,
     }
     actor = ray.remote(Renderer).options(**options)
-    return [actor.remote(out) for _ in range(min(actors_that_fit(share, "any"), most))]
+    return [actor.remote(out) for _ in range(min(actors_that_fit(gpus, "any"), most))]
 
 
 class Renderer:
