@@ -158,7 +158,7 @@ def video_objects(job: Inversion, number: int) -> Iterator[tuple[str, bytes]]:
     spans = [(i * CLIP_FRAMES, (i + 1) * CLIP_FRAMES) for i in range(CLIPS_A_VIDEO)]
     clips = tuple(ClipRecord(keys.clip_id(video_id, job.tracking_id, *span), *span) for span in spans)
     track = TrackRecord(
-        job.tracking_id, video_id, source.uri, "anna", "decord", spans[-1][1], 25.0, 1920, 1080, clips, (), {}
+        job.tracking_id, video_id, source.uri, "anna", "pyav", spans[-1][1], 25.0, 1920, 1080, clips, (), {}
     )
     tensors_key = keys.track_tensors(job.tracking_id, video_id, outline_name(track), video_id)
     yield keys.source(source.id, video_id), b""

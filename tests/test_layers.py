@@ -35,13 +35,12 @@ HOMES = {
     "boto3": ("store",),
     "botocore": ("store",),
     "mlflow": ("tracking",),
-    "decord": ("video",),
     "av": ("video",),
     "PIL": ("video", "tracking", "report", "orchestration"),
 }
 CODE_OF_MODELS = PACKAGE / "tracking" / "motion_pyfunc.py"  # MLflow alone runs it
-LAZY = {"mlflow", "decord", "av", "PIL", "mediapipe"}
-BLOCKED = ("ray", "mlflow", "boto3", "botocore", "optuna", "decord", "av", "PIL", "tyro", "rich", "pyarrow")
+LAZY = {"mlflow", "av", "PIL", "mediapipe"}
+BLOCKED = ("ray", "mlflow", "boto3", "botocore", "optuna", "av", "PIL", "tyro", "rich", "pyarrow")
 
 
 def modules(folder: str = "") -> list[Path]:

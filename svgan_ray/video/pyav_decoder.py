@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,31 +60,14 @@ class PyavDecoder:
         with _as_video_error(self._path, "truncated"):
             stamps = _stamps_in_file_order(self._container, stream, self._path)
         self.pts = _presentation_times(stamps, self._path)
-        self._has_leading_frames = _has_leading_frames(stamps)
         self.time_base = float(stream.time_base or 1)
         self.frame_rate_hz = _mean_rate_hz(self.pts, self.time_base) or float(stream.guessed_rate or 25)
-        self._pixel_format = stream.codec_context.pix_fmt
         self._next = -1
         self._frames = self._from(0)
         first = self._take(0)
         self._quarter_turns = round(first.rotation / 90) % 4
         sides = (first.height, first.width)
         self.height, self.width = sides[::-1] if self._quarter_turns % 2 else sides
-
-    @property
-    def decord_decodes_alike(self) -> bool:
-        """Whether decord is known to give the same frames to the bit.
-
-        It does for 8-bit 4:2:0 and 4:4:4 in mp4 and Matroska; its colour conversion differs for other pixel
-        formats and for 4:2:0 with odd sides, it invents frames in transport streams, and seeks wrongly among
-        the leading frames of open GOPs.
-        """
-        indexed = self._container.format.name.startswith(("mov,mp4", "matroska"))
-        if not indexed or self._has_leading_frames:
-            return False
-        if self._pixel_format in ("yuv420p", "yuvj420p"):
-            return self.width % 2 == self.height % 2 == 0
-        return self._pixel_format in ("yuv444p", "yuvj444p")
 
     def read(self, start: int, stop: int) -> Pixels:
         """Frames start ... stop - 1 as [n, height, width, 3]; VideoError (`decode`) where one is damaged."""
@@ -172,14 +155,7 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-class _Stamp(NamedTuple):
-    """What is kept of a packet; packets themselves would keep the whole file in memory."""
-
-    pts: int
-    is_keyframe: bool
-
-
-def _stamps_in_file_order(container: InputContainer, stream: VideoStream, path: Path) -> list[_Stamp]:
+def _stamps_in_file_order(container: InputContainer, stream: VideoStream, path: Path) -> list[int]:
     """Stamps of all frames that are shown; an edit list may cut others away. Nothing is decoded."""
     if any(entry.pos + entry.size > container.size for entry in stream.index_entries):
         raise VideoError(f"{path}: the file ends before its last frame: copy it again", "truncated")
@@ -191,15 +167,15 @@ def _stamps_in_file_order(container: InputContainer, stream: VideoStream, path: 
             continue
         if packet.pts is None:
             raise _timeless(path)
-        stamps.append(_Stamp(packet.pts, packet.is_keyframe))
+        stamps.append(packet.pts)
     return stamps
 
 
-def _presentation_times(stamps: list[_Stamp], path: Path) -> NDArray[np.int64]:
+def _presentation_times(stamps: list[int], path: Path) -> NDArray[np.int64]:
     """Times [T] in order of presentation."""
     if not stamps:
         raise VideoError(f"{path}: has no frame", "no_frames")
-    times = np.unique([stamp.pts for stamp in stamps])
+    times = np.unique(stamps)
     if len(times) != len(stamps):
         raise _timeless(path)
     return times
@@ -208,13 +184,6 @@ def _presentation_times(stamps: list[_Stamp], path: Path) -> NDArray[np.int64]:
 def _timeless(path: Path) -> VideoError:
     message = f"{path}: frames lack a presentation time of their own: re-encode it (ffmpeg -i in out.mp4)"
     return VideoError(message, "no_timestamps")
-
-
-def _has_leading_frames(stamps: list[_Stamp]) -> bool:
-    """Whether some frame is shown before the keyframe that it follows in the file (an open GOP)."""
-    pts, is_keyframe = np.array(stamps).T
-    keyframe = np.maximum.accumulate(np.where(is_keyframe, np.arange(len(pts)), 0))
-    return bool((pts < pts[keyframe]).any())
 
 
 def _mean_rate_hz(pts: NDArray[np.int64], time_base: float) -> float | None:

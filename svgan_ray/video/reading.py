@@ -1,15 +1,12 @@
-"""Reading a video: every frame with its presentation time, any span of frames exactly, decord or PyAV alike.
+"""Reading a video: every frame with its presentation time, any span of frames exactly.
 
-PyAV lists the frames from the container; decord decodes those of short videos where it is installed and
-agrees with that list, and PyAV decodes the rest (long ones, AV1, transport streams, edit lists, 10 bits, and
-whatever decord fails on). Both give the same pixels, so the choice never shows. Rotation metadata is applied:
-frames are as a player shows them.
+Rotation metadata is applied: frames are as a player shows them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -18,7 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svgan_ray.errors import VideoError
-from svgan_ray.video.decord_decoder import DecordDecoder, DecordUnfitError
 from svgan_ray.video.pyav_decoder import PyavDecoder
 
 __all__ = ["Frames", "VideoInfo", "VideoReader", "open_video"]
@@ -26,8 +22,6 @@ __all__ = ["Frames", "VideoInfo", "VideoReader", "open_video"]
 
 _BATCH_FRAMES = 16
 """Full frames in memory at once: 100 MB at 1080p."""
-_DECORD_BYTES = 64 * 2**20
-"""decord decodes on to the end of the file whatever is asked for: it gets what may be in memory whole."""
 _FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"}
 
 
@@ -52,13 +46,6 @@ class Frames(Protocol):
     def batches(self, start: int, stop: int) -> Iterator[NDArray[np.uint8]]: ...
 
 
-class _Decoder(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    def read(self, start: int, stop: int) -> NDArray[np.uint8]: ...
-
-
 class VideoReader:
     """An open video, a context manager.
 
@@ -69,19 +56,7 @@ class VideoReader:
     def __init__(self, path: Path) -> None:
         self._pyav = pyav = PyavDecoder(path)
         self.time_s: NDArray[np.float64] = (pyav.pts - pyav.pts[0]) * pyav.time_base
-        self._decoder: _Decoder = self._preferred(path)
-        self.info = VideoInfo(
-            path, len(pyav.pts), pyav.width, pyav.height, pyav.frame_rate_hz, self._decoder.name
-        )
-
-    def _preferred(self, path: Path) -> _Decoder:
-        whole_bytes = 3 * len(self.time_s) * self._pyav.height * self._pyav.width
-        if whole_bytes > _DECORD_BYTES or not self._pyav.decord_decodes_alike:
-            return self._pyav
-        try:
-            return DecordDecoder(path, self.time_s, self._pyav.height, self._pyav.width)
-        except DecordUnfitError:
-            return self._pyav
+        self.info = VideoInfo(path, len(pyav.pts), pyav.width, pyav.height, pyav.frame_rate_hz, pyav.name)
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
         """Frames start ... stop - 1 as uint8 RGB [n, H, W, 3]; VideoError (`decode`) where one is damaged."""
@@ -89,12 +64,7 @@ class VideoReader:
             raise IndexError(f"{self.info.path}: frames {start} ... {stop} of {self.info.frame_count}")
         if start == stop:
             return np.empty((0, self.info.height, self.info.width, 3), np.uint8)
-        try:
-            return self._decoder.read(start, stop)
-        except DecordUnfitError:
-            self._decoder = self._pyav
-            self.info = replace(self.info, decoder=self._pyav.name)
-            return self._pyav.read(start, stop)
+        return self._pyav.read(start, stop)
 
     def batches(self, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
         """What `read` gives, a few frames at a time, so that a long span needs little memory."""

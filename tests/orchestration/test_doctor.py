@@ -107,14 +107,7 @@ def test_a_gpu_that_torch_cannot_use(tmp_path: Path) -> None:
 
 
 def test_video_is_written_and_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    try:
-        import decord  # noqa: F401
-    except ImportError:
-        require(check_video(), "note", "PyAV alone")
-    else:
-        require(check_video(), "ok", "decord")
-    monkeypatch.setitem(sys.modules, "decord", None)
-    require(check_video(), "note", "PyAV alone", remedy="decord")
+    require(check_video(), "ok", "PyAV")
     monkeypatch.setitem(sys.modules, "av", None)
     require(check_video(), "failed", remedy="make setup")
 

@@ -1,8 +1,7 @@
-"""Every frame of real files comes out with its time, alike by both decoders; bad files end in one error."""
+"""Every frame of real files comes out with its time; bad files end in one error."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -11,9 +10,6 @@ import numpy as np
 import pytest
 
 from svgan_ray.errors import VideoError
-from svgan_ray.video import reading
-from svgan_ray.video.decord_decoder import DecordDecoder, DecordUnfitError
-from svgan_ray.video.pyav_decoder import PyavDecoder
 from svgan_ray.video.reading import VideoReader, open_video
 from tests.video.media import audio_only, cut_at_start, encode, numbered_frames, numbers_in, rotated
 
@@ -35,7 +31,7 @@ def test_every_frame_is_read_with_its_time(tmp_path: Path, rate: Fraction | int,
         assert video.time_s == pytest.approx(np.arange(50) / float(rate), abs=1e-9)
         assert video.time_s.dtype == np.float64
         info = video.info
-    assert (info.frame_count, info.width, info.height, info.decoder) == (50, 96, 64, "decord")
+    assert (info.frame_count, info.width, info.height) == (50, 96, 64)
     assert info.frame_rate_hz == pytest.approx(float(rate), rel=1e-9)
     assert info.path == path
 
@@ -46,37 +42,34 @@ def test_variable_rate_keeps_every_time(tmp_path: Path) -> None:
         assert numbers_in(everything(video)) == list(range(50))
         assert video.time_s == pytest.approx((np.array(IRREGULAR) - IRREGULAR[0]) / 100, abs=1e-9)
         assert video.info.frame_rate_hz == pytest.approx(49 / video.time_s[-1])
-        assert video.info.decoder == "decord"
 
 
 @pytest.mark.parametrize(
-    ("name", "coding", "decoder"),
+    ("name", "coding"),
     [
-        ("a.mp4", {"pix_fmt": "yuv444p"}, "decord"),
-        ("a.webm", {"codec": "libvpx-vp9", "options": {"cpu-used": "8"}}, "pyav"),
-        ("a.mp4", {"codec": "libsvtav1", "options": {"preset": "12"}}, "pyav"),
+        ("a.mp4", {"pix_fmt": "yuv444p"}),
+        ("a.webm", {"codec": "libvpx-vp9", "options": {"cpu-used": "8"}}),
+        ("a.mp4", {"codec": "libsvtav1", "options": {"preset": "12"}}),
     ],
     ids=["h264-444", "vp9-420", "av1"],
 )
-def test_odd_sides(tmp_path: Path, name: str, coding: dict, decoder: str) -> None:
+def test_odd_sides(tmp_path: Path, name: str, coding: dict) -> None:
     frames = numbered_frames(30, 97, 65)
     with open_video(encode(tmp_path / name, frames, **coding)) as video:
-        assert (video.info.width, video.info.height, video.info.decoder) == (97, 65, decoder)
+        assert (video.info.width, video.info.height) == (97, 65)
         read = everything(video)
     assert numbers_in(read) == list(range(30))
     assert np.abs(read.astype(int) - frames).mean() < 12
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_rotation_is_applied_by_both_decoders(tmp_path: Path, degrees: int) -> None:
+def test_rotation_is_applied(tmp_path: Path, degrees: int) -> None:
     plain = encode(tmp_path / "plain.mp4", numbered_frames(20))
     with open_video(plain) as video:
         expected = np.rot90(everything(video), -degrees // 90, axes=(1, 2))
     with open_video(rotated(plain, tmp_path / "turned.mp4", degrees)) as video:
         assert (video.info.height, video.info.width) == expected.shape[1:3]
-        assert video.info.decoder == "decord"
         assert np.array_equal(everything(video), expected)
-    assert np.array_equal(PyavDecoder(tmp_path / "turned.mp4").read(0, 20), expected)
 
 
 def rotated_quarter(path: Path) -> Path:
@@ -108,21 +101,14 @@ KINDS: dict[str, Callable[[Path], Path]] = {
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_decord_equals_pyav_to_the_bit(tmp_path: Path, name: str) -> None:
-    path = KINDS[name](tmp_path / name)
-    with open_video(path) as video:
-        assert video.info.decoder == "decord"
-        count, info = video.info.frame_count, video.info
-        decord = DecordDecoder(path, video.time_s, info.height, info.width)
-    pyav = PyavDecoder(path)
-    whole = pyav.read(0, count)
-    assert np.array_equal(decord.read(0, count), whole)
-    rng = np.random.default_rng(0)
-    for _ in range(12):
-        start = int(rng.integers(0, count))
-        stop = int(rng.integers(start + 1, count + 1))
-        assert np.array_equal(decord.read(start, stop), whole[start:stop]), (start, stop)
-        assert np.array_equal(pyav.read(start, stop), whole[start:stop]), (start, stop)
+def test_any_span_is_a_part_of_the_whole(tmp_path: Path, name: str) -> None:
+    with open_video(KINDS[name](tmp_path / name)) as video:
+        whole, count = everything(video), video.info.frame_count
+        rng = np.random.default_rng(0)
+        for _ in range(12):
+            start = int(rng.integers(0, count))
+            stop = int(rng.integers(start + 1, count + 1))
+            assert np.array_equal(video.read(start, stop), whole[start:stop]), (start, stop)
 
 
 @pytest.mark.parametrize(
@@ -130,9 +116,8 @@ def test_decord_equals_pyav_to_the_bit(tmp_path: Path, name: str) -> None:
     [{"pix_fmt": "yuv420p10le"}, {"pix_fmt": "yuv422p"}, {"codec": "libsvtav1", "options": {"preset": "12"}}],
     ids=["10-bit", "4:2:2", "av1"],
 )
-def test_what_decord_decodes_otherwise_is_left_to_pyav(tmp_path: Path, coding: dict) -> None:
+def test_other_pixel_formats_and_codecs(tmp_path: Path, coding: dict) -> None:
     with open_video(encode(tmp_path / "a.mp4", numbered_frames(40), **coding)) as video:
-        assert video.info.decoder == "pyav"
         assert numbers_in(video.read(17, 31)) == list(range(17, 31))
 
 
@@ -141,7 +126,6 @@ def test_leading_frames_of_open_gops_are_sought_exactly(tmp_path: Path, codec: s
     params = "open-gop=1:bframes=3:keyint=10:min-keyint=10:scenecut=0:log-level=none"
     options = {f"{codec[3:]}-params": params}
     with open_video(encode(tmp_path / "a.mp4", numbered_frames(60), codec=codec, options=options)) as video:
-        assert video.info.decoder == "pyav"
         whole = everything(video)
         assert numbers_in(whole) == list(range(60))
         for start in range(60):
@@ -150,7 +134,6 @@ def test_leading_frames_of_open_gops_are_sought_exactly(tmp_path: Path, codec: s
 
 def test_transport_streams_seek_exactly_without_an_index(tmp_path: Path) -> None:
     with open_video(encode(tmp_path / "a.ts", numbered_frames(60))) as video:
-        assert video.info.decoder == "pyav"
         whole = everything(video)
         assert numbers_in(whole) == list(range(60))
         for start, stop in ((31, 40), (0, 3), (58, 60), (3, 9), (9, 12)):
@@ -173,29 +156,6 @@ def test_one_frame_and_empty_spans(tmp_path: Path) -> None:
         assert video.read(1, 1).shape == (0, 64, 96, 3)
         with pytest.raises(IndexError, match="of 1"):
             video.read(0, 2)
-
-
-def test_pyav_reads_where_decord_is_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = encode(tmp_path / "a.mp4", numbered_frames(30))
-    with open_video(path) as video:
-        expected = everything(video)
-    monkeypatch.setitem(sys.modules, "decord", None)
-    with open_video(path) as video:
-        assert video.info.decoder == "pyav"
-        assert np.array_equal(everything(video), expected)
-
-
-def test_pyav_takes_over_where_decord_fails_in_the_middle(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(self: DecordDecoder, start: int, stop: int) -> np.ndarray:
-        raise DecordUnfitError("no")
-
-    with open_video(encode(tmp_path / "a.mp4", numbered_frames(30))) as video:
-        video.read(0, 5)
-        monkeypatch.setattr(DecordDecoder, "read", fail)
-        assert numbers_in(video.read(5, 20)) == list(range(5, 20))
-        assert video.info.decoder == "pyav"
 
 
 def bad_files(folder: Path) -> dict[str, Path]:
@@ -270,15 +230,3 @@ def test_damaged_files_read_or_raise_one_typed_error(tmp_path: Path, seed: int) 
             assert np.all(np.diff(video.time_s) > 0)
     except VideoError as error:
         assert error.reason
-
-
-def test_a_video_too_large_for_memory_is_left_to_pyav(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """decord would go on to decode all of it while the caller looks at its first frames."""
-    path = encode(tmp_path / "a.mp4", numbered_frames(50), 25)
-    whole_bytes = 50 * 64 * 96 * 3
-    for limit, decoder in ((whole_bytes, "decord"), (whole_bytes - 1, "pyav")):
-        monkeypatch.setattr(reading, "_DECORD_BYTES", limit)
-        with open_video(path) as video:
-            assert (video.info.frame_count, video.info.decoder) == (50, decoder)
