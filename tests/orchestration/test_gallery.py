@@ -43,6 +43,8 @@ class Told:
     def log_metrics(self, metrics: dict[str, float], step: int) -> None:
         self.metrics = metrics
 
+    def settle(self) -> None: ...
+
 
 class Checkpoint:
     """A folder, as Ray hands it out."""
