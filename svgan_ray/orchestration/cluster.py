@@ -46,9 +46,7 @@ def connect() -> Iterator[None]:
         _require_listening(host, int(port))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     is_own = address == "local"
-    if (
-        is_own
-    ):  # a laptop's memory: workers with nothing to do keep what they used, the dashboard is 20 processes
+    if is_own:  # of a laptop's memory, workers with nothing to do would keep what they used
         os.environ.setdefault("RAY_num_workers_soft_limit", "0")
     # What workers print lies in Ray's log folder; what goes wrong in them comes back as errors and records.
     dashboard = False if is_own else None
