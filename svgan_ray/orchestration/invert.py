@@ -107,15 +107,16 @@ def _work_through(
     config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker, encoder: Resources
 ) -> None:
     closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
+    booked_at_last_loss: int | None = None
     with closing(ledger), Progress(ledger, tracker) as progress:
         while todo := _unsettled(plan, ledger):
-            booked_before = ledger.booked
             try:
                 _book(stream(config, ledger.job, todo, closed, encoder), ledger, progress)
             except LOSSES:
                 ledger.settle()
-                if ledger.booked == booked_before:
+                if ledger.booked == booked_at_last_loss:
                     raise
+                booked_at_last_loss = ledger.booked
                 config = _whatever_is_left(config)
             else:
                 break

@@ -67,8 +67,9 @@ def local_weights(store: ModelStore, sha256: str) -> Path:
     Raises ObjectNotFoundError where nobody published it, CorruptObjectError, StoreAccessError.
     """
     manifest = _manifest(store, sha256)
+    # Not by the tensors' hash alone: jobs of two stores would take away each other's copy of the record.
     return made_once(
-        cache_folder("weights") / sha256,
+        cache_folder("weights") / manifest.work_sha256,
         lambda folder: _is_sound(folder, manifest),
         lambda folder: store.write_files(manifest, folder),
     )

@@ -77,4 +77,4 @@ def test_inversion_and_training_after_the_drivers_weights_are_gone(
 
 
 def copies_here() -> set[str]:
-    return {path.name for path in cache_folder("weights").iterdir() if len(path.name) == 64}
+    return {weights_hash(path) for path in cache_folder("weights").iterdir() if len(path.name) == 64}

@@ -119,7 +119,7 @@ def test_a_copy_that_was_damaged_is_fetched_again(tmp_path: Path, folder: Path) 
         assert files(local_weights(store, sha256)) == files(folder)
         (copy / name).unlink()  # as a cleaner of temporary folders does
         assert files(local_weights(store, sha256)) == files(folder)
-    assert {path.name for path in copy.parent.iterdir()} == {sha256, f"{sha256}.lock"}
+    assert {path.name for path in copy.parent.iterdir()} == {copy.name, f"{copy.name}.lock"}
 
 
 def test_of_two_processes_on_a_machine_one_fetches(tmp_path: Path, folder: Path, own_cache: Path) -> None:
@@ -142,7 +142,7 @@ def test_of_two_processes_on_a_machine_one_fetches(tmp_path: Path, folder: Path,
         racer.stdin.write("go\n")
         racer.stdin.flush()
     printed = [line for racer in racers for line in racer.communicate(timeout=120)[0].splitlines()]
-    copy = str(cache_folder("weights") / sha256)
+    copy = str(copy_of(store, sha256))
     assert sorted(printed) == sorted([copy, copy, "fetches"])
     assert files(Path(copy)) == files(folder)
 
@@ -150,7 +150,8 @@ def test_of_two_processes_on_a_machine_one_fetches(tmp_path: Path, folder: Path,
 def test_a_process_killed_while_fetching_is_in_nobodys_way(tmp_path: Path, folder: Path) -> None:
     store = open_store(tmp_path / "store", create=True)
     sha256 = put_weights(store, folder)
-    half = cache_folder("weights") / f"{sha256}.partial"
+    copy = copy_of(store, sha256)
+    half = copy.with_name(f"{copy.name}.partial")
     half.mkdir()
     (half / TENSORS).write_bytes(b"half")
     assert files(local_weights(store, sha256)) == files(folder)
@@ -171,11 +172,12 @@ def test_whoever_may_write_the_bucket_cannot_swap_the_tensors(tmp_path: Path, fo
     with pytest.raises(ObjectNotFoundError, match="holds no weights"):
         local_weights(store, sha256)
     put_weights(store, folder)
+    copy = copy_of(store, sha256)
     [tensors] = [e.key for e in store.backend.list(f"models/weights/{sha256}/") if e.key.endswith(TENSORS)]
     store.backend.put(tensors, b"swapped")
     with pytest.raises(CorruptObjectError, match="differ from their sha256"):
         local_weights(store, sha256)
-    assert not (cache_folder("weights") / sha256).exists()
+    assert not copy.exists()
 
 
 def test_the_same_tensors_are_one_network(tmp_path: Path, folder: Path) -> None:
@@ -188,6 +190,17 @@ def test_the_same_tensors_are_one_network(tmp_path: Path, folder: Path) -> None:
         put_weights(store, folder)
     with pytest.raises(WeightsError, match="no weights folder"):
         put_weights(store, tmp_path / "none")
+
+
+def test_stores_that_tell_otherwise_of_a_network_leave_each_other_their_copies(
+    tmp_path: Path, folder: Path
+) -> None:
+    again = make_network(tmp_path / "again", source="another import")
+    stores = [open_store(tmp_path / name, create=True) for name in ("one", "two")]
+    hashes = {put_weights(store, path) for store, path in zip(stores, (folder, again), strict=True)}
+    (sha256,) = hashes
+    first, second = (local_weights(store, sha256) for store in stores)
+    assert (files(first), files(second)) == (files(folder), files(again))
 
 
 def test_garbage_collection_leaves_them_alone(tmp_path: Path, folder: Path) -> None:
@@ -218,9 +231,17 @@ def test_a_full_disk_is_named(tmp_path: Path, folder: Path, own_cache: Path) -> 
     with small_disk(own_cache, "64k"):
         with pytest.raises(StoreAccessError, match=r"No space left on device\); free space there"):
             local_weights(store, sha256)
-        assert [path.name for path in cache_folder("weights").iterdir()] == [f"{sha256}.lock"]
+        lock = f"{copy_of(store, sha256).name}.lock"
+        assert [path.name for path in cache_folder("weights").iterdir()] == [lock]
 
 
 def make_big_network(folder: Path) -> Path:
     save_weights(nn.Linear(1000, 100), folder, {"made_by": "tests"})
     return folder
+
+
+def copy_of(store: LatentStore, sha256: str) -> Path:
+    """Where this machine's copy of a network lies, or would."""
+    manifest = store.record(ModelManifest, keys.model_manifest(f"weights/{sha256}"))
+    assert manifest is not None
+    return cache_folder("weights") / manifest.work_sha256
