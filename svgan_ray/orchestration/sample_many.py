@@ -20,7 +20,7 @@ from rich.progress import track
 from svgan_ray.config import flatten
 from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.cluster import connect
-from svgan_ray.orchestration.machines import actors_that_fit, await_machine
+from svgan_ray.orchestration.machines import actors_that_fit, await_machine, resources_of
 from svgan_ray.orchestration.sample_plan import Motion, SamplePlan
 from svgan_ray.orchestration.training.folders import folder_backend, read_record, write_record
 from svgan_ray.stylegan.generator import Generator
@@ -95,7 +95,7 @@ def make_missing(made: Made, motion: Motion, generator: Generator) -> int:
 
 def _renderers(share: float, out: str, most: int) -> list[Any]:
     """As many actors as the cluster holds."""
-    gpus = share if ray.cluster_resources().get("GPU", 0) else 0
+    gpus = share if resources_of("any").get("GPU", 0) else 0
     options: dict[str, Any] = {
         "num_cpus": 1,
         "num_gpus": gpus,
