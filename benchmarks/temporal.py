@@ -3,7 +3,8 @@
 Batch 16, window 24, 64 coefficients, critic 64-256-128-32, the published generator and losses at every step:
 gradient penalty, gradient angle penalty, one step of Adam for each network, moving average. Both forms start
 from the same weights and see the same windows and noise; the gradients of the first step are compared, then
-they run by turns. Bar: 3 times the plain form's sequences a second.
+they run by turns, with one thread and with several. Bar: 3 times the sequences a second of the faster one of
+the plain forms.
 
     python benchmarks/temporal.py [--rounds 7] [--steps 10] [--threads 1 --cpu-time] [--device cpu]
 """
@@ -16,6 +17,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,9 @@ from torch import Tensor, nn
 from svgan_ray.latents.basis import fit_basis
 from svgan_ray.latents.windows import WindowIndex, gather, seeded
 from svgan_ray.temporal.recipes import CriticOptions, TemporalConfig
+from svgan_ray.temporal.side import side_of
 from svgan_ray.temporal.training import TrainingState, new_state, train_step
+from svgan_ray.temporal.workers import ALONE
 
 COEFFICIENTS, FRAMES = 64, 5000
 CONFIG = TemporalConfig(
@@ -43,6 +47,9 @@ class Plain:
         self.config = state.config
         self.generator, self.critic = copy.deepcopy(state.generator), copy.deepcopy(state.critic)
         self.average = copy.deepcopy(state.ema)
+        for part in (*self.generator.modules(), *self.critic.modules()):
+            if isinstance(part, nn.LeakyReLU):
+                part.inplace = False
         self.mean, self.variance = state.change.mean.clone(), state.change.variance.clone()
         self.step = 0
         options = self.config.optimiser
@@ -161,21 +168,50 @@ def main() -> None:
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     state, plain, features, index = both_forms(options.device, torch.float32)
-    forms = {"plain": lambda: plain(features, index), "svgan-ray": lambda: train_step(state, features, index)}
-    for step in forms.values():
-        step()
+    plain(features, index)
+    train_step(state, features, index)
     print(f"largest difference of the first gradients: {largest_difference(state, plain):.1e}")
+    forms = {
+        f"{name}, {threads} thread{'s' if threads > 1 else ''}": partial(turn, threads)
+        for threads in sorted({1, options.threads})
+        for name, turn in (
+            ("plain", lambda threads: _plainly(threads, plain, features, index)),
+            ("svgan-ray", lambda threads: _ours(threads, state, options.device, features, index)),
+        )
+    }
     clock = time.process_time if options.cpu_time else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(options.rounds):
-        for name, step in forms.items():
-            times[name].append(seconds_a_step(step, options.steps, clock))
+        for name, form in forms.items():
+            times[name].append(seconds_a_step(form(), options.steps, clock))
+    print_table(times)
+
+
+def _plainly(threads: int, plain: Plain, features: Tensor, index: WindowIndex) -> Callable[[], object]:
+    torch.set_num_threads(threads)
+    return lambda: plain(features, index)
+
+
+def _ours(
+    threads: int, state: TrainingState, device: str, features: Tensor, index: WindowIndex
+) -> Callable[[], object]:
+    """As a worker with so many cores trains."""
+    torch.set_num_threads(threads)
+    state.side.shutdown()
+    state.side = side_of(state.config, device, ALONE)
+    return lambda: train_step(state, features, index)
+
+
+def print_table(times: dict[str, list[float]]) -> None:
+    """Medians, and the medians of the ratios to the faster of the plain forms in the same round."""
+    plain = [
+        min(turns) for turns in zip(*(v for k, v in times.items() if k.startswith("plain")), strict=True)
+    ]
     print("| form | ms a step | steps/s | sequences/s | over plain |\n|---|---|---|---|---|")
     for name, values in times.items():
         step_s = statistics.median(values)
-        ratio = statistics.median(p / v for p, v in zip(times["plain"], values, strict=True))
+        ratio = statistics.median(p / v for p, v in zip(plain, values, strict=True))
         print(
             f"| {name} | {1e3 * step_s:.1f} | {1 / step_s:.1f} | {CONFIG.batch_size / step_s:.0f} | "
             f"{ratio:.2f} |"

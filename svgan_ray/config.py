@@ -126,6 +126,8 @@ class TrainConfig:
     """Where checkpoints are kept, a local folder or s3://bucket/prefix; a second run goes on from them."""
     workers: int = 1
     """Processes that share each batch."""
+    cpus_per_worker: int = 1
+    """Cores of each of them: more help large networks, and penalties at every step, where there is no GPU."""
     gpu: bool | None = None
     """Train on GPUs; by default where the cluster has one for each worker, or has some and grows."""
     machines: Machines = "any"
@@ -140,7 +142,14 @@ class TrainConfig:
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "workers", "checkpoint_every_steps", "sample_every_steps", "sample_seconds")
+        _require_positive(
+            self,
+            "workers",
+            "cpus_per_worker",
+            "checkpoint_every_steps",
+            "sample_every_steps",
+            "sample_seconds",
+        )
         _require(self.minutes is None or self.minutes > 0, "minutes", "a number above 0", self.minutes)
 
 

@@ -165,7 +165,7 @@ def _trainer(plan: TrainingPlan, tracker: RunTracker, gpu: bool) -> TorchTrainer
         scaling_config=ScalingConfig(
             num_workers=plan.config.workers,
             use_gpu=gpu,
-            resources_per_worker={"CPU": 1, "GPU": WORKER_GPUS} if gpu else {"CPU": 1},
+            resources_per_worker={"CPU": plan.config.cpus_per_worker} | ({"GPU": WORKER_GPUS} if gpu else {}),
             label_selector=label_selector(plan.config.machines) or None,
         ),
         run_config=RunConfig(
@@ -187,9 +187,9 @@ def _use_gpu(config: TrainConfig) -> bool:
     there, more_come = resources_of(config.machines), grows()
     gpus = there.get("GPU", 0)
     gpu = gpus >= config.workers or (gpus > 0 and more_come) if config.gpu is None else config.gpu
-    kind = "GPU" if gpu else "CPU"
-    if there.get(kind, 0) < config.workers:
-        lack = f"{config.workers} workers need as many {kind}s, the cluster has {there.get(kind, 0):g}"
+    kind, needed = ("GPU", config.workers) if gpu else ("CPU", config.workers * config.cpus_per_worker)
+    if there.get(kind, 0) < needed:
+        lack = f"{config.workers} workers need {needed} {kind}s, the cluster has {there.get(kind, 0):g}"
         if not more_come:
             raise ConfigError(f"{'--gpu' if gpu else '--workers'}: {lack}")
         say(f"{lack}: waiting for more machines (`ray status` tells why where none comes)")

@@ -37,10 +37,10 @@ class Critic(nn.Module):
         time_widths = (frame_widths[-1], *options.time_widths)
         frame: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(frame_widths):
-            frame += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
+            frame += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE, inplace=True)]
         time: list[nn.Module] = []
         for inputs, outputs in itertools.pairwise(time_widths):
-            time += [nn.Conv1d(inputs, outputs, KERNEL, STRIDE, PADDING), nn.LeakyReLU(SLOPE)]
+            time += [nn.Conv1d(inputs, outputs, KERNEL, STRIDE, PADDING), nn.LeakyReLU(SLOPE, inplace=True)]
             window = -(-window // STRIDE)
         self.frame = nn.Sequential(*frame)
         self.time = nn.Sequential(*time)

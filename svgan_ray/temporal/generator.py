@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from svgan_ray.temporal.gru import GRULayer
+from svgan_ray.temporal.gru import GRUStack
 from svgan_ray.temporal.recipes import GeneratorOptions
 from svgan_ray.temporal.workers import GlobalBatchNorm
 
@@ -43,7 +43,7 @@ class TemporalGenerator(nn.Module):
         initial = (noise_dim, *options.initial_widths, (layers - self.top_is_noise) * width)
         self.initial = _mlp(initial, options.normalise, affine=False)
         self.colour = ColouredNoise(noise_dim, options.slowest_noise_frames)
-        self.layers = nn.ModuleList(GRULayer(width if i else noise_dim, width) for i in range(layers))
+        self.layers = GRUStack(noise_dim, width, layers)
         widths = (width, *options.head_widths)
         norms = [GlobalBatchNorm(width), PixelNorm()] if options.normalise else []
         if styles is None:
@@ -70,12 +70,9 @@ class TemporalGenerator(nn.Module):
             first, frames = [state.hidden[-1:]], frames[1:]
         frames = self.colour(frames, state.noise)
         smoothed = frames[-1] if len(frames) else state.noise
-        last = []
-        for layer, hidden in zip(self.layers, state.hidden, strict=True):
-            frames = layer(frames, hidden)
-            last.append(frames[-1] if len(frames) else hidden)
-        top = torch.cat([*first, frames]).transpose(0, 1)
-        return top, GeneratorState(torch.stack(last), smoothed)
+        outputs, last = self.layers(frames, state.hidden)
+        top = torch.cat([*first, outputs]).transpose(0, 1)
+        return top, GeneratorState(last, smoothed)
 
     @torch.no_grad()
     def amplify(self, factor: float) -> None:
@@ -142,6 +139,6 @@ def _mlp(widths: tuple[int, ...], normalise: bool, affine: bool = True) -> nn.Se
     """Linear layers with LeakyReLU, and batch normalisation if asked, between them."""
     parts: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
-        parts += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE)]
+        parts += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE, inplace=True)]
         parts += [GlobalBatchNorm(outputs, affine)] if normalise else []
     return nn.Sequential(*parts[: -2 if normalise else -1])

@@ -1,24 +1,30 @@
-"""A gated recurrent unit whose first and second derivatives are both written by hand.
+"""A stack of gated recurrent units whose first and second derivatives are both written by hand.
 
 cuDNN's GRU has no second derivative, which the gradient angle penalty needs. A loop of differentiable
-operations has, at some twenty kernels a frame for the first derivative and a hundred for the second. By hand
-each pass over the frames takes four, and everything that does not wait for the frame before is one operation
-on all frames.
+operations has, at some twenty kernels a frame and layer for the first derivative and a hundred for the
+second. By hand each pass takes about ten, for all layers at once: at instant k layer l is at frame k - l, so
+that what it is given, the layer below at that frame, is known from the instant before. Before its first frame
+and after its last one a layer holds its state. T frames take K = T + L - 1 instants, and whatever does not
+wait for the instant before is one operation on all of them.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["GRULayer"]
+__all__ = ["GRULayer", "GRUStack"]
+
+HOLD = 1e4
+"""Added to the product of a keep gate: it is then 1, and its slope 0, to the last bit."""
 
 
 class GRULayer(nn.Module):
-    """Inputs [T, N, inputs] and a state [N, width] to outputs [T, N, width]; the last is the next state."""
+    """The weights of a layer, in rows of the reset gate, the keep gate and the candidate."""
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
@@ -27,188 +33,291 @@ class GRULayer(nn.Module):
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(width**-0.5), width**-0.5)
 
-    def forward(self, frames: Tensor, hidden: Tensor) -> Tensor:
-        products, from_hidden = self.from_input(frames), self.from_hidden
-        outputs: Tensor = _Recurrence.apply(products, hidden, from_hidden.weight, from_hidden.bias)  # type: ignore[no-untyped-call]
-        return outputs
+
+class GRUStack(nn.ModuleList):
+    """Inputs [T, N, inputs], states [L, N, width] to the top's outputs [T, N, width] and the states after."""
+
+    def __init__(self, inputs: int, width: int, layers: int) -> None:
+        super().__init__(GRULayer(width if layer else inputs, width) for layer in range(layers))
+
+    def forward(self, frames: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        (lowest, *upper), width = cast(list[GRULayer], list(self)), hidden.shape[-1]
+        weight, bias = _stacked(layer.from_hidden for layer in (lowest, *upper))
+        # Of one layer, nothing is given to layers above it.
+        below, below_bias = _stacked(layer.from_input for layer in upper) if upper else (weight[:0], bias[:0])
+        states: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
+            lowest.from_input(frames), hidden, weight.roll(width, 1), bias.roll(width, 1), below, below_bias
+        )
+        return states[-1, len(upper) : len(upper) + len(frames)], states[:, -1]
 
 
-def recurrence(inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The GRU plainly written: input products (reset, keep, candidate) [T, N, 3W] to outputs [T, N, W]."""
-    outputs = []
-    for frame in inputs.unbind():
-        reset_in, keep_in, candidate_in = frame.chunk(3, dim=-1)
-        reset_h, keep_h, candidate_h = torch.addmm(bias, hidden, weight.T).chunk(3, dim=-1)
-        reset = torch.sigmoid(reset_in + reset_h)
-        keep = torch.sigmoid(keep_in + keep_h)
-        candidate = torch.tanh(candidate_in + reset * candidate_h)
-        hidden = torch.lerp(candidate, hidden, keep)
-        outputs.append(hidden)
-    return torch.stack(outputs)
+def _stacked(linears: Iterable[nn.Linear]) -> tuple[Tensor, Tensor]:
+    """Weights and biases of equal layers, each as one tensor."""
+    weights, biases = zip(*((linear.weight, linear.bias) for linear in linears), strict=True)
+    return torch.stack(weights), torch.stack(biases)
 
 
 class _Recurrence(torch.autograd.Function):
-    """`recurrence`, its first derivative by hand."""
+    """States after each instant [L, K, N, W].
+
+    Of products of the inputs with the lowest layer's weights [T, N, 3W], the first states [L, N, W], `weight`
+    [L, 3W, W] and `bias` [L, 3W] of the states, in rows of the candidate and of both gates, and `below`
+    [L - 1, 3W, W] and `below_bias` [L - 1, 3W] of what the other layers are given, in rows of both gates and
+    of the candidate. In what follows products are [L, K, N, 4, W], in the order in which either set of rows
+    is one slice: candidate by the state, reset gate, keep gate, candidate by the input. Layers come first,
+    and what can be done for each by itself is: a layer's tensors stay in the processor's cache.
+    """
 
     @staticmethod
-    def forward(ctx: Any, inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        outputs, candidates, products = _run(inputs, hidden, weight, bias)
-        ctx.save_for_backward(inputs, hidden, weight, bias, outputs, candidates, products)
-        return outputs
+    def forward(ctx: Any, inputs: Tensor, hidden: Tensor, *weights: Tensor) -> Tensor:
+        states, candidates, gates = _run(inputs, hidden, *weights)
+        ctx.local = None
+        ctx.save_for_backward(inputs, hidden, *weights, states, candidates, gates)
+        return states
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
-        found: tuple[Tensor, ...] = _Gradients.apply(*gradients, *ctx.saved_tensors)  # type: ignore[no-untyped-call]
+        *arguments, states, candidates, gates = ctx.saved_tensors
+        if ctx.local is None:  # a penalty's second derivative comes here again
+            ctx.local = _linearise(arguments[1].detach(), states.detach(), candidates, gates)
+        found: tuple[Tensor, ...] = _Gradients.apply(
+            *gradients, *arguments, states, candidates, gates, *ctx.local
+        )  # type: ignore[no-untyped-call]
         return found
 
 
 class _Gradients(torch.autograd.Function):
-    """The gradients of `recurrence` as functions of its outputs' gradient u, its arguments x and its outputs.
+    """The gradients of `_Recurrence` as functions of its states' gradient u, its arguments x and its states.
 
-    With directions v of x, <v, gradients> = <u, J v>: so the gradient with respect to u is J v, the outputs'
-    change in direction v. J is made of every frame's gates, and these of x and of the outputs before; what is
-    passed on to the outputs joins there with what they get from elsewhere, so that one sweep serves both.
+    With directions v of x, <v, gradients> = <u, J v>: so the gradient with respect to u is J v, the states'
+    change in direction v. J is made of every instant's gates, and these of x and of the states before; what
+    is passed on to the states joins there with what they get from elsewhere, so that one sweep serves both.
     """
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, inputs: Tensor, *others: Tensor) -> tuple[Tensor, ...]:
-        hidden, weight, _, outputs, candidates, products = others
-        local = _linearise(hidden, outputs, candidates, products)
-        by_output, by_product, by_hidden = _sweep(gradient, local, weight)
+        _, weight, _, below, _, _, candidates, gates, *local_ = others
+        local = _Local(*local_)
+        by_state, by_product, by_hidden = _sweep(gradient, local, weight, below)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(hidden, weight, outputs, candidates, products, by_output, by_product)
-        by_inputs = by_product.clone()
-        torch.mul(by_output, local.candidate, out=by_inputs[..., -weight.shape[1] :])
-        rows = by_product.flatten(0, 1)
-        return by_inputs, by_hidden, rows.T @ local.previous.flatten(0, 1), rows.sum(0)
+        ctx.frames = len(inputs)
+        ctx.save_for_backward(weight, below, candidates, gates, *local, by_state, by_product)
+        (by_weight, by_below), (by_bias, by_below_bias) = (
+            _outer(by_product, local.previous),
+            _sums(by_product),
+        )
+        return _of_inputs(by_product, len(inputs)), by_hidden, by_weight, by_bias, by_below, by_below_bias
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *directions: Tensor | None) -> tuple[Tensor | None, ...]:
-        hidden, weight, outputs, candidates, products, by_output, by_product = ctx.saved_tensors
-        local = _linearise(hidden, outputs, candidates, products)
-        reset, keep, candidate_h = products.chunk(3, dim=-1)
-        of_inputs, of_weight = directions[0], directions[2]
-        if of_inputs is None:
-            of_inputs = torch.zeros_like(products)
-        changes, of_previous, of_products = _push(directions, local, weight)
-
-        # Changes of the gates, of the candidate and of what they are functions of.
-        to_reset, to_keep, to_candidate = (of_inputs.unflatten(-1, (3, -1)) + of_products).unbind(2)
-        of_candidate_h = of_products[:, :, 2]
-        reset_rate, keep_rate, candidate_rate = (
-            reset * (1 - reset),
-            keep * (1 - keep),
-            1 - candidates.square(),
+        weight, below, candidates, gates, *local_, by_state, by_product = ctx.saved_tensors
+        local = _Local(*local_)
+        of_states, of_previous, of_products = _push(directions, local, weight, below)
+        own_product = torch.empty_like(by_product)
+        parts = by_state, by_product, of_previous, of_products, candidates, gates, own_product
+        by_previous = torch.stack([_curvature(*layer) for layer in zip(*parts, strict=True)])
+        _back(by_previous, own_product, weight, below)
+        _back(by_previous, by_product, directions[2], directions[4])
+        by_weight, by_below = (
+            a + b
+            for a, b in zip(_outer(own_product, local.previous), _outer(by_product, of_previous), strict=True)
         )
-        of_reset, of_keep = reset_rate * to_reset, keep_rate * to_keep
-        argument = to_candidate + of_reset * candidate_h + (reset - 1) * of_candidate_h
-        of_candidate = candidate_rate * argument
-
-        # Gradients of <by_output, changes>, the outputs being held.
-        by_argument = by_output * local.candidate
-        lever = by_output * (local.previous - candidates)
-        by_candidate = -by_output * (of_keep + 2 * candidates * argument * (1 - keep))
-        own_candidate = candidate_rate * by_candidate
-        own_keep = keep_rate * (by_output * (of_previous - of_candidate) + (1 - 2 * keep) * to_keep * lever)
-        by_reset = of_candidate_h * by_argument + candidate_h * own_candidate
-        own_reset = reset_rate * (by_reset + (1 - 2 * reset) * to_reset * candidate_h * by_argument)
-        own_candidate_h = of_reset * by_argument + reset * own_candidate
-        by_inputs = torch.cat([own_reset, own_keep, own_candidate], dim=-1)
-        rows = torch.cat([own_reset, own_keep, own_candidate_h], dim=-1)  # [T, N, 3W]
-        by_previous = by_output * of_keep + rows @ weight
-        if of_weight is not None:
-            by_previous = by_previous + by_product @ of_weight
-        by_weight = rows.flatten(0, 1).T @ local.previous.flatten(0, 1)
-        by_weight += by_product.flatten(0, 1).T @ of_previous.flatten(0, 1)
-        by_outputs = torch.cat([by_previous[1:], torch.zeros_like(by_previous[:1])])
-        by_hidden = by_previous[:1].sum(0)
-        return changes, by_inputs, by_hidden, by_weight, rows.sum((0, 1)), by_outputs, None, None
+        by_bias, by_below_bias = _sums(own_product)
+        by_states = torch.cat([by_previous[:, 1:], torch.zeros_like(by_previous[:, :1])], dim=1)
+        by_arguments = by_weight, by_bias, by_below, by_below_bias, by_states, None, None, None, None, None
+        return of_states, _of_inputs(own_product, ctx.frames), by_previous[:, 0], *by_arguments
 
 
 class _Local(NamedTuple):
-    """Slopes of a frame's output, for all frames."""
+    """Slopes of the states after each instant."""
 
-    previous: Tensor  # [T, N, W], the outputs before
-    keep: Tensor  # [T, N, W], with respect to the output before, through the keep gate alone
-    slopes: Tensor  # [T, N, 3, W], with respect to the products of the output before with the weight
-    candidate: Tensor  # [T, N, W], with respect to the candidate's part of the inputs
-
-
-def _run(inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Outputs [T, N, W], candidates [T, N, W] and (reset, keep, candidate_h) [T, N, 3W]."""
-    width = hidden.shape[-1]
-    products = bias.expand_as(inputs).clone()
-    products[..., : 2 * width] += inputs[..., : 2 * width]
-    candidates = inputs[..., 2 * width :].clone()
-    outputs = torch.empty_like(candidates)
-    weight_t = weight.T
-    gates = products[..., : 2 * width].unbind()
-    parts = (part.unbind() for part in products.chunk(3, dim=-1))
-    frames = zip(products.unbind(), gates, *parts, candidates.unbind(), outputs.unbind(), strict=True)
-    for product, gate, reset, keep, candidate_h, candidate, output in frames:
-        product.addmm_(hidden, weight_t)
-        gate.sigmoid_()
-        candidate.addcmul_(reset, candidate_h).tanh_()
-        hidden = torch.lerp(candidate, hidden, keep, out=output)
-    return outputs, candidates, products
+    previous: Tensor  # [L, K, N, W], the states before
+    keep: Tensor  # [L, K, N, W], with respect to the state before, the products being held
+    slopes: Tensor  # [L, K, N, 4, W], with respect to the products
 
 
-def _linearise(hidden: Tensor, outputs: Tensor, candidates: Tensor, products: Tensor) -> _Local:
-    reset, keep, candidate_h = products.chunk(3, dim=-1)
-    previous = torch.cat([hidden[None], outputs])[: len(outputs)]
-    candidate = (1 - keep) * (1 - candidates.square())
-    of_keep = (previous - candidates) * keep * (1 - keep)
-    of_reset = candidate * candidate_h * reset * (1 - reset)
-    return _Local(previous, keep, torch.stack([of_reset, of_keep, candidate * reset], dim=2), candidate)
+def _run(
+    inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, below: Tensor, below_bias: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """States [L, K, N, W], candidates [L, K, N, W], and candidate by the state, reset, keep [L, K, N, 3W]."""
+    (frames, samples, _), (layers, _, width) = inputs.shape, hidden.shape
+    instants = max(frames + layers - 1, 1)
+    # In memory an instant's products are one piece, into which the next ones are multiplied.
+    gates = bias[:, None].expand(instants, layers, samples, 3 * width).clone().transpose(0, 1)
+    candidates = gates.new_zeros(layers, instants, samples, width)
+    by_state, both = gates[..., :width], gates[..., width:]
+    reset, keep = both.chunk(2, dim=-1)
+    both[0, :frames] += inputs[..., : 2 * width]
+    candidates[0, :frames] = inputs[..., 2 * width :]
+    both[1:] += below_bias[:, None, None, : 2 * width]
+    candidates[1:] = below_bias[:, None, None, 2 * width :]
+    for layer in range(layers):
+        keep[layer, :layer] += HOLD
+        keep[layer, layer + frames :] += HOLD
+    states = torch.empty_like(candidates)
+    weight_t, below_t = weight.mT.contiguous(), below.mT.contiguous()
+    given = gates.new_empty(layers - 1, samples, 3 * width)
+    given_gates, given_candidates = given[..., : 2 * width], given[..., 2 * width :]
+    parts = gates, both, by_state, reset, keep, candidates, states, both[1:], candidates[1:]
+    for gate, two, own, r, z, candidate, state, two_above, candidate_above in _instants(*parts):
+        gate.baddbmm_(hidden, weight_t)
+        if layers > 1:
+            torch.bmm(hidden[:-1], below_t, out=given)
+            two_above.add_(given_gates)
+            candidate_above.add_(given_candidates)
+        two.sigmoid_()
+        candidate.addcmul_(r, own).tanh_()
+        hidden = torch.lerp(candidate, hidden, z, out=state)
+    return states, candidates, gates
 
 
-def _sweep(gradient: Tensor, local: _Local, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients with respect to outputs [T, N, W], products [T, N, 3W] and the first state [N, W].
+def _linearise(hidden: Tensor, states: Tensor, candidates: Tensor, gates: Tensor) -> _Local:
+    previous = torch.cat([hidden[:, None], states[:, :-1]], dim=1)
+    slopes = states.new_empty(*states.shape[:-1], 4, states.shape[-1])
+    for before, candidate, gate, slope in zip(previous, candidates, gates, slopes, strict=True):
+        own, reset, keep = gate.chunk(3, dim=-1)
+        by_own, by_reset, by_keep, by_candidate = slope.unbind(-2)
+        torch.mul(1 - keep, 1 - candidate.square(), out=by_candidate)
+        torch.mul(by_candidate, reset, out=by_own)
+        torch.mul(by_own * own, 1 - reset, out=by_reset)
+        torch.mul((before - candidate) * keep, 1 - keep, out=by_keep)
+    return _Local(previous, gates[..., 2 * states.shape[-1] :], slopes)
 
-    `gradient` [T, N, W] is what each output gets from elsewhere; later frames add to it.
+
+def _sweep(gradient: Tensor, local: _Local, weight: Tensor, below: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients with respect to states [L, K, N, W], products [L, K, N, 4, W] and the first states [L, N, W].
+
+    `gradient` [L, K, N, W] is what each state gets from elsewhere; later instants add to it.
     """
-    by_output, by_product = gradient.clone(), torch.empty_like(local.slopes)
-    rows = by_product.flatten(2)
-    above = gradient.new_zeros(gradient.shape[1:])
-    frames = zip(
-        *(x.unbind() for x in (by_output, by_output[:, :, None], local.slopes, local.keep, by_product, rows)),
-        strict=True,
-    )
-    for here, column, slopes, keep, product, row in reversed(list(frames)):
-        here += above
+    by_state, by_product = gradient.clone(), torch.empty_like(local.slopes)
+    rows, rows_below = _rows(by_product)
+    before = torch.zeros_like(gradient[:, 0])
+    lower = before[:-1]
+    parts = by_state, by_state[..., None, :], local.slopes, local.keep, by_product, rows, rows_below
+    for here, column, slopes, keep, product, row, row_below in reversed(list(_instants(*parts))):
+        here.add_(before)
         torch.mul(column, slopes, out=product)
-        above = torch.addmm(here * keep, row, weight)
-    return by_output, rows, above
+        torch.mul(here, keep, out=before).baddbmm_(row, weight)
+        if len(below):
+            lower.baddbmm_(row_below, below)
+    return by_state, by_product, before
 
 
 def _push(
-    directions: tuple[Tensor | None, ...], local: _Local, weight: Tensor
+    directions: tuple[Tensor | None, ...], local: _Local, weight: Tensor, below: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Changes of outputs [T, N, W], of the outputs before them, and of the products [T, N, 3, W], where
-    inputs, hidden, weight and bias change in `directions`.
+    """Changes of states [L, K, N, W], of the states before them, and of products [L, K, N, 4, W], where
+    inputs, first states, weights and biases change in `directions`.
     """
-    of_inputs, of_hidden, of_weight, of_bias = directions
+    of_inputs, of_hidden, of_weight, of_bias, of_below, of_below_bias = directions
     of_products = torch.zeros_like(local.slopes)
-    if of_weight is not None:
-        of_products += (local.previous @ of_weight.T).view_as(of_products)
-    if of_bias is not None:
-        of_products += of_bias.view(of_products.shape[2:])
-    changes = (local.slopes * of_products).sum(2)
-    by_reset, by_keep, by_candidate_h = local.slopes.unbind(2)
+    rows, rows_below = _rows(of_products)
     if of_inputs is not None:
-        reset_in, keep_in, candidate_in = of_inputs.chunk(3, dim=-1)
-        changes.addcmul_(by_reset, reset_in).addcmul_(by_keep, keep_in)
-        changes.addcmul_(local.candidate, candidate_in)
-    first = last = changes.new_zeros(changes.shape[1:]) if of_hidden is None else of_hidden
-    weight_t = weight.T
-    product = weight.new_empty(len(first), len(weight))
-    reset, keep, candidate_h = product.chunk(3, dim=-1)
-    slopes = (x.unbind() for x in (local.keep, by_reset, by_keep, by_candidate_h))
-    for change, through, of_reset, of_keep, of_candidate_h in zip(changes.unbind(), *slopes, strict=True):
-        torch.mm(last, weight_t, out=product)
-        change.addcmul_(through, last).addcmul_(of_reset, reset)
-        last = change.addcmul_(of_keep, keep).addcmul_(of_candidate_h, candidate_h)
-    of_previous = torch.cat([first[None], changes])[: len(changes)]
-    of_products += (of_previous @ weight_t).view_as(of_products)
+        of_products[0, : len(of_inputs), :, 1:] = of_inputs.unflatten(-1, (3, -1))
+    if of_bias is not None:
+        rows += of_bias[:, None, None]
+    if of_below_bias is not None:
+        rows_below += of_below_bias[:, None, None]
+    _forth(of_products, local.previous, of_weight, of_below)
+    changes = torch.stack([(s * of).sum(-2) for s, of in zip(local.slopes, of_products, strict=True)])
+    first = last = torch.zeros_like(changes[:, 0]) if of_hidden is None else of_hidden
+    weight_t, below_t = weight.mT.contiguous(), below.mT.contiguous()
+    product, given = (changes.new_empty(len(w), changes.shape[2], weight.shape[1]) for w in (weight, below))
+    by_state, by_given = product.chunk(3, dim=-1), given.chunk(3, dim=-1)
+    slopes = local.slopes.unbind(-2)
+    parts = changes, local.keep, changes[1:], *slopes[:3], *(slope[1:] for slope in slopes[1:])
+    for change, keep, change_above, *slope in _instants(*parts):
+        torch.bmm(last, weight_t, out=product)
+        change.addcmul_(keep, last)
+        for by, of in zip(slope[:3], by_state, strict=True):
+            change.addcmul_(by, of)
+        if len(below):
+            torch.bmm(last[:-1], below_t, out=given)
+            for by, of in zip(slope[3:], by_given, strict=True):
+                change_above.addcmul_(by, of)
+        last = change
+    of_previous = torch.cat([first[:, None], changes[:, :-1]], dim=1)
+    _forth(of_products, of_previous, weight, below)
     return changes, of_previous, of_products
+
+
+def _curvature(
+    by_state: Tensor,
+    by_product: Tensor,
+    of_previous: Tensor,
+    of_products: Tensor,
+    candidate: Tensor,
+    gates: Tensor,
+    own_product: Tensor,
+) -> Tensor:
+    """Gradient of <by_state, the states' changes> with respect to a layer's products, written to
+    `own_product` [K, N, 4, W], and, these being held, with respect to the states before [K, N, W].
+    """
+    own, reset, keep = gates.chunk(3, dim=-1)
+    _, by_reset, by_keep, by_candidate = by_product.unbind(2)
+    to_own, to_reset, to_keep, to_candidate = of_products.unbind(2)
+    own_own, own_reset, own_keep, own_candidate = own_product.unbind(2)
+    reset_slope = torch.addcmul(reset, reset, reset, value=-1)
+    of_reset, kept = reset_slope * to_reset, keep * to_keep
+    argument = torch.addcmul(to_candidate, of_reset, own).addcmul_(reset, to_own)
+
+    torch.mul(torch.addcmul(kept, candidate, argument, value=2).neg_(), by_candidate, out=own_candidate)
+    torch.addcmul(of_reset * by_candidate, reset, own_candidate, out=own_own)
+    by_gate = torch.addcmul(to_own * by_candidate, own, own_candidate)
+    torch.addcmul(_bent(to_reset * by_reset, reset), reset_slope, by_gate, out=own_reset)
+    let_in = (1 - keep) * by_state
+    through = torch.addcmul(let_in * of_previous, by_candidate, argument, value=-1)
+    torch.addcmul(_bent(to_keep * by_keep, keep), keep, through, out=own_keep)
+    return let_in * kept
+
+
+def _bent(x: Tensor, gate: Tensor) -> Tensor:
+    """x (1 - 2 gate): how the slope of a gate changes with its argument."""
+    return torch.addcmul(x, x, gate, value=-2)
+
+
+def _instants(*parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """Of tensors [L, K, ...] what belongs to each instant [L, ...]."""
+    return zip(*(part.unbind(1) for part in parts), strict=True)
+
+
+def _forth(products: Tensor, states: Tensor, weight: Tensor | None, below: Tensor | None) -> None:
+    """Add to products [L, K, N, 4, W] those of the states before [L, K, N, W] with the weights."""
+    rows, rows_below = (x.flatten(1, 2) for x in _rows(products))
+    states = states.flatten(1, 2)
+    for weights, of in ((weight, rows), (below, rows_below)):
+        for own, state, row in zip(weights if weights is not None else (), states, of, strict=False):
+            row += state @ own.T
+
+
+def _back(by_states: Tensor, by_product: Tensor, weight: Tensor | None, below: Tensor | None) -> None:
+    """The transpose of `_forth`: add to the states' gradients [L, K, N, W] those by the products."""
+    rows, rows_below = (x.flatten(1, 2) for x in _rows(by_product))
+    by_states = by_states.flatten(1, 2)
+    for weights, by in ((weight, rows), (below, rows_below)):
+        for own, by_state, row in zip(weights if weights is not None else (), by_states, by, strict=False):
+            by_state.addmm_(row, own)
+
+
+def _outer(by_product: Tensor, previous: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients with respect to the weights [L, 3W, W] and [L - 1, 3W, W]."""
+    rows, rows_below = (x.flatten(1, 2) for x in _rows(by_product))
+    states = previous.flatten(1, 2)
+    return rows.mT @ states, rows_below.mT @ states[:-1]
+
+
+def _sums(by_product: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients with respect to the biases [L, 3W] and [L - 1, 3W]."""
+    sums = by_product.sum((1, 2))
+    return sums[:, :3].flatten(1), sums[1:, 1:].flatten(1)
+
+
+def _rows(products: Tensor) -> tuple[Tensor, Tensor]:
+    """Of [L, K, N, 4, W] what is of the states, [L, K, N, 3W], and of the layers below, [L - 1, K, N, 3W]."""
+    return products[..., :3, :].flatten(3), products[1:, ..., 1:, :].flatten(3)
+
+
+def _of_inputs(by_product: Tensor, frames: int) -> Tensor:
+    """Of [L, K, N, 4, W] what belongs to the products of the inputs [T, N, 3W]."""
+    return by_product[0, :frames, :, 1:].flatten(2)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +27,7 @@ from svgan_ray.temporal.losses import (
     zero_centred_penalty,
 )
 from svgan_ray.temporal.recipes import OptimiserOptions, TemporalConfig
+from svgan_ray.temporal.side import AtOnce
 from svgan_ray.temporal.statistics import ChangeStatistics, MomentStatistics
 from svgan_ray.temporal.workers import ALONE, Workers, join
 
@@ -36,6 +40,9 @@ __all__ = [
     "restore",
     "train_step",
 ]
+
+Losses = dict[str, Tensor]  # [N] each
+R = TypeVar("R")
 
 
 @dataclass
@@ -53,6 +60,19 @@ class TrainingState:
     moments: MomentStatistics | None
     generator_optimiser: torch.optim.Adam
     critic_optimiser: torch.optim.Adam
+    side: Executor = field(default_factory=AtOnce)
+    """Computes what does not wait for the rest of a step: the penalties."""
+
+    @cached_property
+    def recurrent_parameters(self) -> list[nn.Parameter]:
+        """Of the generator, what the angle penalty depends on: the first ones of its parameters."""
+        return [*self.generator.initial.parameters(), *self.generator.layers.parameters()]
+
+    @cached_property
+    def averaged(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The moving average's tensors and the generator's."""
+        average, current = ([*m.parameters(), *m.buffers()] for m in (self.ema, self.generator))
+        return average, current
 
     def modules(self) -> dict[str, nn.Module]:
         networks = {"generator": self.generator, "critic": self.critic, "ema": self.ema}
@@ -130,7 +150,7 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
     coefficients [frames, K or n * d] and index are the whole training set, on every worker. The returned
     losses are means over the global batch, scalars on the device; call `check_finite` on them now and then.
     """
-    config, loss = state.config, state.config.loss
+    config = state.config
     if state.step == 0:
         _measure(state, coefficients, index)
     _set_rates(state)
@@ -140,25 +160,23 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
     warm_up, noise, mix = _draw(config, state.step)
     warm_up, noise, mix = (x[share].to(real) for x in (warm_up, noise, mix))
 
-    angle_due = loss.angle_penalty > 0 and state.step % loss.angle_penalty_interval == 0
-    hidden, _ = state.generator.recur(noise.requires_grad_(angle_due), _warmed_up(state, warm_up))
+    hidden, _ = state.generator.recur(noise.requires_grad_(_angle_due(state)), _warmed_up(state, warm_up))
+    angle = _beside(state, _angle_losses, noise, hidden[:, -1] - hidden[:, 0])
     fake = state.generator.head(hidden)  # [N, T, F]
-
     real_observed, fake_observed = state.critic.observe(real), state.critic.observe(fake)
-    losses, real_scores = _critic_losses(state, real_observed, fake_observed.detach(), mix)
-    _descend(state.critic_optimiser, losses, state)
 
-    generator_losses = {"generator": _generator_loss(state, fake_observed, real_scores)}
-    if angle_due:
-        generator_losses["angle_penalty"] = _angle_loss(state, noise, hidden[:, -1] - hidden[:, 0])
-    if state.moments:
-        mismatch = loss.moment_matching * state.moments.mismatch(fake, state.workers)
-        generator_losses["moment_matching"] = mismatch.expand(len(fake))
-    _descend(state.generator_optimiser, generator_losses, state)
+    penalty = _beside(state, _penalty_losses, real_observed, fake_observed.detach(), mix)
+    by_penalty = _beside(state, _gradients, _parameters(state.critic_optimiser), penalty)
+    by_angle = _beside(state, _gradients, state.recurrent_parameters, angle)
+    losses, real_scores = _critic_losses(state, real_observed, fake_observed.detach())
+    _descend(state, state.critic_optimiser, losses, by_penalty)
+
+    generator_losses = _generator_losses(state, fake, fake_observed, real_scores)
+    _descend(state, state.generator_optimiser, generator_losses, by_angle)
 
     _update_average(state)
     state.step += 1
-    return _global_means(state, losses | generator_losses)
+    return _global_means(state, losses | penalty.result() | generator_losses | angle.result())
 
 
 def _set_rates(state: TrainingState) -> None:
@@ -192,44 +210,81 @@ def _warmed_up(state: TrainingState, noise: Tensor) -> GeneratorState | None:
     return state.generator.recur(noise)[1] if noise.shape[1] else None
 
 
-def _critic_losses(
-    state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor
-) -> tuple[dict[str, Tensor], Tensor]:
+def _beside(state: TrainingState, work: Callable[..., R], *given: Any) -> Future[R]:
+    """What `work` makes of what is given, computed by the side in the order of the calls."""
+    return state.side.submit(
+        lambda: work(state, *(x.result() if isinstance(x, Future) else x for x in given))
+    )
+
+
+def _critic_losses(state: TrainingState, real: Tensor, fake: Tensor) -> tuple[Losses, Tensor]:
     """The critic's losses on observed windows [N, T, C], and its scores of the real ones."""
-    score, slopes, options = state.critic.score, state.critic.slopes, state.config.loss
-    real_scores, fake_scores = score(torch.cat([real, fake])).chunk(2)
-    relativistic = options.adversarial == "relativistic"
+    real_scores, fake_scores = state.critic.score(torch.cat([real, fake])).chunk(2)
+    relativistic = state.config.loss.adversarial == "relativistic"
     loss = relativistic_loss if relativistic else wasserstein_critic_loss
-    losses = {"critic": loss(real_scores, fake_scores)}
-    if state.step % options.gradient_penalty_interval == 0:
-        if relativistic:
-            penalty = zero_centred_penalty(slopes(real)) + zero_centred_penalty(slopes(fake))
-        else:
-            penalty = gradient_penalty(slopes(torch.lerp(real, fake, mix[:, None, None])))
-        losses["gradient_penalty"] = options.gradient_penalty * options.gradient_penalty_interval * penalty
-    return losses, real_scores.detach()
+    return {"critic": loss(real_scores, fake_scores)}, real_scores.detach()
 
 
-def _generator_loss(state: TrainingState, fake: Tensor, real_scores: Tensor) -> Tensor:
-    """Of observed windows [N, T, C]; the real ones' scores are those before the critic's step."""
-    fake_scores = state.critic.score(fake)
-    if state.config.loss.adversarial == "relativistic":
-        return relativistic_loss(fake_scores, real_scores)
-    return wasserstein_generator_loss(fake_scores)
+def _penalty_losses(state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor) -> Losses:
+    """On the critic's slopes at observed windows [N, T, C], where one is due."""
+    slopes, options = state.critic.slopes, state.config.loss
+    if state.step % options.gradient_penalty_interval:
+        return {}
+    if options.adversarial == "relativistic":
+        penalty = zero_centred_penalty(slopes(real)) + zero_centred_penalty(slopes(fake))
+    else:
+        penalty = gradient_penalty(slopes(torch.lerp(real, fake, mix[:, None, None])))
+    return {"gradient_penalty": options.gradient_penalty * options.gradient_penalty_interval * penalty}
 
 
-def _angle_loss(state: TrainingState, noise: Tensor, change: Tensor) -> Tensor:
+def _angle_due(state: TrainingState) -> bool:
+    options = state.config.loss
+    return options.angle_penalty > 0 and state.step % options.angle_penalty_interval == 0
+
+
+def _angle_losses(state: TrainingState, noise: Tensor, change: Tensor) -> Losses:
+    """On what moves the change [N, width] of the recurrence over a window, where one is due."""
+    if not _angle_due(state):
+        return {}
     options, statistics = state.config.loss, state.change
     statistics.update(change.detach(), state.workers)
     penalty = gradient_angle_penalty(noise, change, statistics.mean, statistics.std)
-    return options.angle_penalty * options.angle_penalty_interval * penalty
+    return {"angle_penalty": options.angle_penalty * options.angle_penalty_interval * penalty}
 
 
-def _descend(optimiser: torch.optim.Adam, losses: Mapping[str, Tensor], state: TrainingState) -> None:
-    """One step down the global batch's mean of the summed losses, each [N]."""
-    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+def _generator_losses(state: TrainingState, fake: Tensor, observed: Tensor, real_scores: Tensor) -> Losses:
+    """Of windows [N, T, F] and their observation; real scores are those before the critic's step."""
+    scores, options = state.critic.score(observed), state.config.loss
+    relativistic = options.adversarial == "relativistic"
+    loss = relativistic_loss(scores, real_scores) if relativistic else wasserstein_generator_loss(scores)
+    losses = {"generator": loss}
+    if state.moments:
+        mismatch = options.moment_matching * state.moments.mismatch(fake, state.workers)
+        losses["moment_matching"] = mismatch.expand(len(fake))
+    return losses
+
+
+def _gradients(state: TrainingState, parameters: list[nn.Parameter], losses: Losses) -> list[Tensor]:
+    """This worker's part in the gradients of the losses' sum, mean over the global batch; none of none."""
+    if not losses:
+        return []
     total = torch.stack([loss.sum() for loss in losses.values()]).sum() / state.config.batch_size
-    gradients = torch.autograd.grad(total, parameters, materialize_grads=True)
+    return list(torch.autograd.grad(total, parameters, retain_graph=True, materialize_grads=True))
+
+
+def _parameters(optimiser: torch.optim.Adam) -> list[nn.Parameter]:
+    parameters: list[nn.Parameter] = optimiser.param_groups[0]["params"]
+    return parameters
+
+
+def _descend(
+    state: TrainingState, optimiser: torch.optim.Adam, losses: Losses, more: Future[list[Tensor]]
+) -> None:
+    """One step down the losses and `more`, gradients of the first parameters or none, of all workers."""
+    parameters = _parameters(optimiser)
+    gradients, others = _gradients(state, parameters, losses), more.result()
+    if others:
+        torch._foreach_add_(gradients[: len(others)], others)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     state.workers.sum_gradients(parameters)
@@ -238,7 +293,7 @@ def _descend(optimiser: torch.optim.Adam, losses: Mapping[str, Tensor], state: T
 
 @torch.no_grad()
 def _update_average(state: TrainingState) -> None:
-    average, current = (list(m.state_dict().values()) for m in (state.ema, state.generator))
+    average, current = state.averaged
     torch._foreach_lerp_(average, current, 1 - state.config.ema_decay)
 
 
@@ -254,5 +309,5 @@ def check_finite(losses: Mapping[str, Tensor], step: int) -> None:
         if not math.isfinite(float(value)):
             raise DivergenceError(
                 f"the loss {name!r} is {float(value)} at step {step}: training diverged. "
-                "Go on from the last good checkpoint with a lower learning rate or another seed."
+                "Train with a lower learning rate or another seed."
             )

@@ -60,7 +60,7 @@ def test_encoders_run_on_spot_machines_and_training_on_on_demand_ones(
         two = TrainConfig(**data, workers=2, gpu=False, sample_every_steps=20, machines="on-demand")
         assert train(two).finished.steps == 20
         assert machines_of("RayTrainWorker") == ["on-demand", "on-demand"]
-        assert "2 workers need as many CPUs, the cluster has 1: waiting" in capsys.readouterr().err
+        assert "2 workers need 2 CPUs, the cluster has 1: waiting" in capsys.readouterr().err
         assert machines_there() == ["on-demand", "on-demand", "spot"]
 
         tune_study(TuneConfig(**data, trials=2, evaluations=1, machines="on-demand"))
@@ -68,7 +68,7 @@ def test_encoders_run_on_spot_machines_and_training_on_on_demand_ones(
 
         assert _use_gpu(TrainConfig(workers=3)), "there are some, and more come"
         assert _use_gpu(TrainConfig(workers=3, gpu=True, machines="spot"))
-        assert "3 workers need as many GPUs, the cluster has 1: waiting" in capsys.readouterr().err
+        assert "3 workers need 3 GPUs, the cluster has 1: waiting" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -98,8 +98,8 @@ def test_where_no_machine_is_labelled_so_the_flag_changes_nothing(
 
 
 def test_a_cluster_that_does_not_grow_refuses_what_it_lacks(labelled: None) -> None:
-    with pytest.raises(ConfigError, match="--gpu: 2 workers need as many GPUs, the cluster has 1"):
+    with pytest.raises(ConfigError, match="--gpu: 2 workers need 2 GPUs, the cluster has 1"):
         _use_gpu(TrainConfig(workers=2, gpu=True))
-    with pytest.raises(ConfigError, match="--workers: 3 workers need as many CPUs, the cluster has 2"):
+    with pytest.raises(ConfigError, match="--workers: 3 workers need 3 CPUs, the cluster has 2"):
         _use_gpu(TrainConfig(workers=3, machines="spot"))
     assert _use_gpu(TrainConfig(workers=1)) and not _use_gpu(TrainConfig(workers=3))

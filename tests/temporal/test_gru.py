@@ -6,59 +6,104 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from svgan_ray.temporal.gru import GRULayer, recurrence
+from svgan_ray.temporal.gru import GRULayer, GRUStack
+
+SIZES = [(1, 3, 3), (2, 3, 2), (3, 2, 3), (4, 1, 2)]  # layers, frames, width
 
 
-def arguments(frames: int = 3, samples: int = 2, width: int = 4) -> tuple[Tensor, ...]:
+def stack_of(layers: int, inputs: int, width: int) -> GRUStack:
+    torch.manual_seed(layers)
+    return GRUStack(inputs, width, layers).double()
+
+
+def arguments(stack: GRUStack, frames: int, samples: int = 2) -> tuple[Tensor, ...]:
+    """Inputs, first states and all weights, as leaves."""
     random = torch.Generator().manual_seed(frames)
-    shapes = (frames, samples, 3 * width), (samples, width), (3 * width, width), (3 * width,)
-    return tuple(torch.randn(s, generator=random, dtype=torch.float64).requires_grad_() for s in shapes)
+    inputs, width = stack[0].from_input.in_features, stack[0].from_hidden.in_features
+    shapes = (frames, samples, inputs), (len(stack), samples, width)
+    values = [torch.randn(s, generator=random, dtype=torch.float64) for s in shapes]
+    return tuple(x.detach().requires_grad_() for x in (*values, *stack.parameters()))
 
 
-def through_layer(inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The layer, its input product being the identity."""
-    layer = GRULayer(inputs.shape[-1], hidden.shape[-1]).double()
-    layer.from_input = nn.Identity()  # type: ignore[assignment]
-    parameters = {"from_hidden.weight": weight, "from_hidden.bias": bias}
-    result: Tensor = torch.func.functional_call(layer, parameters, (inputs, hidden))
-    return result
+def through(stack: GRUStack, inputs: Tensor, hidden: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+    names = (name for name, _ in stack.named_parameters())
+    outputs, last = torch.func.functional_call(
+        stack, dict(zip(names, weights, strict=True)), (inputs, hidden)
+    )
+    return outputs, last
 
 
-def test_equals_torch_gru() -> None:
-    layer, reference = GRULayer(6, 8), nn.GRU(6, 8)
+def plainly(stack: GRUStack, inputs: Tensor, hidden: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The same as a loop over layers and frames."""
+    layers = [weights[i : i + 4] for i in range(0, len(weights), 4)]
+    frames, last = list(inputs), []
+    for (of_input, input_bias, of_hidden, hidden_bias), state in zip(layers, hidden, strict=True):
+        outputs = []
+        for frame in frames:
+            reset_in, keep_in, candidate_in = (frame @ of_input.T + input_bias).chunk(3, dim=-1)
+            reset_h, keep_h, candidate_h = (state @ of_hidden.T + hidden_bias).chunk(3, dim=-1)
+            reset, keep = torch.sigmoid(reset_in + reset_h), torch.sigmoid(keep_in + keep_h)
+            state = (1 - keep) * torch.tanh(candidate_in + reset * candidate_h) + keep * state
+            outputs.append(state)
+        frames = outputs
+        last.append(state)
+    return torch.stack(frames), torch.stack(last)
+
+
+@pytest.mark.parametrize("layers", [1, 2, 4])
+@pytest.mark.parametrize("frames", [1, 10])
+def test_equals_torch_gru(layers: int, frames: int) -> None:
+    stack, reference = stack_of(layers, 6, 8), nn.GRU(6, 8, layers).double()
     with torch.no_grad():
-        reference.weight_ih_l0.copy_(layer.from_input.weight)
-        reference.bias_ih_l0.copy_(layer.from_input.bias)
-        reference.weight_hh_l0.copy_(layer.from_hidden.weight)
-        reference.bias_hh_l0.copy_(layer.from_hidden.bias)
-    frames, hidden = torch.randn(10, 3, 6), torch.randn(3, 8)
-    expected, last = reference(frames, hidden[None])
-    torch.testing.assert_close(layer(frames, hidden), expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(layer(frames, hidden)[-1], last[0], rtol=0, atol=1e-6)
+        for i, layer in enumerate(stack):
+            assert isinstance(layer, GRULayer)
+            for kind, linear in (("ih", layer.from_input), ("hh", layer.from_hidden)):
+                getattr(reference, f"weight_{kind}_l{i}").copy_(linear.weight)
+                getattr(reference, f"bias_{kind}_l{i}").copy_(linear.bias)
+    inputs, hidden, *_ = arguments(stack, frames, samples=3)
+    for ours, theirs in zip(stack(inputs, hidden), reference(inputs, hidden), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-14)
 
 
-def test_derivatives_of_both_orders_are_exact() -> None:
-    assert torch.autograd.gradcheck(through_layer, arguments())
-    assert torch.autograd.gradgradcheck(through_layer, arguments(frames=3, samples=2, width=3))
+def test_no_frames_leave_the_states_as_they_are() -> None:
+    stack = stack_of(2, 3, 4)
+    hidden = torch.randn(2, 5, 4, dtype=torch.float64)
+    outputs, last = stack(torch.empty(0, 5, 3, dtype=torch.float64), hidden)
+    assert outputs.shape == (0, 5, 4) and torch.equal(last, hidden)
+
+
+@pytest.mark.parametrize(("layers", "frames", "width"), SIZES)
+def test_derivatives_of_both_orders_are_exact(layers: int, frames: int, width: int) -> None:
+    """With respect to inputs, first states and every weight, each direction by itself."""
+    stack = stack_of(layers, 2, width)
+    given = arguments(stack, frames)
+    assert torch.autograd.gradcheck(lambda *x: through(stack, *x), given)
+    assert torch.autograd.gradgradcheck(lambda *x: through(stack, *x), given)
 
 
 def test_hand_written_gradients_equal_the_plain_form() -> None:
-    inputs = arguments(frames=20, samples=4, width=16)
-    weights = torch.randn(20, 4, 16, dtype=torch.float64)
-    by_hand = torch.autograd.grad((through_layer(*inputs) * weights).sum(), inputs)
-    plain = torch.autograd.grad((recurrence(*inputs) * weights).sum(), inputs)
-    for one, other in zip(by_hand, plain, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    """Both orders at once, as the gradient angle penalty needs them, at the published size."""
+    stack = stack_of(4, 32, 32)
+    given = arguments(stack, frames=12, samples=3)
+    found = []
+    for form in (through, plainly):
+        outputs, last = form(stack, *given)
+        value = outputs.square().sum() + (last * outputs[0]).sum()
+        (first,) = torch.autograd.grad(value, given[0], create_graph=True)
+        found.append(torch.autograd.grad(first.square().sum() + value, given))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_second_derivatives_on_a_gpu_equal_those_on_the_cpu() -> None:
-    def second_derivative(device: str) -> Tensor:
-        inputs, *others = (a.detach().to(device).requires_grad_() for a in arguments())
-        (first,) = torch.autograd.grad(
-            through_layer(inputs, *others).square().sum(), inputs, create_graph=True
-        )
-        (second,) = torch.autograd.grad(first.square().sum(), inputs)
-        return second.cpu()
+    stack = stack_of(3, 4, 8)
 
-    torch.testing.assert_close(second_derivative("cuda"), second_derivative("cpu"), rtol=1e-9, atol=1e-10)
+    def second_derivatives(device: str) -> list[Tensor]:
+        given = [a.detach().to(device).requires_grad_() for a in arguments(stack, frames=6)]
+        outputs, _ = through(stack.to(device), *given)
+        (first,) = torch.autograd.grad(outputs.square().sum(), given[0], create_graph=True)
+        return [x.cpu() for x in torch.autograd.grad(first.square().sum(), given)]
+
+    for one, other in zip(second_derivatives("cuda"), second_derivatives("cpu"), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-10)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -14,8 +17,9 @@ from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
+from svgan_ray.temporal.side import side_of
 from svgan_ray.temporal.training import TrainingState, check_finite, new_state, represent, restore, train_step
-from svgan_ray.temporal.workers import GlobalBatchNorm, Workers
+from svgan_ray.temporal.workers import ALONE, GlobalBatchNorm, Workers
 from tests.meeting import Meeting, together
 
 from .conftest import MODERN, SMALL
@@ -40,6 +44,43 @@ def test_resume_is_bit_equal_to_not_having_stopped(
     ours, theirs = weights(state), weights(resumed)
     assert ours.keys() == theirs.keys()
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def test_a_second_thread_changes_no_bit(
+    config: TemporalConfig, basis: LatentBasis, features: Tensor, index: WindowIndex
+) -> None:
+    alone, beside = new_state(config, basis), new_state(config, basis)
+    with ThreadPoolExecutor(1) as beside.side:
+        for _ in range(8):
+            expected, losses = (train_step(state, features, index) for state in (alone, beside))
+            assert {k: float(v) for k, v in losses.items()} == {k: float(v) for k, v in expected.items()}
+    ours, theirs = weights(beside), weights(alone)
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+@pytest.mark.parametrize(
+    ("threads", "head", "workers", "second"),
+    [
+        (2, "basis", ALONE, True),
+        (1, "basis", ALONE, False),
+        (2, "w_plus", ALONE, False),
+        (2, "basis", Workers(0, 2, torch.clone), False),
+    ],
+)
+def test_there_is_a_second_thread_where_it_helps(
+    threads: int, head: Literal["basis", "w_plus"], workers: Workers, second: bool
+) -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        side = side_of(dataclasses.replace(SMALL, head=head), "cpu", workers)
+        assert isinstance(side, ThreadPoolExecutor) == second
+        assert torch.get_num_threads() == (1 if second else threads)
+        name = side.submit(lambda: threading.current_thread().name).result()
+        assert (name != threading.current_thread().name) == second
+        side.shutdown()
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_every_network_and_the_average_move(

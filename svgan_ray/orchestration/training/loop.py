@@ -29,6 +29,7 @@ from svgan_ray.orchestration.training.kept import Uploader, explosion_of
 from svgan_ray.store import Snapshot, open_store
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.recipes import TemporalConfig
+from svgan_ray.temporal.side import side_of
 from svgan_ray.temporal.training import TrainingState, check_finite, new_state, train_step
 from svgan_ray.temporal.workers import ALONE, Workers
 
@@ -85,6 +86,7 @@ def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
         new_state(job.config, data.basis.to(device), device, workers),
         Clock(),
     )
+    state.side = side_of(job.config, device, workers)
     speed = Speed(tracker.run.name, state)
     is_over = _is_over(job, state, clock)
     try:
