@@ -32,6 +32,7 @@ from ray.exceptions import (
 from ray.util.annotations import RayDeprecationWarning
 
 from svgan_ray.config import InvertConfig
+from svgan_ray.errors import ClusterError
 from svgan_ray.orchestration.cluster import durable
 from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block
 from svgan_ray.orchestration.inversion.failures import clip_failure, source_failure
@@ -42,7 +43,7 @@ from svgan_ray.orchestration.inversion.planning import Plan, inversion_of, plan_
 from svgan_ray.orchestration.inversion.progress import Progress
 from svgan_ray.orchestration.inversion.report import InvertReport, reconstruction_sheet, report_of
 from svgan_ray.orchestration.inversion.tracking import track_source
-from svgan_ray.orchestration.machines import actors_that_fit, label_selector, resources_of
+from svgan_ray.orchestration.machines import actors_that_fit, await_room, label_selector, resources_of, say
 from svgan_ray.orchestration.settings import log_settings
 from svgan_ray.orchestration.start import started
 from svgan_ray.orchestration.weights import publish_networks
@@ -72,6 +73,8 @@ LOSSES = (
     ExecutionTimeoutError,
 )
 """What ends a stream where a machine went: rows that nobody else has, or a standstill among what is left."""
+MAX_FRUITLESS_LOSSES = 3
+"""So many in a row, with nothing done between them, are not the fate of machines that come and go."""
 
 
 def invert(config: InvertConfig) -> InvertReport:
@@ -107,20 +110,35 @@ def _work_through(
     config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker, encoder: Resources
 ) -> None:
     closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
-    booked_at_last_loss: int | None = None
+    booked = fruitless = 0
     with closing(ledger), Progress(ledger, tracker) as progress:
         while todo := _unsettled(plan, ledger):
             try:
                 _book(stream(config, ledger.job, todo, closed, encoder), ledger, progress)
-            except LOSSES:
+            except LOSSES as loss:
                 ledger.settle()
-                if ledger.booked == booked_at_last_loss:
-                    raise
-                booked_at_last_loss = ledger.booked
+                fruitless = fruitless + 1 if ledger.booked == booked else 0
+                booked = ledger.booked
+                if _unsettled(plan, ledger):
+                    _go_on_or_give_up(loss, fruitless)
+                    await_room(encoder, config.machines)
                 config = _whatever_is_left(config)
             else:
                 break
         _book(one_by_one(config, ledger.job, _unsettled(plan, ledger), closed, encoder), ledger, progress)
+
+
+def _go_on_or_give_up(loss: Exception, fruitless: int) -> None:
+    """Say why the work begins again; raises ClusterError where it did so too often without getting on."""
+    cause = f"{type(loss).__name__}: {' '.join(str(loss).split())}"
+    if fruitless < MAX_FRUITLESS_LOSSES:
+        say(f"machines or encoders were lost, the rest is planned anew ({cause})")
+        return
+    raise ClusterError(
+        f"machines or encoders were lost {fruitless} times in a row with nothing done between; what is "
+        "committed stays: see what ails the machines (jobs/doctor.py), then run the same command again "
+        f"({cause})"
+    ) from loss
 
 
 def _book(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> None:

@@ -5,15 +5,18 @@ Ray labels machines `ray.io/market-type: spot` or `on-demand`, where their node 
 
 from __future__ import annotations
 
+from typing import Any
+
 import ray
 from ray.autoscaler.v2.sdk import get_cluster_status
 from rich.console import Console
 
 from svgan_ray.config import Machines
 
-__all__ = ["actors_that_fit", "await_machine", "grows", "label_selector", "resources_of", "say"]
+__all__ = ["actors_that_fit", "await_machine", "await_room", "grows", "label_selector", "resources_of", "say"]
 
 _LABEL = "ray.io/market-type"
+_UNREMARKABLE_S = 10.0
 
 
 def label_selector(machines: Machines) -> dict[str, str]:
@@ -54,8 +57,21 @@ def await_machine(machines: Machines) -> None:
         return
     kind = f"{machines} machine" if labels else "machine"
     say(f"the cluster has no {kind} that works yet: waiting for its first")
-    # A task that waits is what brings one up.
-    ray.get(ray.remote(num_cpus=1, label_selector=labels)(_nothing).remote())
+    ray.get(_visit({"num_cpus": 1}, labels))
+
+
+def await_room(resources: dict[str, Any], machines: Machines) -> None:
+    """Until a machine that a job may use has these resources to spare."""
+    visit = _visit(resources, label_selector(machines))
+    if not ray.wait([visit], timeout=_UNREMARKABLE_S)[0]:
+        wanted = ", ".join(f"{name}={amount:g}" for name, amount in resources.items())
+        say(f"no machine has room for work with {wanted}: waiting for one")
+    ray.get(visit)
+
+
+def _visit(resources: dict[str, Any], labels: dict[str, str]) -> ray.ObjectRef[None]:
+    """A task that ends where it finds room. While it waits, an autoscaler starts a machine for it."""
+    return ray.remote(**resources, label_selector=labels, max_retries=-1)(_nothing).remote()
 
 
 def _nothing() -> None:

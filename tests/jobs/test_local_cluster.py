@@ -106,8 +106,10 @@ def test_a_submitted_job_leaves_latents_on_s3_a_run_in_mlflow_and_figures_in_pro
         )
         assert "clips committed" in text
         wait_to_see(prometheus, "count(ray_node_cpu_count)", lambda found: found == {(): 3.0})
-        wait_to_see(prometheus, "sum(ray_svgan_frames_inverted_total)", lambda found: found == {(): 40.0})
-        clips = "sum by (outcome) (ray_svgan_clips_total)"
+        # Ray forgets the figures of processes that have ended.
+        frames = "sum(max_over_time(ray_svgan_frames_inverted_total[1h]))"
+        wait_to_see(prometheus, frames, lambda found: found == {(): 40.0})
+        clips = "sum by (outcome) (max_over_time(ray_svgan_clips_total[1h]))"
         wait_to_see(prometheus, clips, lambda found: found == {("committed",): 1.0})
     client = MlflowClient(local.environment["MLFLOW_TRACKING_URI"])
     experiment = client.get_experiment_by_name("local")

@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.authentication.authentication_token_setup import (
+    enable_token_auth_by_default,
+    ensure_token_if_auth_enabled,
+)
 from ray.autoscaler._private.fake_multi_node.node_provider import (
     FAKE_HEAD_NODE_ID,
     FAKE_HEAD_NODE_TYPE,
@@ -28,7 +32,6 @@ from tests.orchestration.faulty_workers import wait_for
 NodeTypes = Mapping[str, Mapping[str, Any]]
 COMMANDS = ("initialization", "setup", "head_setup", "worker_setup", "head_start_ray", "worker_start_ray")
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "disabled",  # as in the other clusters that tests join from their own process
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_autoscaler_v2": "1",
     "RAY_FAKE_CLUSTER": "1",
@@ -40,7 +43,13 @@ ENVIRONMENT = {
 
 @contextmanager
 def autoscaled(node_types: NodeTypes) -> Iterator[None]:
-    """Ray for this process: a head alone, and the nodes to come by `resources`, `labels`, `max_workers`."""
+    """Ray for this process: a head alone, and the nodes to come by `resources`, `labels`, `max_workers`.
+
+    With a token, as all of cluster/ has it. Ray keeps it in a process that once started a local cluster, and
+    a head without one could not ask such a process whether its actors are still wanted: it ends them.
+    """
+    enable_token_auth_by_default()
+    ensure_token_if_auth_enabled()
     address = f"{get_node_ip_address()}:{free_port()}"
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         config, log = Path(folder, "cluster.json"), Path(folder, "head.log")
@@ -68,7 +77,7 @@ def _config(node_types: NodeTypes, address: str) -> dict[str, Any]:
     return {
         "cluster_name": "here",
         "max_workers": 8,
-        "idle_timeout_minutes": 5,
+        "idle_timeout_minutes": 60,  # none goes during a test, however slow
         "upscaling_speed": 1.0,
         "provider": {
             "type": "external",

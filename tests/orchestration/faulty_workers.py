@@ -24,7 +24,7 @@ FOLDER = "SVGAN_RAY_TEST_FOLDER"
 POISON = "poison"
 """Encoding a clip of this subject kills its process, every time."""
 ENLARGED = 8
-_PATIENCE_S = 240
+_PATIENCE_S = 500
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,14 +118,31 @@ def _held(folder: Path, stage: str, result: Any) -> Any:
     return result
 
 
-def connect(address: str, folder: Path) -> None:
+@contextmanager
+def connected(address: str, folder: Path) -> Iterator[None]:
     """Ray for this process, whose workers are those above."""
-    import ray.data
+    import ray
 
     environment = {FOLDER: str(folder), "OMP_NUM_THREADS": "1"}  # the hook loads torch before Ray counts CPUs
     hook = {"worker_process_setup_hook": set_up, "env_vars": environment}
     ray.init(address=address, runtime_env=hook, logging_level="ERROR", log_to_driver=False)
-    ray.data.DataContext.get_current().wait_for_min_actors_s = 300  # so that all of them get work
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def all_encoders_first() -> Iterator[None]:
+    """Work begins when all encoders are there, so that all of them get some."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    before, context.wait_for_min_actors_s = context.wait_for_min_actors_s, _PATIENCE_S
+    try:
+        yield
+    finally:  # the context is the process's: other tests would have it
+        context.wait_for_min_actors_s = before
 
 
 class Occupant:
@@ -150,6 +167,6 @@ def main(address: str, folder: str, config: str) -> None:
     """A driver of its own process: `python -c "from ... import main; main(*sys.argv[1:])"`."""
     from svgan_ray.orchestration.invert import invert
 
-    connect(address, Path(folder))
     settings = json.loads(config)
-    invert(InvertConfig(**{**settings, "videos": tuple(settings["videos"])}))
+    with connected(address, Path(folder)), all_encoders_first():
+        invert(InvertConfig(**{**settings, "videos": tuple(settings["videos"])}))

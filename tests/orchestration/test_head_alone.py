@@ -17,7 +17,7 @@ from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.invert import invert
 from svgan_ray.store import open_store
 from tests.footage import make_video, make_weights
-from tests.orchestration.faulty_workers import connect, held, nodes_at_work, wait_for
+from tests.orchestration.faulty_workers import connected, held, nodes_at_work, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -30,10 +30,9 @@ def head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     cluster = Cluster()
     try:
         cluster.add_node(num_cpus=0, object_store_memory=100_000_000)
-        connect(cluster.address, tmp_path)
-        yield cluster
+        with connected(cluster.address, tmp_path):
+            yield cluster
     finally:
-        ray.shutdown()
         cluster.shutdown()
 
 
@@ -48,7 +47,7 @@ def add_gpu(cluster: Cluster) -> Any:
 
 
 def gpu_is_taken() -> bool:
-    return ray.available_resources().get("GPU", 0) == 0
+    return ray.cluster_resources().get("GPU", 0) == 1 and ray.available_resources().get("GPU", 0) == 0
 
 
 def test_a_job_waits_for_the_first_machine_and_uses_its_gpu(
@@ -57,8 +56,10 @@ def test_a_job_waits_for_the_first_machine_and_uses_its_gpu(
     with ThreadPoolExecutor(1) as pool:  # Ray's nodes are added by main threads alone
         inverting = pool.submit(invert, config_for(tmp_path, videos=1))
         wait_for(lambda: "waiting for its first" in capsys.readouterr().err, "the job to wait")
-        node = add_gpu(head)
-        wait_for(gpu_is_taken, "an encoder with the GPU")
+        with held(tmp_path, "encode"):
+            node = add_gpu(head)
+            wait_for((tmp_path / "holding-encode").exists, "an encoder")
+            wait_for(gpu_is_taken, "the GPU to be its own")
         report = inverting.result()
     [commit] = open_store("store").commits(report.inversion_id)
     assert commit.node.endswith(node.node_id[:8])
@@ -85,7 +86,7 @@ def test_a_job_whose_only_gpu_went_waits_for_another(
             head.add_node(num_cpus=1, object_store_memory=100_000_000)  # where it could go on without
             second = add_gpu(head)
             wait_for(lambda: len(nodes_at_work(tmp_path)) == 2, "the second video on another machine")
-            assert gpu_is_taken()
+            wait_for(gpu_is_taken, "the other GPU to be taken")
         report = inverting.result()
     nodes = {commit.node.rpartition("/")[2] for commit in open_store("store").commits(report.inversion_id)}
     assert nodes == {first.node_id[:8], second.node_id[:8]}

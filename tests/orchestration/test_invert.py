@@ -9,7 +9,6 @@ from pathlib import Path
 
 import mlflow
 import pytest
-import ray
 from PIL import Image
 from ray.cluster_utils import Cluster
 
@@ -18,7 +17,14 @@ from svgan_ray.orchestration.invert import invert
 from svgan_ray.store import open_store
 from svgan_ray.video.landmarks import sidecar_path
 from tests.footage import make_bad_videos, make_video, make_weights
-from tests.orchestration.faulty_workers import ENLARGED, connect, held, nodes_at_work, wait_for
+from tests.orchestration.faulty_workers import (
+    ENLARGED,
+    all_encoders_first,
+    connected,
+    held,
+    nodes_at_work,
+    wait_for,
+)
 from tests.s3_servers import make_bucket, moto_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -40,10 +46,9 @@ def two_nodes(s3: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> I
     try:
         for _ in range(2):
             cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=150_000_000)
-        connect(cluster.address, folder)
-        yield folder
+        with connected(cluster.address, folder), all_encoders_first():
+            yield folder
     finally:
-        ray.shutdown()
         cluster.shutdown()
 
 

@@ -41,7 +41,8 @@ from tests.inverted import invert_here
 from tests.orchestration.faulty_workers import (
     POISON,
     Encoded,
-    connect,
+    all_encoders_first,
+    connected,
     held,
     is_alive,
     journal,
@@ -121,12 +122,11 @@ def bench(
     cluster = Cluster()
     try:
         nodes = [add_node(cluster) for _ in range(2)]
-        connect(cluster.address, folder)
-        bench = Bench(cluster, nodes[1], proxy, folder, folder / "footage", weights)
-        bench.clean = clean_run(bench)
-        yield bench
+        with connected(cluster.address, folder), all_encoders_first():
+            bench = Bench(cluster, nodes[1], proxy, folder, folder / "footage", weights)
+            bench.clean = clean_run(bench)
+            yield bench
     finally:
-        ray.shutdown()
         cluster.shutdown()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ from ray.util.state import list_actors
 from svgan_ray.config import InvertConfig, TrainConfig, TuneConfig
 from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.invert import invert
-from svgan_ray.orchestration.machines import await_machine, grows, label_selector, resources_of
+from svgan_ray.orchestration.machines import await_machine, await_room, grows, label_selector, resources_of
 from svgan_ray.orchestration.train import _use_gpu, train
 from svgan_ray.orchestration.tune import tune_study
 from tests.footage import make_video, make_weights
 from tests.motion import make_store, tiny
 from tests.orchestration.autoscaled import autoscaled
+from tests.orchestration.faulty_workers import Occupant, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -95,6 +97,18 @@ def test_where_no_machine_is_labelled_so_the_flag_changes_nothing(
     assert capsys.readouterr().err == ""
     await_machine("on-demand")
     assert capsys.readouterr().err.startswith("no machine is labelled ray.io/market-type=on-demand: ")
+
+
+def test_work_waits_for_room_and_says_so(labelled: None, capsys: pytest.CaptureFixture[str]) -> None:
+    occupant = ray.remote(num_gpus=1)(Occupant).remote()
+    ray.get(occupant.is_there.remote())
+    wanted = "no machine has room for work with num_cpus=0.5, num_gpus=1: waiting for one"
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(await_room, {"num_cpus": 0.5, "num_gpus": 1}, "spot")
+        wait_for(lambda: wanted in capsys.readouterr().err, "it to say so")
+        assert not waiting.done()
+        ray.kill(occupant)
+        waiting.result()
 
 
 def test_a_cluster_that_does_not_grow_refuses_what_it_lacks(labelled: None) -> None:

@@ -1,0 +1,89 @@
+"""An inversion that loses machines begins again as long as it gets on; Ray's errors are raised by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from ray.exceptions import ActorDiedError
+
+from svgan_ray.config import InvertConfig
+from svgan_ray.errors import ClusterError
+from svgan_ray.orchestration import invert as invert_module
+from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block
+from svgan_ray.orchestration.inversion.items import Block, Inversion, Item, Source
+from svgan_ray.orchestration.inversion.ledger import Ledger
+from svgan_ray.orchestration.inversion.tracking import track_source
+from svgan_ray.store import open_store
+from svgan_ray.tracking import open_tracker
+from tests.footage import make_video
+from tests.orchestration.inversion.plain import config_for, plan_for
+
+VIDEOS = 3
+Work = Callable[[], Ledger]
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What was waited for, a line each time."""
+    waits: list[object] = []
+    monkeypatch.setattr(invert_module, "await_room", lambda *wanted: waits.append(wanted))
+    return waits
+
+
+@pytest.fixture
+def work(weights: Path, tracked_folder: Path, waits: list[object], monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Inverts three videos in this process."""
+    for seed in range(VIDEOS):
+        make_video(tracked_folder / "footage" / f"{seed}.mp4", 40, seed)
+    store = open_store(tracked_folder / "store", create=True)
+    config = config_for(tracked_folder / "footage", weights, store)
+    plan, job = plan_for(config, store)
+
+    def work() -> Ledger:
+        ledger = Ledger(store, job, {})
+        with open_tracker("tests", "losses", "invert", "any") as tracker:
+            invert_module._work_through(config, plan, ledger, tracker, {"num_cpus": 1})
+        return ledger
+
+    return work
+
+
+def stream_that_ends_after(passing: list[int]) -> Callable[..., Iterator[Item]]:
+    """A stream that works through so many sources, each time it is begun, and then loses an actor."""
+    left = iter(passing)
+
+    def stream(
+        config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: object
+    ) -> Iterator[Item]:
+        encode = BlockEncoder(job, open_store(job.store), "here")
+        for source in sources[: next(left)]:
+            for item in track_source(job, source, closed):
+                yield encode(crop_block(item, job.crop_side)) if isinstance(item, Block) else item
+        raise ActorDiedError()
+
+    return stream
+
+
+def test_losses_between_which_something_is_done_end_no_job(
+    work: Work, waits: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(invert_module, "stream", stream_that_ends_after([0, 0, 1, 0, 0, 1, 0, 0, 1]))
+    monkeypatch.setattr(invert_module, "one_by_one", lambda *_: (item for item in ()))
+    assert len(work().commits) == VIDEOS
+    assert waits == [({"num_cpus": 1}, "any")] * 8, "for a machine, before the work begins again"
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 8 and all("were lost, the rest is planned anew (ActorDiedError: " in s for s in said)
+
+
+def test_losses_without_anything_done_end_in_one_clear_error(
+    work: Work, waits: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(invert_module, "stream", stream_that_ends_after([2, 0, 0, 0]))
+    with pytest.raises(
+        ClusterError, match=r"lost 3 times in a row .* run the same command again \(ActorDiedError: "
+    ):
+        work()
+    assert len(waits) == 3
+    assert len(list((Path("store") / "commits").rglob("*.json"))) == 2, "what was done before stays"
