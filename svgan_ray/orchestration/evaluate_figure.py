@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +56,7 @@ def _draw_distances(axes: Axes, shown: FrechetMotion) -> None:
     axes.set_title(f"Frechet motion, {shown.window_s:g} s windows")
     bars = {**shown.controls, **shown.compared}
     if not math.isfinite(shown.floor):
-        _say(axes, "the footage is too short for such windows")
+        _say(axes, shown.verdict)
         return
     colours = [_CONTROL] * len(shown.controls) + [_colour(of) for of in shown.compared]
     axes.bar_label(axes.barh(list(bars), list(bars.values()), color=colours), fmt="%.3g", padding=3)
@@ -63,26 +64,29 @@ def _draw_distances(axes: Axes, shown: FrechetMotion) -> None:
     axes.set_xscale("log")
     axes.margins(x=0.2)
     axes.invert_yaxis()
-    axes.set_xlabel(f"multiples of the real-to-real floor; {_wrapped(shown.verdict)}")
+    axes.set_xlabel(_wrapped(f"multiples of the real-to-real floor; {shown.verdict}"))
 
 
 def _colour(of: str) -> str:
     return _GENERATED if of.startswith("generated") else _REAL
 
 
-def _wrapped(verdict: str) -> str:
-    """Reasons of an unfit measure on a line of their own."""
-    return verdict.replace(": ", ":\n", 1)
+def _wrapped(text: str) -> str:
+    """As wide as a panel."""
+    return textwrap.fill(text, 58)
 
 
 def _draw_shares(axes: Axes, motion: MotionReport) -> None:
-    bars = {"diversity": motion.diversity, "jitter\nabove 6 Hz": motion.jitter}
+    bars = {"diversity": motion.diversity, "jitter above 6 Hz": motion.jitter}
     if motion.angle is not None:
-        bars["angle\nover π/4"] = motion.angle / (math.pi / 4)
-    axes.bar_label(axes.bar(list(bars), list(bars.values()), color=_GENERATED), fmt="%.3g", padding=3)
-    axes.axhline(1.0, color=_REAL)
-    axes.margins(y=0.15)
-    axes.set_title("Shares: diversity and jitter of real")
+        bars["angle"] = motion.angle / (math.pi / 4)
+    axes.bar_label(axes.barh(list(bars), list(bars.values()), color=_GENERATED), fmt="%.3g", padding=3)
+    axes.axvline(1.0, color=_REAL)
+    axes.set_xscale("log")
+    axes.margins(x=0.2)
+    axes.invert_yaxis()
+    axes.set_title("Diversity, jitter and angle")
+    axes.set_xlabel("times real; the angle in π/4")
 
 
 def _draw_spectra(axes: Axes, real: Sequence[Tensor], generated: Sequence[Tensor], rate_hz: float) -> None:
@@ -124,7 +128,7 @@ def _draw_copying(axes: Axes, found: Memorisation | None) -> None:
         label=list(sides),
         color=colours,
     )
-    axes.set_xlabel(f"log2 of the ratio, below 0 nearer to training; {_wrapped(found.verdict)}")
+    axes.set_xlabel(_wrapped(f"log2 of the ratio, below 0 nearer to training; {found.verdict}"))
     axes.set_yticks([])
     axes.legend()
 
@@ -132,4 +136,4 @@ def _draw_copying(axes: Axes, found: Memorisation | None) -> None:
 def _say(axes: Axes, why: str) -> None:
     """An empty panel says why."""
     axes.set_axis_off()
-    axes.text(0.5, 0.5, why, ha="center", va="center", transform=axes.transAxes)
+    axes.text(0.5, 0.5, _wrapped(why), ha="center", va="center", transform=axes.transAxes)
