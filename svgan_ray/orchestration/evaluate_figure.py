@@ -115,7 +115,7 @@ def _draw_courses(axes: Axes, real: Tensor, generated: Tensor, rate_hz: float) -
 
 
 def _draw_copying(axes: Axes, found: Memorisation | None) -> None:
-    axes.set_title("Copying: distance to training footage over held-out")
+    axes.set_title("Copying: nearer to training footage?")
     if found is None:
         _say(axes, "needs held-out footage (--snapshot)")
         return

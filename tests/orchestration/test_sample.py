@@ -292,7 +292,9 @@ def test_what_does_not_fit_is_refused_and_leaves_no_file(
     ):
         with pytest.raises(ConfigError, match=complaint):
             plan_sample(config_for(weights, **idle))
-    with pytest.raises(WeightsError, match="holds no motion model"):
+    with pytest.raises(DataError, match=r"--photo nowhere\.png: no such file"):
+        sample(config_for(weights, photo="nowhere.png"))
+    with pytest.raises(WeightsError, match=r"holds no motion model.* jobs/train\.py makes one"):
         plan_sample(config_for(weights, model="models/none"))
     torch.manual_seed(1)
     other = make_weights(tmp_path / "other")
