@@ -241,7 +241,7 @@ def test_a_training_that_diverged_leaves_its_last_good_checkpoint(
     weights: Path, tracked_folder: Path
 ) -> None:
     make_store("store", weights)
-    explosive = tiny(STEPS, optimiser=OptimiserOptions(1e38, 1e38))
+    explosive = tiny(STEPS, optimiser=OptimiserOptions(1e38, 1e-3))  # finite weights after a step, not two
     config = config_for(weights, temporal=explosive, checkpoint_every_steps=1)
 
     with pytest.raises(DivergenceError, match=r"of step 1, is .*--temporal\.steps 1 makes") as raised:
