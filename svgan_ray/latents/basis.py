@@ -144,7 +144,7 @@ class Moments:
         if k > rank:
             raise DataError(
                 f"a basis of {k} components was asked of {self.frames} frames that vary in {max(rank, 0)} "
-                f"directions. Ask for at most {max(rank, 0)}, or add footage."
+                f"directions. Set basis_size to at most {max(rank, 0)}, or add footage."
             )
         return LatentBasis(
             mean=(self.origin + mean).view(self.shape).float(),

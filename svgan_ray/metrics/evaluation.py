@@ -12,8 +12,16 @@ from torch import Tensor
 from svgan_ray.errors import DataError
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.denoising import denoised
+from svgan_ray.latents.windows import seeded
 from svgan_ray.metrics.features import blocks_of, cut_windows, evaluation_basis
-from svgan_ray.metrics.figures import LEAST_GENERATED, Memorisation, diversity, fast_power_share, memorisation
+from svgan_ray.metrics.figures import (
+    LEAST_GENERATED,
+    Memorisation,
+    diversity,
+    fast_power_share,
+    memorisation,
+    noise_angle,
+)
 from svgan_ray.metrics.frechet import FrechetMotion, frechet_motion
 from svgan_ray.temporal.model import MotionModel
 from svgan_ray.temporal.sampling import generate
@@ -24,11 +32,14 @@ __all__ = [
     "evaluate_motion",
     "footage_coefficients",
     "generate_coefficients",
+    "mean_angle",
     "score_motion",
 ]
 
 WINDOWS_S = (2.0, 5.0)
 POSITIONS_S = (0.0, 10.0, 60.0)
+
+ANGLE_SAMPLES = 150
 
 # How far behind a position windows may begin where there are fewer samples than windows wanted.
 REACH_S = 8.0
@@ -55,7 +66,7 @@ class MotionReport:
     frechet: tuple[FrechetMotion, ...]
     diversity: float
     jitter: float  # share of the power above 6 Hz over the real share
-    angle: float | None  # mean phi in radians: pi/4 and above where later noise drives the motion
+    angle: float | None  # mean phi in radians; None where motion alone was at hand, not its model
     memorisation: Memorisation | None  # None without held-out footage
     samples: int
 
@@ -96,7 +107,6 @@ def evaluate_motion(
     real: Sequence[Tensor],
     held_out: Sequence[Tensor] = (),
     basis: LatentBasis | None = None,
-    angle: Callable[[], float] | None = None,
     samples: int = 150,
     seconds: float = 66.0,
     seed: int = 0,
@@ -105,13 +115,13 @@ def evaluate_motion(
 
     `held_out` footage of the subject, which the model was not trained on, makes memorisation measurable and
     stands in the table as one more real set. `basis` is the evaluation basis, by default the first 16 of the
-    model's own components; give one to compare models of fewer. `angle` computes the mean angle of the
-    gradient angle penalty.
+    model's own components; give one to compare models of fewer.
     """
     basis = basis or evaluation_basis(model.basis)
     generated = generate_coefficients(model, basis, samples, round(seconds * model.frame_rate_hz), seed)
     real, held_out = (footage_coefficients(model, basis, clips) for clips in (real, held_out))
-    return score_motion(real, generated, model.frame_rate_hz, basis.sigma.square(), held_out, angle)
+    variances, angle = basis.sigma.square().cpu(), mean_angle(model, seed)
+    return score_motion(real, generated, model.frame_rate_hz, variances, held_out, angle)
 
 
 def footage_coefficients(model: MotionModel, basis: LatentBasis, clips: Sequence[Tensor]) -> list[Tensor]:
@@ -129,13 +139,29 @@ def generate_coefficients(
     return torch.cat([project(part).cpu() for part in generate(model, samples, frames, seed)], 1)
 
 
+def mean_angle(model: MotionModel, seed: int = 0) -> float:
+    """The gradient angle penalty's phi in radians, mean over windows as training draws them.
+
+    pi/4 and above where a window's later noise moves its end as much as its first noise does.
+    """
+    options, random, device = model.config.generator, seeded("angle", seed), model.w_ref.device
+
+    def draw(frames: int) -> Tensor:
+        return torch.randn(ANGLE_SAMPLES, frames, options.noise_dim, generator=random).to(device)
+
+    state = model.generator.recur(draw(options.warm_up_frames))[1] if options.warm_up_frames else None
+    noise = draw(model.config.window_frames).requires_grad_()
+    hidden, _ = model.generator.recur(noise, state)
+    return float(noise_angle(noise, hidden[:, -1] - hidden[:, 0]).mean())
+
+
 def score_motion(
     real: Sequence[Tensor],
     generated: Tensor,
     rate_hz: float,
     variances: Tensor | None = None,
     held_out: Sequence[Tensor] = (),
-    angle: Callable[[], float] | None = None,
+    angle: float | None = None,
 ) -> MotionReport:
     """Compare generated motion [S, T, K] with real clips [T, K], coefficients of one evaluation basis.
 
@@ -152,7 +178,7 @@ def score_motion(
         frechet=tuple(_frechet(real, held_out, generated, rate_hz, window_s) for window_s in WINDOWS_S),
         diversity=diversity(cut_windows(blocks_of(real, frames), frames).data, generated[:, :frames]),
         jitter=fast_generated / fast_real,
-        angle=angle() if angle else None,
+        angle=angle,
         memorisation=memorisation(real, held_out, _some_windows(generated, frames)) if held_out else None,
         samples=len(generated),
     )

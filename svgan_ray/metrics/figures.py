@@ -1,10 +1,10 @@
-"""Diversity, jitter and memorisation: three ways to score well on distributions and still fail."""
+"""Diversity, jitter, angle and memorisation: four ways to score well on distributions and still fail."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,7 +12,14 @@ from torch import Tensor
 from svgan_ray.errors import DataError
 from svgan_ray.metrics.features import BLOCK_WINDOWS, blocks_of, cut_windows, power_spectrum
 
-__all__ = ["Memorisation", "diversity", "fast_power_share", "mean_pairwise_distance", "memorisation"]
+__all__ = [
+    "Memorisation",
+    "diversity",
+    "fast_power_share",
+    "mean_pairwise_distance",
+    "memorisation",
+    "noise_angle",
+]
 
 JITTER_HZ = 6.0
 LEAST_GENERATED = 1000
@@ -20,6 +27,7 @@ _SPECTRUM_WINDOW_S = 2.0
 _MEMORY_STRIDE_FRAMES = 2
 _SIGNIFICANT = 0.05
 _SAME = 1e-6  # the distance of a window to itself, for the logarithm
+_STILL = 1e-6  # the deviation of what does not change, to divide by
 
 
 def mean_pairwise_distance(windows: Tensor) -> float:
@@ -49,7 +57,20 @@ def fast_power_share(clips: Sequence[Tensor], rate_hz: float, weights: Tensor | 
     return float(power[frequency_hz > JITTER_HZ].sum() / power.sum())
 
 
-@dataclass(frozen=True)
+def noise_angle(noise: Tensor, change: Tensor) -> Tensor:
+    """phi = arctan(||dd/ds_1..|| / ||dd/ds_0||) of each sample [N].
+
+    d = ||Delta||_2, standardised over the samples; `change` is Delta [N, width], computed from noise
+    [N, T, noise_dim]. What no noise moves has angle 0.
+    """
+    mean, std = change.detach().mean(0), change.detach().std(0) + _STILL
+    distance = ((change - mean) / std).norm(dim=1)
+    (gradient,) = torch.autograd.grad(distance.sum(), noise)
+    later, first = (part.flatten(1).norm(dim=1) for part in (gradient[:, 1:], gradient[:, :1]))
+    return torch.atan2(later, first)
+
+
+@dataclass(frozen=True, eq=False)
 class Memorisation:
     """Whether generated windows lie nearer to training footage than held-out ones do.
 
@@ -63,9 +84,17 @@ class Memorisation:
     p_value: float
     copied_p_value: float
     copied_share: float
-    generated_windows: int
-    held_out_windows: int
     training_windows: int
+    ratios: Tensor = field(repr=False)  # [N], of generated windows
+    held_out_ratios: Tensor = field(repr=False)  # [M]
+
+    @property
+    def generated_windows(self) -> int:
+        return len(self.ratios)
+
+    @property
+    def held_out_windows(self) -> int:
+        return len(self.held_out_ratios)
 
     @property
     def verdict(self) -> str:
@@ -102,9 +131,9 @@ def memorisation(training: Sequence[Tensor], held_out: Sequence[Tensor], generat
         p_value=_smaller_p_value(of_generated, to_memory),
         copied_p_value=_smaller_p_value(generated_ratio, ratio),
         copied_share=float((generated_ratio < ratio.quantile(0.01)).double().mean()),
-        generated_windows=len(generated),
-        held_out_windows=len(ratio),
         training_windows=len(memory),
+        ratios=generated_ratio.exp(),
+        held_out_ratios=ratio.exp(),
     )
 
 

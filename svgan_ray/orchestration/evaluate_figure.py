@@ -1,8 +1,10 @@
-"""A figure of an evaluation: distances against the controls, spectra and motion against real footage."""
+"""A figure of an evaluation, a panel for each measure: distances, shares, spectra, motion, copying."""
 
 from __future__ import annotations
 
+import math
 import os
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,8 @@ from torch import Tensor
 
 from svgan_ray.metrics.evaluation import MotionReport, footage_coefficients, generate_coefficients
 from svgan_ray.metrics.features import blocks_of, cut_windows, evaluation_basis, power_spectrum
+from svgan_ray.metrics.figures import Memorisation
+from svgan_ray.metrics.frechet import FrechetMotion
 from svgan_ray.temporal.model import MotionModel
 
 if TYPE_CHECKING:
@@ -18,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_figure"]
 
-_REAL, _GENERATED = "#2563a8", "#c4541b"
+_REAL, _GENERATED, _CONTROL = "#2563a8", "#c4541b", "#9aa5b1"
 _SHOWN_SAMPLES, _SHOWN_S = 32, 10.0
 
 
@@ -30,28 +34,59 @@ def draw_figure(motion: MotionReport, model: MotionModel, real: Sequence[Tensor]
     basis = evaluation_basis(model.basis)
     frames = round(_SHOWN_S * model.frame_rate_hz)
     generated = generate_coefficients(model, basis, _SHOWN_SAMPLES, frames, seed=0)
-    footage = footage_coefficients(model, basis, real)
-    figure = Figure(figsize=(13, 4), layout="constrained")
+    footage = [clip.cpu() for clip in footage_coefficients(model, basis, real)]
+    figure = Figure(figsize=(15, 8), layout="constrained")
     FigureCanvasAgg(figure)
-    distances, spectra, courses = figure.subplots(1, 3)
-    _draw_distances(distances, motion)
+    (short, long, shares), (spectra, courses, copying) = figure.subplots(2, 3)
+    for axes, frechet in zip((short, long), motion.frechet, strict=True):
+        _draw_distances(axes, frechet)
+    _draw_shares(shares, motion)
     _draw_spectra(spectra, footage, list(generated), model.frame_rate_hz)
     _draw_courses(courses, max(footage, key=len)[:frames], generated[0], model.frame_rate_hz)
+    _draw_copying(copying, motion.memorisation)
     partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
-    os.replace(partial, path)
+    try:
+        figure.savefig(partial, format="png", dpi=110)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def _draw_distances(axes: Axes, motion: MotionReport) -> None:
-    shown = motion.frechet[0]
+def _draw_distances(axes: Axes, shown: FrechetMotion) -> None:
+    axes.set_title(f"Frechet motion, {shown.window_s:g} s windows")
     bars = {**shown.controls, **shown.compared}
-    colours = ["#9aa5b1"] * len(shown.controls) + [_GENERATED] * len(shown.compared)
-    axes.barh(list(bars), list(bars.values()), color=colours)
+    if not math.isfinite(shown.floor):
+        _say(axes, shown.verdict)
+        return
+    colours = [_CONTROL] * len(shown.controls) + [_colour(of) for of in shown.compared]
+    axes.bar_label(axes.barh(list(bars), list(bars.values()), color=colours), fmt="%.3g", padding=3)
     axes.axvline(1.0, color=_REAL)
     axes.set_xscale("log")
+    axes.margins(x=0.2)
     axes.invert_yaxis()
-    axes.set_title(f"Frechet motion, {shown.window_s:g} s windows")
-    axes.set_xlabel("multiples of the real-to-real floor")
+    axes.set_xlabel(_wrapped(f"multiples of the real-to-real floor; {shown.verdict}"))
+
+
+def _colour(of: str) -> str:
+    return _GENERATED if of.startswith("generated") else _REAL
+
+
+def _wrapped(text: str) -> str:
+    """As wide as a panel."""
+    return textwrap.fill(text, 58)
+
+
+def _draw_shares(axes: Axes, motion: MotionReport) -> None:
+    bars = {"diversity": motion.diversity, "jitter above 6 Hz": motion.jitter}
+    if motion.angle is not None:
+        bars["angle"] = motion.angle / (math.pi / 4)
+    axes.bar_label(axes.barh(list(bars), list(bars.values()), color=_GENERATED), fmt="%.3g", padding=3)
+    axes.axvline(1.0, color=_REAL)
+    axes.set_xscale("log")
+    axes.margins(x=0.2)
+    axes.invert_yaxis()
+    axes.set_title("Diversity, jitter and angle")
+    axes.set_xlabel("times real; the angle in π/4")
 
 
 def _draw_spectra(axes: Axes, real: Sequence[Tensor], generated: Sequence[Tensor], rate_hz: float) -> None:
@@ -69,11 +104,36 @@ def _draw_spectra(axes: Axes, real: Sequence[Tensor], generated: Sequence[Tensor
 
 def _draw_courses(axes: Axes, real: Tensor, generated: Tensor, rate_hz: float) -> None:
     for name, course, colour in (("real", real, _REAL), ("generated", generated, _GENERATED)):
-        for component in range(3):
-            time_s = [frame / rate_hz for frame in range(len(course))]
+        time_s = [frame / rate_hz for frame in range(len(course))]
+        for component in range(min(3, course.shape[1])):
             label = name if component == 0 else None
-            axes.plot(time_s, course[:, component].cpu() - 6 * component, color=colour, label=label, lw=1)
+            axes.plot(time_s, course[:, component] - 6 * component, color=colour, label=label, lw=1)
     axes.set_title("First three components")
     axes.set_xlabel("s")
     axes.set_yticks([])
     axes.legend(loc="upper right")
+
+
+def _draw_copying(axes: Axes, found: Memorisation | None) -> None:
+    axes.set_title("Copying: nearer to training footage?")
+    if found is None:
+        _say(axes, "needs held-out footage (--snapshot)")
+        return
+    sides = {"held-out footage": found.held_out_ratios, "generated": found.ratios}
+    colours = [_REAL, _GENERATED]
+    axes.hist(
+        [ratios.log2().numpy() for ratios in sides.values()],
+        bins=30,
+        density=True,
+        label=list(sides),
+        color=colours,
+    )
+    axes.set_xlabel(_wrapped(f"log2 of the ratio, below 0 nearer to training; {found.verdict}"))
+    axes.set_yticks([])
+    axes.legend()
+
+
+def _say(axes: Axes, why: str) -> None:
+    """An empty panel says why."""
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, _wrapped(why), ha="center", va="center", transform=axes.transAxes)

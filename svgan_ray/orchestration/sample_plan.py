@@ -92,6 +92,7 @@ class Motion:
 
 def plan_sample(config: SampleConfig) -> SamplePlan:
     """Load the model and see that everything fits together. Raises WeightsError, ConfigError."""
+    _require_a_use(config)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with model_folder(durable(config.model, "--model")) as folder:
         model, model_sha256 = load_model(folder).to(device), weights_hash(folder)
@@ -109,6 +110,17 @@ def plan_sample(config: SampleConfig) -> SamplePlan:
     if plan.makes_a_folder:
         return dataclasses.replace(plan, out=durable(config.out.removesuffix(".mp4"), "--out"))
     return dataclasses.replace(plan, out=str(local_file(config.out, "--out")))
+
+
+def _require_a_use(config: SampleConfig) -> None:
+    """Raise ConfigError for a setting that would change nothing. A file may hold it for other runs."""
+    is_own = config.photo is None and config.subject is None
+    needs_other = {"strength": config.strength != 1, "layers": config.layers is not None}
+    needs_other["reference"] = config.reference != "mean"
+    if is_own and (idle := [name for name, is_set in needs_other.items() if is_set]):
+        raise ConfigError(f"--{idle[0]}: says how another subject moves; name one with --subject or --photo")
+    if config.blend_seed is None and config.blend != SampleConfig.blend:
+        raise ConfigError("--blend: says how far towards a second motion; name it with --blend-seed")
 
 
 def motion_of(plan: SamplePlan, generator: Generator) -> Motion:

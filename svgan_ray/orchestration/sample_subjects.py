@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
 
@@ -42,6 +44,8 @@ def photo_latents(
 
     Raises DataError, LandmarksError, ConfigError.
     """
+    if not Path(photo).is_file():
+        raise DataError(f"--photo {photo}: no such file; name a picture that shows a face")
     faces = faces or ("sidecar" if sidecar_path(photo).is_file() else "mediapipe")
     encoder = _encoder_of(weights, generator)
     crop = face_of_photo(photo, landmark_source(faces), encoder.config.input_side)

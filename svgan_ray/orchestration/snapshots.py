@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from svgan_ray.errors import DataError
+from svgan_ray.errors import ConfigError, DataError
 from svgan_ray.store import Filters, LatentStore, Snapshot, select
 
 __all__ = [
@@ -39,9 +39,15 @@ class Choice:
 def resolve_snapshot(store: LatentStore, choice: Choice, generator_sha256: str, put: bool = True) -> Snapshot:
     """The snapshot that was chosen, or a new one of the subject's clips, which `put` stores.
 
-    Raises DataError where there are no clips, or of several subjects, or made with another generator.
+    Raises DataError where there are no clips, or of several subjects, or made with another generator, and
+    ConfigError for filters beside a snapshot.
     """
     if choice.snapshot is not None:
+        if choice.min_clip_s > 0 or choice.max_error is not None:
+            raise ConfigError(
+                f"--snapshot {choice.snapshot}: has chosen its clips already; leave out --min-clip-s and "
+                "--max-error, or name no snapshot"
+            )
         snapshot = named_snapshot(store, choice.snapshot)
     else:
         snapshot = _selected(store, choice, _inversion(store, choice.inversion, generator_sha256))

@@ -199,9 +199,10 @@ def _use_gpu(config: TrainConfig) -> bool:
 def _finish(plan: TrainingPlan, result: Result, tracker: RunTracker) -> Finished:
     """From the last checkpoint to a model: a folder, a name in the store, artifacts of the run."""
     outcome = cast(Outcome, result.return_value)
-    if diverged := outcome.diverged or explosion_of(plan.folder):
-        last = result.checkpoint.path if result.checkpoint else "none"
-        raise DivergenceError(f"{diverged} The last checkpoint before that: {last}.")
+    if exploded := explosion_of(plan.folder):
+        raise DivergenceError(exploded)
+    if outcome.diverged:
+        raise DivergenceError(f"{outcome.diverged} {_last_good(result)}")
     figures = next((m for _, m in result.best_checkpoints or () if m["step"] == outcome.steps), {})
     finished = Finished(
         outcome.steps,
@@ -212,3 +213,14 @@ def _finish(plan: TrainingPlan, result: Result, tracker: RunTracker) -> Finished
     export_model(cast(Checkpoint, result.checkpoint), name, plan.model, plan.store, snapshot, tracker)
     write_record(plan.folder, FINISHED, dataclasses.asdict(finished))
     return finished
+
+
+def _last_good(result: Result) -> str:
+    """What is left of a training that diverged: checkpoints are written only where all is finite."""
+    if result.checkpoint is None:
+        return "There is no checkpoint from before that."
+    step = (result.metrics or {})["step"]
+    return (
+        f"The last good checkpoint, of step {step:,}, is {result.checkpoint.path}; the same command with "
+        f"--temporal.steps {step} makes a model of it."
+    )

@@ -84,8 +84,9 @@ class _Axis:
         return self.start + (value - self.low) / (self.high - self.low) * (self.stop - self.start)
 
     def ticks(self) -> list[float]:
-        if self.is_log and self.high - self.low >= 1:
-            return [10.0**k for k in range(math.ceil(self.low), math.floor(self.high) + 1)]
+        powers = range(math.ceil(self.low), math.floor(self.high) + 1)
+        if self.is_log and len(powers) >= 2:
+            return [10.0**k for k in powers]
         step = _round_step((self.high - self.low) / 5)
         places = [k * step for k in range(math.ceil(self.low / step), math.floor(self.high / step) + 1)]
         return [10.0**p for p in places] if self.is_log else places

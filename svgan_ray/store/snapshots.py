@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from svgan_ray.errors import DataError
@@ -29,6 +30,14 @@ class Filters:
             return True
         return record.mean_error is not None and record.mean_error <= self.max_mean_error
 
+    def __str__(self) -> str:
+        """What is asked of a clip, with the settings' names."""
+        asked = [f"shows {self.subject}"] if self.subject is not None else []
+        asked += [f"lasts {self.min_duration_s:g} s (min_clip_s)"] if self.min_duration_s > 0 else []
+        if self.max_mean_error is not None:
+            asked.append(f"has a mean error of {self.max_mean_error:g} at most (max_error)")
+        return ", ".join(asked) or "is there"
+
 
 def select(store: LatentStore, name: str, inversion_id: str, filters: Filters | None = None) -> Snapshot:
     """A snapshot, not yet stored, of all clips of an inversion that pass. Raises DataError if none does."""
@@ -36,10 +45,9 @@ def select(store: LatentStore, name: str, inversion_id: str, filters: Filters | 
     records = list(store.commits(inversion_id))
     taken = [record for record in records if filters.takes(record)]
     if not taken:
-        subjects = ", ".join(sorted({record.subject for record in records})) or "none"
         raise DataError(
-            f"snapshot {name}: none of {len(records)} clips of inversion {inversion_id} passes {filters}; "
-            f"its subjects: {subjects}"
+            f"snapshot {name}: none of {len(records)} clips of inversion {inversion_id} {filters}; "
+            f"it holds: {_held(records)}"
         )
     clips = tuple(
         SnapshotClip(record.clip_id, record.subject, record.frames, record.frame_rate_hz, record.work_sha256)
@@ -49,3 +57,18 @@ def select(store: LatentStore, name: str, inversion_id: str, filters: Filters | 
     return Snapshot(
         name, inversion_id, first.generator_sha256, first.num_ws, first.w_dim, clips, asdict(filters)
     )
+
+
+def _held(records: Sequence[CommitRecord]) -> str:
+    """Each subject with what filters look at."""
+    subjects: dict[str, list[CommitRecord]] = {}
+    for record in sorted(records, key=lambda record: record.subject):
+        subjects.setdefault(record.subject, []).append(record)
+    return "; ".join(f"{name} ({_summary(clips)})" for name, clips in subjects.items()) or "nothing"
+
+
+def _summary(clips: Sequence[CommitRecord]) -> str:
+    longest_s = max(clip.frames / clip.frame_rate_hz for clip in clips)
+    errors = [clip.mean_error for clip in clips if clip.mean_error is not None]
+    least = f"errors from {min(errors):.3g}" if errors else "errors not measured"
+    return f"clips: {len(clips)}, up to {longest_s:.1f} s, {least}"

@@ -182,7 +182,7 @@ def paper() -> TemporalConfig:
 def demo() -> TemporalConfig:
     """One minute of the demo's footage, two CPU cores, about four minutes (35 ms a step on a shared core).
 
-    With twice the steps it meets the bars of distance, diversity and jitter on ten minutes of footage
+    On ten minutes of footage it meets the bars of distance, diversity, jitter and memorisation
     (docs/benchmarks.md).
     """
     return TemporalConfig(

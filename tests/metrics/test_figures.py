@@ -9,7 +9,13 @@ import torch
 
 from svgan_ray.errors import DataError
 from svgan_ray.metrics.features import cut_windows
-from svgan_ray.metrics.figures import diversity, fast_power_share, mean_pairwise_distance, memorisation
+from svgan_ray.metrics.figures import (
+    diversity,
+    fast_power_share,
+    mean_pairwise_distance,
+    memorisation,
+    noise_angle,
+)
 
 RATE_HZ = 25.0
 
@@ -50,6 +56,18 @@ def test_jitter_can_be_weighted_by_the_components_variance():
     clip = [torch.stack([slow, fast], 1)]
     assert fast_power_share(clip, RATE_HZ) == pytest.approx(0.5, abs=0.01)
     assert fast_power_share(clip, RATE_HZ, torch.tensor([9.0, 1.0])) == pytest.approx(0.1, abs=0.01)
+
+
+def test_angle_says_which_noise_moves_the_end():
+    noise = torch.randn(200, 5, 4, dtype=torch.float64, requires_grad=True)
+
+    def mean_angle(first: float, later: float) -> float:
+        change = first * noise[:, 0] + later * noise[:, 1:].sum(1)
+        return float(noise_angle(noise, change).mean())
+
+    assert mean_angle(1.0, 0.0) == 0 and mean_angle(0.0, 1.0) == pytest.approx(math.pi / 2)
+    assert mean_angle(2.0, 1.0) == pytest.approx(math.pi / 4), "four later vectors of half the strength"
+    assert float(noise_angle(noise, 0 * noise[:, 0]).sum()) == 0, "what does not move at all"
 
 
 @pytest.fixture(scope="module")

@@ -81,6 +81,29 @@ def test_a_video_is_as_long_as_asked_marked_and_the_same_for_the_same_seed(
     assert run.data.tags["model_sha256"] == report.plan.model_sha256
 
 
+_MEASURED = """
+import sys
+from svgan_ray.config import SampleConfig
+from svgan_ray.orchestration.sample import sample
+from tests.peak import peak_bytes
+
+for seconds in map(float, sys.argv[2:]):
+    sample(SampleConfig(weights=sys.argv[1], seconds=seconds, out=f"{seconds}.mp4"))
+    print("peak", peak_bytes())
+"""
+
+
+def test_a_video_takes_no_more_memory_for_being_longer(trained: Path, weights: Path) -> None:
+    command = [sys.executable, "-c", _MEASURED, str(weights), "20", "220"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+
+    short, long = (int(line.split()[1]) for line in run.stdout.splitlines() if line.startswith("peak"))
+    pixels_bytes = 200 * 25 * 32 * 32 * 3
+    assert long - short < pixels_bytes / 2
+
+
 def test_want_of_memory_is_said_before_the_work(trained: Path, weights: Path) -> None:
     with pytest.raises(MachineError, match=r"a video of 32 px takes .* GB of memory, .* GB are free"):
         sample(config_for(weights, batch_frames=10**9))
@@ -260,8 +283,18 @@ def test_what_does_not_fit_is_refused_and_leaves_no_file(
         with pytest.raises((DataError, ConfigError), match=complaint):
             sample(config_for(weights, subject=subject))
     with pytest.raises(ConfigError, match=r"--layers .*from 0 to 7"):
-        plan_sample(config_for(weights, layers=(8,)))
-    with pytest.raises(WeightsError, match="holds no motion model"):
+        plan_sample(config_for(weights, subject="subject-2", layers=(8,)))
+    for idle, complaint in (
+        ({"strength": 2.0}, "--strength: says how another subject moves"),
+        ({"layers": (1,)}, "--layers: says how another subject moves"),
+        ({"reference": "first"}, "--reference: says how another subject moves"),
+        ({"blend": 0.3}, "--blend: .* name it with --blend-seed"),
+    ):
+        with pytest.raises(ConfigError, match=complaint):
+            plan_sample(config_for(weights, **idle))
+    with pytest.raises(DataError, match=r"--photo nowhere\.png: no such file"):
+        sample(config_for(weights, photo="nowhere.png"))
+    with pytest.raises(WeightsError, match=r"holds no motion model.* jobs/train\.py makes one"):
         plan_sample(config_for(weights, model="models/none"))
     torch.manual_seed(1)
     other = make_weights(tmp_path / "other")

@@ -15,7 +15,7 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import ScalingConfig
 
 from svgan_ray.config import TrainConfig
-from svgan_ray.errors import ConfigError, DataError, StoreError
+from svgan_ray.errors import ConfigError, DataError, DivergenceError, StoreError
 from svgan_ray.latents.denoising import denoised
 from svgan_ray.metrics.evaluation import score_motion
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
@@ -23,14 +23,14 @@ from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.export import publish
 from svgan_ray.orchestration.training.journal import RunKey
 from svgan_ray.orchestration.training.kept import BEST, Uploader, explosion_of, take_validated
-from svgan_ray.orchestration.training.loop import Outcome, train_worker
+from svgan_ray.orchestration.training.loop import Outcome, check_weights, train_worker
 from svgan_ray.orchestration.training.plan import dry_run, plan_training
 from svgan_ray.orchestration.training.validation import WORST, Validator, frechet_of
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.model import model_of, save_model
 from svgan_ray.temporal.recipes import OptimiserOptions
-from svgan_ray.temporal.training import new_state
+from svgan_ray.temporal.training import new_state, train_step
 from svgan_ray.video.reading import open_video
 from svgan_ray.video.writing import read_tags
 from tests.footage import make_weights
@@ -185,6 +185,25 @@ def test_a_training_that_diverges_ends_with_a_word(weights: Path) -> None:
     outcome, _ = local_training(weights, temporal=explosive)
 
     assert "diverged" in outcome.diverged and outcome.steps < 60
+
+
+def test_a_gradient_whose_square_overflows_is_a_divergence(weights: Path) -> None:
+    """Adam would keep that weight where it is for ever, and every loss finite."""
+    make_store("store", weights)
+    plan = plan_training(config_for(weights))
+    data = training_set(plan.store, plan.job.snapshot, plan.job.config)
+    state = new_state(plan.job.config, data.basis)
+    train_step(state, data.features, data.index(plan.job.config.window_frames))
+    check_weights(state)
+    (weight, *_) = state.critic.parameters()
+    assert weight.grad is not None
+    weight.grad.fill_(1e30)
+
+    state.critic_optimiser.step()
+
+    assert all(bool(parameter.isfinite().all()) for parameter in state.critic.parameters())
+    with pytest.raises(DivergenceError, match="a gradient of the critic was not finite, or its square"):
+        check_weights(state)
 
 
 @pytest.mark.parametrize("frames", [600, 30])

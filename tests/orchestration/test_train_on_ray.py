@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -17,22 +18,25 @@ import ray
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from ray.train import Checkpoint
 from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.state import list_actors
 from safetensors.torch import load_file
 
 from svgan_ray.config import TrainConfig
-from svgan_ray.errors import SvganRayError
+from svgan_ray.errors import DivergenceError, SvganRayError
 from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
 from svgan_ray.orchestration.train import train
 from svgan_ray.orchestration.training import data as data_module
 from svgan_ray.orchestration.training.data import training_set
 from svgan_ray.orchestration.training.kept import BEST
 from svgan_ray.orchestration.training.plan import plan_training
+from svgan_ray.orchestration.training.validation import Validator
 from svgan_ray.store import open_store
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import load_model
+from svgan_ray.temporal.recipes import OptimiserOptions
 from tests.full_disk import small_disk
 from tests.motion import make_store, tiny
 from tests.orchestration.faulty_workers import wait_for
@@ -231,6 +235,55 @@ def test_the_basis_of_a_large_snapshot_is_made_in_parallel(
     assert data.segments == tuple((first, first + 200) for first in range(0, 1400, 200))
     expected = data.basis.project(w_plus.float().unflatten(1, (8, 16)))
     torch.testing.assert_close(data.coefficients, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_training_that_diverged_leaves_its_last_good_checkpoint(
+    weights: Path, tracked_folder: Path
+) -> None:
+    make_store("store", weights)
+    explosive = tiny(STEPS, optimiser=OptimiserOptions(1e38, 1e-3))  # finite weights after a step, not two
+    config = config_for(weights, temporal=explosive, checkpoint_every_steps=1)
+
+    with pytest.raises(DivergenceError, match=r"of step 1, is .*--temporal\.steps 1 makes") as raised:
+        train(config)
+
+    assert plan_training(config).folder in str(raised.value) and not Path("models").exists()
+    report = train(dataclasses.replace(config, temporal=dataclasses.replace(explosive, steps=1)))
+    assert report.finished.steps == load_model("models/demo").card["steps"] == 1
+
+
+class HeldValidator(Validator):
+    """Begins to validate when a file `validate` is there."""
+
+    def __call__(self, checkpoint: Checkpoint, **_: Any) -> dict[str, float]:
+        there = Path(self.job.folder, "validate")
+        there.with_name("waiting").touch()
+        wait_for(there.exists, "the word to validate")
+        return super().__call__(checkpoint)
+
+
+def test_a_validation_that_takes_for_ever_holds_up_no_step(
+    weights: Path, tracked_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_store("store", weights)
+    monkeypatch.setattr("svgan_ray.orchestration.train.Validator", HeldValidator)
+    config = config_for(weights, sample_every_steps=CHECKPOINT, model=str(tracked_folder / "model"))
+    folder, measured = Path(plan_training(config).folder), list[bool]()
+
+    def let_validate_at_the_end() -> None:
+        wait_for((folder / "waiting").exists, "the first validation")
+        wait_for_checkpoint(folder.parent, STEPS)  # every step was taken, and every checkpoint put, meanwhile
+        measured.append((folder / BEST).exists())
+        (folder / "validate").touch()
+
+    watcher = threading.Thread(target=let_validate_at_the_end)
+    watcher.start()
+    train(config)
+    watcher.join()
+
+    assert measured == [False]
+    assert load_checkpoint(folder / BEST).step % CHECKPOINT == 0
+    assert load_model(tracked_folder / "model").card["steps"] == STEPS
 
 
 def test_an_error_of_a_worker_is_the_trainings_own(

@@ -228,8 +228,13 @@ def test_a_snapshot_chooses(store: LatentStore) -> None:
     assert (
         len(select(store, "all", INVERSION, Filters(min_duration_s=6 / 25, max_mean_error=0.25)).clips) == 3
     )
-    for filters in (Filters(subject="zoe"), Filters(min_duration_s=1.0), Filters(max_mean_error=0.2)):
-        with pytest.raises(DataError, match=r"none of 3 clips.*anna, ben"):
+    for filters, asked in (
+        (Filters(subject="zoe"), "shows zoe"),
+        (Filters(subject="ben", min_duration_s=1.0), r"shows ben, lasts 1 s \(min_clip_s\)"),
+        (Filters(max_mean_error=0.2), r"has a mean error of 0\.2 at most \(max_error\)"),
+    ):
+        held = r"anna \(clips: 1, up to 0\.2 s, errors from 0\.25\); ben \(clips: 2, .*\)"
+        with pytest.raises(DataError, match=rf"none of 3 clips .* {asked}; it holds: {held}"):
             select(store, "none", INVERSION, filters)
     assert Filters(max_mean_error=0.2).takes(replace(record, mean_error=None)) is False
 

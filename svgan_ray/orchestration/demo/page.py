@@ -88,7 +88,9 @@ def _evaluation(path: Path) -> Html:
         "A floor is the distance from one half of the footage to the other. Where the verdict begins "
         "with `not fit`, the footage is too short for the value to be read."
     )
-    figure = png(path.with_suffix(".png").read_bytes(), "distances, spectra and courses over time")
+    figure = png(
+        path.with_suffix(".png").read_bytes(), "distances, shares, spectra, courses over time, copying"
+    )
     return Html(paragraph(hint) + table(keys, cells) + figure)
 
 

@@ -87,12 +87,12 @@ def model_folder(uri: str) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as folder:
             yield fetch_model(default_uri(), uri, Path(folder))
         return
-    if not uri.startswith("s3://"):
-        yield Path(uri)
-        return
     backend = folder_backend(uri)
     if backend.stat(_RECORD) is None:
         raise WeightsError(f"{uri} holds no motion model: there is no {_RECORD}; jobs/train.py makes one")
+    if not uri.startswith("s3://"):
+        yield Path(uri)
+        return
     with tempfile.TemporaryDirectory() as folder:
         for entry in backend.list(""):
             if "/" not in entry.key:

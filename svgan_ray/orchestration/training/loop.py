@@ -37,6 +37,7 @@ __all__ = ["LOG_EVERY_STEPS", "Outcome", "Speed", "TrainingJob", "check_weights"
 
 LOG_EVERY_STEPS = 20
 _CLOCK = "clock.json"
+_REMEDY = "Train with a lower learning rate or another seed."
 
 
 @dataclass(frozen=True)
@@ -124,13 +125,23 @@ class Speed:
 
 
 def check_weights(state: TrainingState) -> None:
-    """Raise DivergenceError where a weight is not finite, so that no such checkpoint is written."""
+    """Raise DivergenceError where a weight or the memory of its gradients is not finite.
+
+    No such checkpoint is written. Adam does not forget a gradient whose square is beyond float32: its weight
+    stays finite and never moves again.
+    """
+    for owner, optimiser in state.optimisers().items():
+        for memory in optimiser.state.values():
+            if not all(bool(torch.isfinite(moment).all()) for moment in memory.values()):
+                raise DivergenceError(
+                    f"a gradient of the {owner.removesuffix('_optimiser')} was not finite, or its square was "
+                    f"not, up to step {state.step}: training diverged. {_REMEDY}"
+                )
     for owner, module in state.modules().items():
         for name, parameter in module.state_dict().items():
             if not bool(torch.isfinite(parameter).all()):
                 raise DivergenceError(
-                    f"the {owner}'s {name} is not finite at step {state.step}: training diverged. "
-                    "Train with a lower learning rate or another seed."
+                    f"the {owner}'s {name} is not finite at step {state.step}: training diverged. {_REMEDY}"
                 )
 
 

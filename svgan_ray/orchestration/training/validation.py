@@ -16,7 +16,13 @@ from ray.train import Checkpoint
 from torch import Tensor
 
 from svgan_ray.errors import DataError
-from svgan_ray.metrics.evaluation import WINDOWS_S, MotionReport, generate_coefficients, score_motion
+from svgan_ray.metrics.evaluation import (
+    WINDOWS_S,
+    MotionReport,
+    generate_coefficients,
+    mean_angle,
+    score_motion,
+)
 from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
 from svgan_ray.orchestration.training.data import TrainingSet, training_set
 from svgan_ray.orchestration.training.gallery import GALLERY, Shown, charts_of, gallery
@@ -156,7 +162,7 @@ def measure(model: MotionModel, data: TrainingSet, generated: Tensor) -> MotionR
     """A model's generated motion [S, T, 16] against the clips that it was trained on."""
     variances = evaluation_basis(model.basis).sigma.square().cpu()
     real = [data.coefficients[first:stop, :EVALUATION_COMPONENTS] for first, stop in data.segments]
-    return score_motion(real, generated, model.frame_rate_hz, variances)
+    return score_motion(real, generated, model.frame_rate_hz, variances, angle=mean_angle(model))
 
 
 def frechet_of(report: MotionReport) -> float:
