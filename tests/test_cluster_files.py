@@ -162,7 +162,7 @@ def test_entrypoints_are_jobs_that_exist_with_flags_that_they_take(
     spec = read(CLUSTER / "kuberay" / f"rayjob-{job}.yaml")["spec"]
     [submitter] = spec["submitterPodTemplate"]["spec"]["containers"]
     assert submitter["resources"]["limits"] and "env" not in submitter
-    # KubeRay hands the entrypoint to the submitter's shell, which puts in its own variables; no secret is one.
+    # KubeRay hands the entrypoint to the submitter's shell, which puts its own variables in: no secret.
     assert submitter["envFrom"] == [{"configMapRef": {"name": "svgan-ray"}}]
     [settings] = [document for document in documents_of("base.yaml") if document["kind"] == "ConfigMap"]
     entrypoint = Template(spec["entrypoint"]).substitute(settings["data"])
@@ -246,6 +246,7 @@ def test_compose_publishes_on_loopback_and_takes_secrets_from_files() -> None:
         image, _, tag = service["image"].rpartition(":")
         assert "$" in service["image"] or (image and any(c.isdigit() for c in tag)), f"{name} is not pinned"
         assert set(service.get("depends_on", ())) <= services.keys(), name
+        assert name == "bucket" or service["healthcheck"]["test"], name
     assert all(secret.keys() == {"file"} for secret in secrets.values())
     assert "basic-auth" in (CLUSTER / "mlflow_server.sh").read_text()
     assert services["mlflow"]["command"][0] == "/opt/svgan-ray/cluster/mlflow_server.sh"
@@ -280,6 +281,12 @@ def test_the_image_is_pinned_and_not_of_root() -> None:
     [base] = [line for line in lines if line.startswith("FROM")]
     assert base.partition(":")[2].count(".") >= 2, "a version of Python to the last digit"
     assert [line for line in lines if line.startswith("USER")] == ["USER svgan"]
+    [installs] = [line for line in lines if "apt-get install" in line]
+    for tool in (
+        "rsync",
+        "openssh-client",
+    ):  # without which `ray up` neither sets a head up nor it its workers
+        assert tool in installs.split()
     for line in lines:
         if line.startswith("COPY"):
             assert all((ROOT / name).exists() for name in line.split()[1:-1]), line
