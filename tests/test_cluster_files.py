@@ -65,7 +65,7 @@ def test_the_policy_reaches_one_prefix_and_the_token() -> None:
             assert statement["Resource"] == "arn:aws:ssm:REGION:ACCOUNT:parameter/TOKEN_PARAMETER"
         elif actions == ["s3:ListBucket"]:
             assert statement["Resource"] == "arn:aws:s3:::BUCKET"
-            assert statement["Condition"] == {"StringLike": {"s3:prefix": ["PREFIX/*"]}}
+            assert statement["Condition"] == {"StringLikeIfExists": {"s3:prefix": ["PREFIX/*"]}}
         else:
             assert statement["Resource"] == "arn:aws:s3:::BUCKET/PREFIX/*"
 
