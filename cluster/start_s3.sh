@@ -19,7 +19,7 @@ access_key=SVGANRAYTESTKEY
 secret_key=svgan-ray-test-secret
 
 for tool in ceph ceph-mon ceph-osd monmaptool radosgw radosgw-admin curl; do
-    command -v "$tool" >/dev/null || { echo "start_s3.sh: $tool is not installed" >&2; exit 69; }
+    command -v "$tool" >/dev/null || { echo "start_s3.sh: $tool is not installed: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd curl" >&2; exit 69; }
 done
 mkdir -p "$dir"/{mon,osd,log,rgw}
 fsid=$(cat /proc/sys/kernel/random/uuid)

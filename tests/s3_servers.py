@@ -43,13 +43,20 @@ def rgw_is_missing() -> str:
 
 
 @contextmanager
-def rgw_server(address: str = "127.0.0.1") -> Iterator[dict[str, str]]:
-    """Ceph's gateway, a real S3 server; about 14 s to start. Check `rgw_is_missing` before."""
+def rgw_server(address: str = "127.0.0.1", others: tuple[str, ...] = ()) -> Iterator[dict[str, str]]:
+    """Ceph's gateway, a real S3 server; about 14 s to start. Check `rgw_is_missing` before.
+
+    Each of `others` is one more user, who may do nothing yet and whose two keys are his name.
+    """
     folder = Path(tempfile.mkdtemp(prefix="rgw-"))
     command = [str(START_RGW), str(folder), str(_free_port()), address]
     try:
         started = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=180)
         lines = started.stdout.splitlines()
+        for name in others:
+            admin = ["radosgw-admin", "-c", str(folder / "ceph.conf"), "user", "create", f"--uid={name}"]
+            keys = [f"--display-name={name}", f"--access-key={name}", f"--secret-key={name}"]
+            subprocess.run([*admin, *keys], check=True, capture_output=True, timeout=60)
         yield dict(line.split("=", 1) for line in lines)
     finally:
         for pid_file in folder.glob("*.pid"):

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import jsonschema
 import pytest
 import ray
 import yaml
+from ray._private.runtime_env.packaging import create_package
 from ray.dashboard.http_server_agent import PUBLIC_EXACT_PATHS
+from ray.runtime_env import RuntimeEnv
 
 from svgan_ray.experiment import SECTIONS
 from svgan_ray.orchestration.command_line import parse
@@ -60,23 +65,24 @@ def test_the_policy_reaches_one_prefix_and_the_token() -> None:
             assert statement["Resource"] == "arn:aws:ssm:REGION:ACCOUNT:parameter/TOKEN_PARAMETER"
         elif actions == ["s3:ListBucket"]:
             assert statement["Resource"] == "arn:aws:s3:::BUCKET"
-            assert statement["Condition"] == {"StringLike": {"s3:prefix": ["PREFIX/*"]}}
+            assert statement["Condition"] == {"StringLikeIfExists": {"s3:prefix": ["PREFIX/*"]}}
         else:
             assert statement["Resource"] == "arn:aws:s3:::BUCKET/PREFIX/*"
 
 
-def test_the_heads_policy_starts_machines_and_ends_its_own_only() -> None:
-    statements = {
-        s["Sid"]: s for s in json.loads((CLUSTER / "iam_policy_head.json").read_text("utf-8"))["Statement"]
-    }
-    for name, statement in statements.items():
-        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
-        assert all("*" not in action for action in actions), name
-        sees_only = all(action.startswith("ec2:Describe") for action in actions)
-        assert sees_only or statement["Resource"] != "*", name
-    ends = statements["EndMachinesOfThisCluster"]["Condition"]["StringEquals"]
-    assert ends == {"ec2:ResourceTag/ray-cluster-name": read(CLUSTER / "aws.yaml")["cluster_name"]}
-    assert statements["GiveMachinesTheWorkersRole"]["Resource"].endswith("role/WORKER_PROFILE")
+def test_the_heads_policy_touches_its_own_machines_only() -> None:
+    """Whoever may tag any machine could make it one of the cluster's, and end it."""
+    own = {"ec2:ResourceTag/ray-cluster-name": read(CLUSTER / "aws.yaml")["cluster_name"]}
+    at_its_start = {"ec2:CreateAction": "RunInstances"}
+    for statement in json.loads((CLUSTER / "iam_policy_head.json").read_text("utf-8"))["Statement"]:
+        actions = {a} if isinstance(a := statement["Action"], str) else set(a)
+        assert not any("*" in action for action in actions)
+        assert statement["Resource"] != "*" or actions == {"ec2:DescribeInstances"}
+        if actions & {"ec2:CreateTags", "ec2:TerminateInstances"}:
+            condition = statement["Condition"]["StringEquals"]
+            assert condition == own or (condition == at_its_start and actions == {"ec2:CreateTags"})
+        if "iam:PassRole" in actions:
+            assert statement["Resource"].endswith("role/WORKER_PROFILE")
 
 
 def crd_schema(kind: str) -> dict[str, Any]:
@@ -154,31 +160,65 @@ def test_entrypoints_are_jobs_that_exist_with_flags_that_they_take(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     spec = read(CLUSTER / "kuberay" / f"rayjob-{job}.yaml")["spec"]
-    python, program, *flags = spec["entrypoint"].split()
-    assert (python, program) == ("python", f"/opt/svgan-ray/jobs/{job}.py") and spec["backoffLimit"] >= 1
-    parse(SECTIONS[job], flags)
     [submitter] = spec["submitterPodTemplate"]["spec"]["containers"]
     assert submitter["resources"]["limits"] and "env" not in submitter
+    # KubeRay hands the entrypoint to the submitter's shell, which puts its own variables in: no secret.
+    assert submitter["envFrom"] == [{"configMapRef": {"name": "svgan-ray"}}]
+    [settings] = [document for document in documents_of("base.yaml") if document["kind"] == "ConfigMap"]
+    entrypoint = Template(spec["entrypoint"]).substitute(settings["data"])
+    python, program, *flags = entrypoint.split()
+    assert (python, program) == ("python", f"/opt/svgan-ray/jobs/{job}.py") and spec["backoffLimit"] >= 1
+    parse(SECTIONS[job], flags)
+    places = [flag for flag in flags if flag.startswith("s3://")]
+    assert places and all(place.startswith("s3://BUCKET/PREFIX/") for place in places), (
+        "what the policy allows"
+    )
     label = spec["submitterPodTemplate"]["metadata"]["labels"]
-    documents = yaml.safe_load_all((CLUSTER / "kuberay" / "base.yaml").read_text("utf-8"))
-    [policy] = [document for document in documents if document["kind"] == "NetworkPolicy"]
+    [policy] = [document for document in documents_of("base.yaml") if document["kind"] == "NetworkPolicy"]
     assert {"podSelector": {"matchLabels": label}} in policy["spec"]["ingress"][0]["from"]
+
+
+def documents_of(name: str) -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all((CLUSTER / "kuberay" / name).read_text("utf-8")))
 
 
 def test_the_kustomization_names_files_that_exist() -> None:
     for name in read(CLUSTER / "kuberay" / "kustomization.yaml")["resources"]:
-        assert list(yaml.safe_load_all((CLUSTER / "kuberay" / name).read_text()))
+        assert documents_of(name)
 
 
-def test_what_travels_with_a_job_is_no_weight_and_no_secret() -> None:
-    from ray.runtime_env import RuntimeEnv
-
+def test_what_travels_with_a_job_is_code_and_neither_weights_nor_footage_nor_secrets(tmp_path: Path) -> None:
+    """Packed by Ray itself, from a checkout in which people keep such things where the documents put them."""
+    checkout = tmp_path / "checkout"
+    for name in ("svgan_ray", "jobs", "cluster", "docs"):
+        shutil.copytree(ROOT / name, checkout / name)
+    for name in (".gitignore", ".rayignore", "experiment.toml"):
+        shutil.copyfile(ROOT / name, checkout / name)
+    planted = [
+        "weights/faces/generator/model.safetensors",
+        "footage/anna.mp4",
+        "footage/anna.npz",
+        "photo.jpg",
+    ]
+    planted += [".env", "cluster/.env", "cluster/secrets/ray_token", "store/store.json", "mlflow.db"]
+    planted += ["psp_ffhq_encode.pt", "ffhq.pkl", "face_landmarker.task"]
+    for name in planted:
+        (checkout / name).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / name).write_bytes(b"planted")
     environment = read(CLUSTER / "runtime_env.yaml")
-    RuntimeEnv(**environment | {"working_dir": str(ROOT)})
-    assert {".env", ".git"} <= set(environment["excludes"])
-    assert not {
-        name for name in environment["env_vars"] if "KEY" in name or "TOKEN" in name or "PASSWORD" in name
-    }
+    RuntimeEnv(**environment | {"working_dir": str(checkout)})
+    assert environment.keys() == {"working_dir", "excludes"}, "settings and secrets are those of the machines"
+    for number, excludes in enumerate(([], environment["excludes"])):  # --working-dir, --runtime-env
+        package = tmp_path / f"{number}.zip"
+        create_package(str(checkout), package, include_gitignore=True, excludes=excludes)
+        travels = set(zipfile.ZipFile(package).namelist())
+        assert {"jobs/invert.py", "svgan_ray/store/s3.py", "experiment.toml"} <= travels
+        assert not travels & set(planted)
+        weights = {name for name in travels if name.endswith(".safetensors")}
+        assert all(name.startswith("svgan_ray/demo/weights/") for name in weights), (
+            "those are part of the code"
+        )
+        assert package.stat().st_size < 20 * 10**6
 
 
 def compose() -> dict[str, Any]:
@@ -206,6 +246,7 @@ def test_compose_publishes_on_loopback_and_takes_secrets_from_files() -> None:
         image, _, tag = service["image"].rpartition(":")
         assert "$" in service["image"] or (image and any(c.isdigit() for c in tag)), f"{name} is not pinned"
         assert set(service.get("depends_on", ())) <= services.keys(), name
+        assert name == "bucket" or service["healthcheck"]["test"], name
     assert all(secret.keys() == {"file"} for secret in secrets.values())
     assert "basic-auth" in (CLUSTER / "mlflow_server.sh").read_text()
     assert services["mlflow"]["command"][0] == "/opt/svgan-ray/cluster/mlflow_server.sh"
@@ -240,6 +281,12 @@ def test_the_image_is_pinned_and_not_of_root() -> None:
     [base] = [line for line in lines if line.startswith("FROM")]
     assert base.partition(":")[2].count(".") >= 2, "a version of Python to the last digit"
     assert [line for line in lines if line.startswith("USER")] == ["USER svgan"]
+    [installs] = [line for line in lines if "apt-get install" in line]
+    for tool in (
+        "rsync",
+        "openssh-client",
+    ):  # without which `ray up` neither sets a head up nor it its workers
+        assert tool in installs.split()
     for line in lines:
         if line.startswith("COPY"):
             assert all((ROOT / name).exists() for name in line.split()[1:-1]), line

@@ -16,7 +16,7 @@ from ray.exceptions import AuthenticationError, RayError
 from svgan_ray.errors import ClusterError, ConfigError
 from svgan_ray.tracking.registry import REGISTRY
 
-__all__ = ["connect", "durable"]
+__all__ = ["connect", "durable", "vanishes"]
 
 _LISTENS_TIMEOUT_S = 10
 _LOOPBACK = ("127.0.0.1", "localhost")
@@ -110,9 +110,14 @@ def durable(uri: str, flag: str) -> str:
     """
     if "://" in uri or uri.startswith(REGISTRY) or Path(uri).is_absolute():
         return uri
-    if _UPLOADED in f"{Path.cwd()}/":
+    if vanishes(Path.cwd()):
         raise ConfigError(
             f"{flag} {uri}: this job runs in Ray's copy of the working directory, which is removed with it; "
             "give an absolute path that all machines share, or s3://bucket/prefix"
         )
     return str(Path(uri).absolute())
+
+
+def vanishes(place: Path) -> bool:
+    """Whether a place is in the copy of the working directory that Ray makes for a submitted job."""
+    return _UPLOADED in f"{place}/"

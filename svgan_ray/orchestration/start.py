@@ -5,16 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 
 from svgan_ray.config import Machines
 from svgan_ray.errors import ClusterError, TrackingError
-from svgan_ray.orchestration.cluster import connect
+from svgan_ray.orchestration.cluster import connect, vanishes
 from svgan_ray.orchestration.doctor.checks import start_checks
 from svgan_ray.orchestration.doctor.cluster import on_all_machines
 from svgan_ray.orchestration.machines import await_machine
 from svgan_ray.tracking import default_uri
+from svgan_ray.tracking.client import database_path
 from svgan_ray.tracking.probe import probe_tracking
 
 __all__ = ["started"]
@@ -47,10 +49,16 @@ def started(store: str, networks: Sequence[str], machines: Machines) -> Iterator
 
 
 def _ask_tracking() -> None:
+    uri = default_uri()
+    database = database_path(uri)
+    if database is not None and vanishes(database):
+        _warn(f"tracking: {database} is removed with this job; set MLFLOW_TRACKING_URI to a server")
+        return
     try:
-        probe_tracking(default_uri())
+        probe_tracking(uri)
     except TrackingError as error:
-        _warn(f"tracking: {error}; events wait in mlspool until it is mended")
+        fate = "vanish with this job's folder" if vanishes(Path.cwd()) else "wait in mlspool"
+        _warn(f"tracking: {error}; events {fate} until it is mended")
 
 
 def _warn(line: str) -> None:

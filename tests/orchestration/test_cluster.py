@@ -8,6 +8,7 @@ import pytest
 
 from svgan_ray.errors import ClusterError, ConfigError
 from svgan_ray.orchestration.cluster import connect, durable
+from svgan_ray.orchestration.start import _ask_tracking
 from tests.free_port import free_port
 
 
@@ -21,12 +22,33 @@ def test_relative_places_become_absolute(tmp_path: Path, monkeypatch: pytest.Mon
 def test_relative_places_are_refused_in_rays_copy_of_the_working_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = tmp_path / "session_1" / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
-    copy.mkdir(parents=True)
-    monkeypatch.chdir(copy)
+    monkeypatch.chdir(uploaded(tmp_path))
     with pytest.raises(ConfigError, match=r"--store store: this job runs in Ray's copy"):
         durable("store", "--store")
     assert durable("/shared/store", "--store") == "/shared/store"
+
+
+def uploaded(folder: Path) -> Path:
+    """A folder where Ray unpacks the working directory of a submitted job."""
+    copy = folder / "session_1" / "runtime_resources" / "working_dir_files" / "_ray_pkg_1"
+    copy.mkdir(parents=True)
+    return copy
+
+
+def test_a_run_that_would_vanish_with_the_job_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    _ask_tracking()
+    assert capsys.readouterr().err == ""
+    monkeypatch.chdir(copy := uploaded(tmp_path))
+    _ask_tracking()
+    advice = "is removed with this job; set MLFLOW_TRACKING_URI to a server"
+    assert capsys.readouterr().err == f"warning: tracking: {copy / 'mlflow.db'} {advice}\n"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    _ask_tracking()
+    assert "no answer" in (printed := capsys.readouterr().err) and "vanish with this job's folder" in printed
 
 
 def test_an_address_for_submission_is_not_one_to_connect_to(monkeypatch: pytest.MonkeyPatch) -> None:
