@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import argparse
 import copy
+import dataclasses
 import math
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -147,6 +149,14 @@ def both_forms(device: str, dtype: torch.dtype) -> tuple[TrainingState, Plain, T
     return state, Plain(state), features, WindowIndex([(0, FRAMES)], CONFIG.window_frames)
 
 
+@dataclass(frozen=True)
+class Form:
+    """A way to make a step, and the threads that each of its operations may use."""
+
+    step: Callable[[], object]
+    threads: int
+
+
 def seconds_a_step(step: Callable[[], object], steps: int, clock: Callable[[], float]) -> float:
     began_s = clock()
     for _ in range(steps):
@@ -172,35 +182,21 @@ def main() -> None:
     plain(features, index)
     train_step(state, features, index)
     print(f"largest difference of the first gradients: {largest_difference(state, plain):.1e}")
-    forms = {
-        f"{name}, {threads} thread{'s' if threads > 1 else ''}": partial(turn, threads)
-        for threads in sorted({1, options.threads})
-        for name, turn in (
-            ("plain", lambda threads: _plainly(threads, plain, features, index)),
-            ("svgan-ray", lambda threads: _ours(threads, state, options.device, features, index)),
-        )
-    }
+    forms = {}
+    for threads in sorted({1, options.threads}):
+        name = f"{threads} thread{'s' if threads > 1 else ''}"
+        forms[f"plain, {name}"] = Form(lambda: plain(features, index), threads)
+        torch.set_num_threads(threads)
+        side = side_of(CONFIG, options.device, ALONE)  # as a worker with so many cores trains
+        ours = partial(train_step, dataclasses.replace(state, side=side), features, index)
+        forms[f"svgan-ray, {name}"] = Form(ours, torch.get_num_threads())
     clock = time.process_time if options.cpu_time else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(options.rounds):
         for name, form in forms.items():
-            times[name].append(seconds_a_step(form(), options.steps, clock))
+            torch.set_num_threads(form.threads)
+            times[name].append(seconds_a_step(form.step, options.steps, clock))
     print_table(times)
-
-
-def _plainly(threads: int, plain: Plain, features: Tensor, index: WindowIndex) -> Callable[[], object]:
-    torch.set_num_threads(threads)
-    return lambda: plain(features, index)
-
-
-def _ours(
-    threads: int, state: TrainingState, device: str, features: Tensor, index: WindowIndex
-) -> Callable[[], object]:
-    """As a worker with so many cores trains."""
-    torch.set_num_threads(threads)
-    state.side.shutdown()
-    state.side = side_of(state.config, device, ALONE)
-    return lambda: train_step(state, features, index)
 
 
 def print_table(times: dict[str, list[float]]) -> None:
