@@ -25,6 +25,25 @@ from tests.s3_servers import rgw_is_missing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
+EXPERIMENT = """
+experiment = "local"
+store = "s3://svgan-ray/store"
+weights = "weights"
+[invert]
+videos = ["footage"]
+[train]
+model = "s3://svgan-ray/models/anna"
+checkpoints = "s3://svgan-ray/checkpoints"
+workers = 2
+minutes = 0.5
+[train.temporal]
+basis_size = 8
+window_frames = 12
+batch_size = 4
+[train.temporal.generator]
+width = 16
+warm_up_frames = 0
+"""
 SERVICES = ("HEAD", "DASHBOARD", "MLFLOW", "S3", "POSTGRES")
 
 
@@ -61,9 +80,7 @@ def local(tmp_path_factory: pytest.TempPathFactory, system_program: Callable[[st
         (checkout / name).symlink_to(ROOT / name)
     make_weights(checkout / "weights")
     make_video(checkout / "footage" / "anna.mp4", 40, seed=1)
-    (checkout / "experiment.toml").write_text(
-        'experiment = "local"\nweights = "weights"\n[invert]\nvideos = ["footage"]\n'
-    )
+    (checkout / "experiment.toml").write_text(EXPERIMENT)
     scratch = Path(tempfile.mkdtemp(prefix="sr-"))  # short: Ray puts sockets in it
     scratch.chmod(0o711)  # the user postgres must reach its folder
     (scratch / "home").mkdir()
@@ -96,14 +113,13 @@ def local(tmp_path_factory: pytest.TempPathFactory, system_program: Callable[[st
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def test_a_submitted_job_leaves_latents_on_s3_a_run_in_mlflow_and_figures_in_prometheus(
+def test_submitted_jobs_leave_data_on_s3_runs_in_mlflow_and_figures_in_prometheus(
     local: Local, tmp_path: Path, system_program: Callable[[str], str]
 ) -> None:
+    """An inversion, and a training by a worker on each machine."""
     ray, machines = str(ROOT / ".venv/bin/ray"), Path(local.environment["SVGAN_RAY_HEAD_DIR"])
     with scraping(machines, tmp_path, system_program("prometheus")) as prometheus:
-        text = local.run(
-            ray, "job", "submit", "--", "python", "jobs/invert.py", "--store", "s3://svgan-ray/store"
-        )
+        text = local.run(ray, "job", "submit", "--", "python", "jobs/invert.py")
         assert "clips committed" in text
         wait_to_see(prometheus, "count(ray_node_cpu_count)", lambda found: found == {(): 3.0})
         # Ray forgets the figures of processes that have ended.
@@ -111,11 +127,22 @@ def test_a_submitted_job_leaves_latents_on_s3_a_run_in_mlflow_and_figures_in_pro
         wait_to_see(prometheus, frames, lambda found: found == {(): 40.0})
         clips = "sum by (outcome) (max_over_time(ray_svgan_clips_total[1h]))"
         wait_to_see(prometheus, clips, lambda found: found == {("committed",): 1.0})
+        seconds = "sum by (stage) (max_over_time(ray_svgan_stage_seconds_total[1h]))"
+        wait_to_see(prometheus, seconds, lambda found: found.keys() == {("decode",), ("encode",)})
+
+        text = local.run(ray, "job", "submit", "--", "python", "jobs/train.py")
+        assert "jobs/sample.py --model s3://svgan-ray/models/anna" in text
+        speed = "max_over_time(ray_svgan_sequences_per_s[1h])"
+        wait_to_see(prometheus, speed, lambda found: found.keys() == {("train anna",)})
+        spool = "max by (run) (max_over_time(ray_svgan_spool_bytes[1h]))"
+        wait_to_see(prometheus, spool, lambda found: {r[0].split()[0] for r in found} == {"invert", "train"})
     client = MlflowClient(local.environment["MLFLOW_TRACKING_URI"])
     experiment = client.get_experiment_by_name("local")
     assert experiment is not None and experiment.artifact_location.startswith("s3://svgan-ray/mlflow")
-    [run] = client.search_runs([experiment.experiment_id])
-    assert run.info.status == "FINISHED" and run.data.metrics["frames_encoded"] == 40
+    runs = client.search_runs([experiment.experiment_id])
+    assert {run.info.status for run in runs} == {"FINISHED"}
+    metrics = {name: value for run in runs for name, value in run.data.metrics.items()}
+    assert metrics["frames_encoded"] == 40 and metrics["train/sequences_per_s"] > 0
     head = f"127.0.0.1:{local.environment['SVGAN_RAY_HEAD_PORT']}"
     nodes = local.run("env", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0", ray, "status", "--address", head)
     assert nodes.count("1 node_") == 3 and "2.0 CPU" in nodes, nodes
