@@ -18,8 +18,8 @@ import math
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -149,8 +149,7 @@ def both_forms(device: str, dtype: torch.dtype) -> tuple[TrainingState, Plain, T
     return state, Plain(state), features, WindowIndex([(0, FRAMES)], CONFIG.window_frames)
 
 
-@dataclass(frozen=True)
-class Form:
+class Form(NamedTuple):
     """A way to make a step, and the threads that each of its operations may use."""
 
     step: Callable[[], object]

@@ -12,7 +12,7 @@ import torch
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.workers import Workers
 
-__all__ = ["AtOnce", "side_of"]
+__all__ = ["AtOnce", "second_thread", "side_of"]
 
 SWITCH_INTERVAL_S = 5e-4
 """Both threads are made of operations that take less than Python's usual turn of 5 ms."""
@@ -41,4 +41,9 @@ def side_of(config: TemporalConfig, device: torch.device | str, workers: Workers
         return AtOnce()
     torch.set_num_threads(1)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    return ThreadPoolExecutor(1, "penalties")
+    return second_thread()
+
+
+def second_thread() -> Executor:
+    """A thread whose operations have one thread each: every new one would start with all cores."""
+    return ThreadPoolExecutor(1, "penalties", initializer=torch.set_num_threads, initargs=(1,))

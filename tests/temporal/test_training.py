@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
@@ -17,7 +18,7 @@ from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
-from svgan_ray.temporal.side import side_of
+from svgan_ray.temporal.side import second_thread, side_of
 from svgan_ray.temporal.training import TrainingState, check_finite, new_state, represent, restore, train_step
 from svgan_ray.temporal.workers import ALONE, GlobalBatchNorm, Workers
 from tests.meeting import Meeting, together
@@ -46,11 +47,20 @@ def test_resume_is_bit_equal_to_not_having_stopped(
     assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For each of torch's operations, on whose number of threads their last bits may depend."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def test_a_second_thread_changes_no_bit(
-    config: TemporalConfig, basis: LatentBasis, features: Tensor, index: WindowIndex
+    config: TemporalConfig, basis: LatentBasis, features: Tensor, index: WindowIndex, one_thread: None
 ) -> None:
     alone, beside = new_state(config, basis), new_state(config, basis)
-    with ThreadPoolExecutor(1) as beside.side:
+    with second_thread() as beside.side:
         for _ in range(8):
             expected, losses = (train_step(state, features, index) for state in (alone, beside))
             assert {k: float(v) for k, v in losses.items()} == {k: float(v) for k, v in expected.items()}
