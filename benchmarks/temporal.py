@@ -3,8 +3,8 @@
 Batch 16, window 24, 64 coefficients, critic 64-256-128-32, the published generator and losses at every step:
 gradient penalty, gradient angle penalty, one step of Adam for each network, moving average. Both forms start
 from the same weights and see the same windows and noise; the gradients of the first step are compared, then
-they run by turns, with one thread and with several. Bar: 3 times the sequences a second of the faster one of
-the plain forms.
+they run by turns, with one thread and with several; on a GPU with its operations launched one by one and as
+CUDA graphs. Bar: 3 times the sequences a second of the faster one of the plain forms.
 
     python benchmarks/temporal.py [--rounds 7] [--steps 10] [--threads 1 --cpu-time] [--device cpu]
 """
@@ -19,7 +19,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from svgan_ray.latents.basis import fit_basis
 from svgan_ray.latents.windows import WindowIndex, gather, seeded
 from svgan_ray.temporal.recipes import CriticOptions, TemporalConfig
+from svgan_ray.temporal.recording import OneByOne
 from svgan_ray.temporal.side import side_of
 from svgan_ray.temporal.training import TrainingState, new_state, train_step
 from svgan_ray.temporal.workers import ALONE
@@ -156,6 +157,30 @@ class Form(NamedTuple):
     threads: int
 
 
+def forms_on_cpu(
+    state: TrainingState, plain: Callable[[], object], *data: Any, threads: int
+) -> dict[str, Form]:
+    """With one thread, and as a worker with so many cores trains."""
+    forms = {}
+    for count in sorted({1, threads}):
+        name = f"{count} thread{'s' if count > 1 else ''}"
+        forms[f"plain, {name}"] = Form(plain, count)
+        torch.set_num_threads(count)
+        beside = dataclasses.replace(state, side=side_of(CONFIG, "cpu", ALONE))
+        forms[f"svgan-ray, {name}"] = Form(partial(train_step, beside, *data), torch.get_num_threads())
+    return forms
+
+
+def forms_on_gpu(state: TrainingState, plain: Callable[[], object], *data: Any) -> dict[str, Form]:
+    """Launched one by one, and as CUDA graphs, which is how a worker with a GPU trains."""
+    one_by_one = dataclasses.replace(state, recorder=OneByOne())
+    return {
+        "plain": Form(plain, 1),
+        "svgan-ray, one by one": Form(partial(train_step, one_by_one, *data), 1),
+        "svgan-ray, CUDA graphs": Form(partial(train_step, state, *data), 1),
+    }
+
+
 def seconds_a_step(step: Callable[[], object], steps: int, clock: Callable[[], float]) -> float:
     began_s = clock()
     for _ in range(steps):
@@ -181,15 +206,14 @@ def main() -> None:
     plain(features, index)
     train_step(state, features, index)
     print(f"largest difference of the first gradients: {largest_difference(state, plain):.1e}")
-    forms = {}
-    for threads in sorted({1, options.threads}):
-        name = f"{threads} thread{'s' if threads > 1 else ''}"
-        forms[f"plain, {name}"] = Form(lambda: plain(features, index), threads)
-        torch.set_num_threads(threads)
-        side = side_of(CONFIG, options.device, ALONE)  # as a worker with so many cores trains
-        ours = partial(train_step, dataclasses.replace(state, side=side), features, index)
-        forms[f"svgan-ray, {name}"] = Form(ours, torch.get_num_threads())
+    plainly, data = partial(plain, features, index), (features, index)
+    if torch.device(options.device).type == "cuda":
+        forms = forms_on_gpu(state, plainly, *data)
+    else:
+        forms = forms_on_cpu(state, plainly, *data, threads=options.threads)
     clock = time.process_time if options.cpu_time else time.perf_counter
+    for form in forms.values():
+        seconds_a_step(form.step, 3, clock)  # memory that is made once, and on a GPU the recording
     times: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(options.rounds):
         for name, form in forms.items():

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import torch
@@ -27,6 +27,7 @@ from svgan_ray.temporal.losses import (
     zero_centred_penalty,
 )
 from svgan_ray.temporal.recipes import OptimiserOptions, TemporalConfig
+from svgan_ray.temporal.recording import OneByOne, recorder_of
 from svgan_ray.temporal.side import AtOnce
 from svgan_ray.temporal.statistics import ChangeStatistics, MomentStatistics
 from svgan_ray.temporal.workers import ALONE, Workers, join
@@ -62,6 +63,8 @@ class TrainingState:
     critic_optimiser: torch.optim.Adam
     side: Executor = field(default_factory=AtOnce)
     """Computes what does not wait for the rest of a step: the penalties."""
+    recorder: OneByOne = field(default_factory=OneByOne)
+    """Gives the device the operations of a step."""
 
     @cached_property
     def recurrent_parameters(self) -> list[nn.Parameter]:
@@ -137,11 +140,21 @@ def new_state(
         moments=moments.to(device, dtype) if moments else None,
         generator_optimiser=_adam(generator, options.generator_learning_rate, options),
         critic_optimiser=_adam(critic, options.critic_learning_rate, options),
+        recorder=recorder_of(device, workers),
     )
 
 
 def _adam(module: nn.Module, learning_rate: float, options: OptimiserOptions) -> torch.optim.Adam:
-    return torch.optim.Adam(module.parameters(), lr=learning_rate, betas=options.betas, fused=True)
+    """On a GPU a recorded step finds the learning rate and the count of steps there."""
+    device = next(module.parameters()).device
+    recorded = device.type == "cuda"
+    return torch.optim.Adam(
+        module.parameters(),
+        lr=torch.tensor(learning_rate, device=device) if recorded else learning_rate,
+        betas=options.betas,
+        fused=True,
+        capturable=recorded,
+    )
 
 
 def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -> dict[str, Tensor]:
@@ -157,10 +170,18 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
     share = state.workers.slice(config.batch_size)
     starts = index.draw(config.seed, state.step, config.batch_size)[share]
     real = gather(coefficients, starts, index.window)  # [N, T, F]
-    warm_up, noise, mix = _draw(config, state.step)
-    warm_up, noise, mix = (x[share].to(real) for x in (warm_up, noise, mix))
+    warm_up, noise, mix = (x[share].to(real) for x in _draw(config, state.step))
+    before = _warmed_up(state, warm_up)
+    due = _penalty_due(state), _angle_due(state)
+    means = state.recorder.run(("step", *due), partial(_learn, state), real, noise, mix, *before)
+    state.step += 1
+    return {name: mean.clone() for name, mean in means.items()}
 
-    hidden, _ = state.generator.recur(noise.requires_grad_(_angle_due(state)), _warmed_up(state, warm_up))
+
+def _learn(state: TrainingState, real: Tensor, noise: Tensor, mix: Tensor, *before: Tensor) -> Losses:
+    """What a step does on the device, and its losses; generation goes on from the state `before`, if any."""
+    noise = noise.detach().requires_grad_(_angle_due(state))
+    hidden, _ = state.generator.recur(noise, GeneratorState(*before) if before else None)
     angle = _beside(state, _angle_losses, noise, hidden[:, -1] - hidden[:, 0])
     fake = state.generator.head(hidden)  # [N, T, F]
     real_observed, fake_observed = state.critic.observe(real), state.critic.observe(fake)
@@ -175,15 +196,22 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
     _descend(state, state.generator_optimiser, generator_losses, by_angle)
 
     _update_average(state)
-    state.step += 1
     return _global_means(state, losses | penalty.result() | generator_losses | angle.result())
 
 
 def _set_rates(state: TrainingState) -> None:
     options = state.config.optimiser
     share = options.rate_share(state.step, state.config.steps)
-    state.generator_optimiser.param_groups[0]["lr"] = share * options.generator_learning_rate
-    state.critic_optimiser.param_groups[0]["lr"] = share * options.critic_learning_rate
+    _set_rate(state.generator_optimiser, share * options.generator_learning_rate)
+    _set_rate(state.critic_optimiser, share * options.critic_learning_rate)
+
+
+def _set_rate(optimiser: torch.optim.Adam, learning_rate: float) -> None:
+    (group,) = optimiser.param_groups
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(learning_rate)
+    else:
+        group["lr"] = learning_rate
 
 
 @torch.no_grad()
@@ -206,8 +234,11 @@ def _draw(config: TemporalConfig, step: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _warmed_up(state: TrainingState, noise: Tensor) -> GeneratorState | None:
-    return state.generator.recur(noise)[1] if noise.shape[1] else None
+def _warmed_up(state: TrainingState, noise: Tensor) -> tuple[Tensor, ...]:
+    """The generator's state after noise [N, frames, noise_dim], or nothing of no frames."""
+    if not (frames := noise.shape[1]):
+        return ()
+    return state.recorder.run(("warm-up", frames), lambda given: state.generator.recur(given)[1], noise)
 
 
 def _beside(state: TrainingState, work: Callable[..., R], *given: Any) -> Future[R]:
@@ -228,13 +259,17 @@ def _critic_losses(state: TrainingState, real: Tensor, fake: Tensor) -> tuple[Lo
 def _penalty_losses(state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor) -> Losses:
     """On the critic's slopes at observed windows [N, T, C], where one is due."""
     slopes, options = state.critic.slopes, state.config.loss
-    if state.step % options.gradient_penalty_interval:
+    if not _penalty_due(state):
         return {}
     if options.adversarial == "relativistic":
         penalty = zero_centred_penalty(slopes(real)) + zero_centred_penalty(slopes(fake))
     else:
         penalty = gradient_penalty(slopes(torch.lerp(real, fake, mix[:, None, None])))
     return {"gradient_penalty": options.gradient_penalty * options.gradient_penalty_interval * penalty}
+
+
+def _penalty_due(state: TrainingState) -> bool:
+    return state.step % state.config.loss.gradient_penalty_interval == 0
 
 
 def _angle_due(state: TrainingState) -> bool:
