@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -16,6 +22,7 @@ from ray.util import get_node_ip_address
 from svgan_ray.orchestration.doctor.checks import check_tracking
 from svgan_ray.tracking.server import serve
 from tests.footage import make_video, make_weights
+from tests.free_port import free_port
 from tests.jobs.conftest import ROOT, Head
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -38,16 +45,21 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def invert(work: Path, head: Head, program: tuple[str, ...] = (), **environment: str) -> tuple[int, str]:
-    """Exit code and output of a job that this process starts on the head's cluster."""
+    """Exit code and output of an inversion that this process starts on the head's cluster."""
+    flags = ("--videos", "footage", "--weights", "weights", "--actors", "1")
+    return job(work, head, *program, str(ROOT / "jobs" / "invert.py"), *flags, **environment)
+
+
+def job(work: Path, head: Head, *command: str, **environment: str) -> tuple[int, str]:
+    """Exit code and output of what Python runs here as a job on the head's cluster."""
     ours = {name: value for name, value in head.environment.items() if name != "RAY_API_SERVER_ADDRESS"}
     address = {
         "RAY_ADDRESS": f"127.0.0.1:{head.environment['SVGAN_RAY_HEAD_PORT']}",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # the head listens on loopback alone
         "PYTHONPATH": str(ROOT),
     }
-    flags = ("--videos", "footage", "--weights", "weights", "--actors", "1")
     done = subprocess.run(
-        [sys.executable, *program, str(ROOT / "jobs" / "invert.py"), *flags],
+        [sys.executable, *command],
         cwd=work,
         env=ours | address | environment,
         stdout=subprocess.PIPE,
@@ -65,6 +77,53 @@ def test_a_token_that_the_cluster_refuses(head: Head, work: Path, environment: d
     code, printed = invert(work, head, **environment)
     assert code == 2, printed
     assert "the cluster does not let us in; set RAY_AUTH_MODE=token" in printed
+
+
+def test_the_doctor_names_a_cluster_that_lets_everybody_in(work: Path, tmp_path: Path) -> None:
+    """Started without the files in `cluster/`; who has a token is let in as well."""
+    with open_head(tmp_path) as head:
+        doctor = (str(ROOT / "jobs" / "doctor.py"), "--free-disk-gb", "0.1")
+        code, printed = job(
+            work, head, *doctor, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64, COLUMNS="200"
+        )
+    assert code == 1, printed
+    assert "it asks for no token: whoever reaches it runs code there" in printed
+
+
+@contextmanager
+def open_head(folder: Path) -> Iterator[Head]:
+    """A head as `ray start` makes it in an environment that says nothing of tokens."""
+    scratch = Path(tempfile.mkdtemp(prefix="sr-"))  # short: Ray puts sockets in it
+    port, dashboard_port = free_port(), free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "disabled"}
+    flags = ["--node-ip-address=127.0.0.1", f"--port={port}", f"--dashboard-port={dashboard_port}"]
+    flags += [f"--dashboard-agent-listen-port={free_port()}", f"--temp-dir={scratch}", "--num-cpus=1"]
+    flags += ["--include-dashboard=true", "--object-store-memory=100000000", "--disable-usage-stats"]
+    command = [str(ROOT / ".venv/bin/ray"), "start", "--head", "--block", *flags]
+    with (folder / "head.log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 120
+        while not answers(f"http://127.0.0.1:{dashboard_port}/api/version"):
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "head.log").read_text()
+            time.sleep(0.5)
+        yield Head(folder, "", environment | {"SVGAN_RAY_HEAD_PORT": str(port)})
+    finally:
+        process.terminate()
+        process.wait(60)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).ok
+    except requests.RequestException:
+        return False
 
 
 @pytest.mark.skipif(get_node_ip_address() == "127.0.0.1", reason="this machine has no other address")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import ray
 import requests
+from ray._private.worker import get_dashboard_url
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -32,6 +33,7 @@ from svgan_ray.stylegan.weights import weights_hash
 __all__ = ["check_submission", "cluster_checks", "on_all_machines"]
 
 _TOKEN = "RAY_AUTH_MODE=token and the cluster's token, in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+_OPEN = "asks for no token: whoever reaches it runs code there"
 _CLOSE = "start every node with RAY_AUTH_MODE=token (docs/cluster.md)"
 _MACHINE_TIMEOUT_S = 120
 
@@ -65,7 +67,7 @@ def check_submission(address: str) -> Check:
     question = f"{address.rstrip('/')}/api/version"
     try:
         if requests.get(question, timeout=10).ok:
-            return failed("ray", f"{address} asks for no token: whoever reaches it runs code there", _CLOSE)
+            return failed("ray", f"{address} {_OPEN}", _CLOSE)
         answer = requests.get(question, headers={"Authorization": f"Bearer {_token()}"}, timeout=10)
         if answer.status_code in (401, 403):
             return failed("ray", f"{address} refuses this token", _TOKEN)
@@ -93,6 +95,8 @@ def _check_ray(address: str) -> Check:
     size = f"{len(nodes)} machines, {resources.get('CPU', 0):g} CPUs, {resources.get('GPU', 0):g} GPUs"
     if not address:
         return ok("ray", f"{ray.__version__} starts on this machine: {size}")
+    if _is_open():
+        return failed("ray", f"{address}: {size}; it {_OPEN}", _CLOSE)
     if os.environ.get("RAY_AUTH_MODE") != "token":
         return note(
             "ray",
@@ -100,6 +104,17 @@ def _check_ray(address: str) -> Check:
             "start every node with RAY_AUTH_MODE=token",
         )
     return ok("ray", f"{address}: Ray {ray.__version__}, {size}, token accepted")
+
+
+def _is_open() -> bool:
+    """Whether the connected cluster's dashboard, where it can be reached, answers who has no token.
+
+    An open cluster lets in who has one, and then loses that job's actors.
+    """
+    try:
+        return requests.get(f"http://{get_dashboard_url()}/api/version", timeout=10).ok
+    except requests.RequestException:
+        return False
 
 
 def on_all_machines(examine: Callable[..., list[Check]], *arguments: object) -> list[Check]:
