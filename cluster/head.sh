@@ -13,6 +13,8 @@ dashboard_port=${SVGAN_RAY_DASHBOARD_PORT:-8265}
 pid_file=$dir/head.pid
 # Jobs run with the interpreter on the head's PATH, in the folder where the head was started.
 export PATH="$PWD/.venv/bin:$PATH" RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+# Nobody takes over what a cluster of one machine is at: Ray would wait half a minute for that when it is told to end.
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 # Without this Ray takes 127.0.0.1 for the machine's outward address and its control store listens there.
 export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
 # A head must not take itself for a part of another cluster, nor for a job of one.

@@ -15,6 +15,8 @@ cpus=${SVGAN_RAY_WORKER_CPUS:-$(($(nproc) > workers ? $(nproc) / workers : 1))}
 mlflow_port=${SVGAN_RAY_MLFLOW_PORT:-5000}
 bucket=svgan-ray
 export PATH="$PWD/.venv/bin:$PATH" RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
+# Nobody takes over what a cluster of one machine is at: Ray would wait half a minute for that when it is told to end.
+export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 head_port=${SVGAN_RAY_HEAD_PORT:-6379}
 dashboard_port=${SVGAN_RAY_DASHBOARD_PORT:-8265}
 
