@@ -56,7 +56,7 @@ format: setup  ## mend what the linter and the formatter can
 	$(BIN)/ruff format .
 
 test: setup system-packages  ## unit tests
-	$(BIN)/pytest -m "not cluster" $(PYTEST_FLAGS)
+	$(BIN)/pytest -m "not cluster" --numprocesses logical --maxprocesses 4 $(PYTEST_FLAGS)
 
 test-face: .venv-face/.ready  ## tests of the extra `face`, in an environment with the older numpy and protobuf that it needs
 	.venv-face/bin/pytest tests/video/test_mediapipe_landmarks.py tests/orchestration/test_face_model_on_ray.py $(PYTEST_FLAGS)
