@@ -98,7 +98,8 @@ up() {
 dashboard and jobs: $RAY_API_SERVER_ADDRESS    MLflow: $MLFLOW_TRACKING_URI    logs: $dir
 in this folder:     . .venv/bin/activate && . $dir/env
                     ray job submit -- python jobs/invert.py --store s3://$bucket/store
-                    ray job submit -- python jobs/tune.py --store s3://$bucket/store --search-storage "\$OPTUNA_DATABASE"
+                    ray job submit -- python jobs/tune.py --store s3://$bucket/store --study-folder s3://$bucket/studies \\
+                        --search-storage "\$OPTUNA_DATABASE"
 TEXT
 }
 

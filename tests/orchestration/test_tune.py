@@ -72,6 +72,14 @@ def test_a_study_goes_on_only_with_the_settings_that_it_was_begun_with(
         open_study(plan_study(config_for(weights, trials=9, temporal=tiny(80))), is_begun=True)
 
 
+def test_a_study_is_looked_for_in_the_database_in_which_it_was_begun(plan: StudyPlan, weights: Path) -> None:
+    open_study(plan, is_begun=False)
+    elsewhere = plan_study(config_for(weights, search_storage="sqlite:///elsewhere.db"))
+    with pytest.raises(ConfigError, match=r"begun with another --search-storage than sqlite.*elsewhere\.db"):
+        open_study(elsewhere, is_begun=True)
+    assert optuna.get_all_study_names(elsewhere.search_storage) == []
+
+
 def test_a_study_that_was_not_begun_cannot_be_resumed(weights: Path) -> None:
     make_store("store", weights, clips=2, frames=600)
     with pytest.raises(ConfigError, match="no study mistyped was begun"):

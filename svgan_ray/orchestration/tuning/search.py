@@ -78,7 +78,14 @@ def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
     storage, study = plan.search_storage, _stored_study(plan)
     settings = json.loads(json.dumps(plan.settings))
     stored = study.user_attrs.get(_SETTINGS)
-    if stored is None and not is_begun:
+    if stored is None and is_begun:
+        optuna.delete_study(study_name=plan.config.study, storage=storage)  # made just now
+        raise ConfigError(
+            f"--study {plan.config.study}: {plan.folder} holds a study of that name that was begun with "
+            f"another --search-storage than {storage}; take that one, or name another --study or "
+            "--study-folder"
+        )
+    if stored is None:
         study.set_user_attr(_SETTINGS, settings)
     elif stored != settings or not is_begun:
         changed = [name for name in settings if (stored or {}).get(name) != settings[name]] or [
