@@ -73,6 +73,8 @@ LOSSES = (
     ExecutionTimeoutError,
 )
 """What ends a stream where a machine went: rows that nobody else has, or a standstill among what is left."""
+MAX_PASSES = 2
+"""What is left after so many streams that came to their end is done a process for each source and block."""
 MAX_FRUITLESS_LOSSES = 3
 """So many in a row, with nothing done between them, are not the fate of machines that come and go."""
 
@@ -110,26 +112,37 @@ def _work_through(
     config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker, encoder: Resources
 ) -> None:
     closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
-    booked = fruitless = 0
+    fruitless, passes = 0, 0
     with closing(ledger), Progress(ledger, tracker) as progress:
         while todo := _unsettled(plan, ledger):
-            try:
-                _book(stream(config, ledger.job, todo, closed, encoder), ledger, progress)
-            except LOSSES as loss:
-                ledger.settle()
-                fruitless = fruitless + 1 if ledger.booked == booked else 0
-                booked = ledger.booked
-                if _unsettled(plan, ledger):
-                    _go_on_or_give_up(loss, fruitless)
-                    await_room(encoder, config.machines)
-                config = _whatever_is_left(config)
-            else:
-                break
+            booked = ledger.booked
+            loss = _passed(stream(config, ledger.job, todo, closed, encoder), ledger, progress)
+            passes += loss is None
+            if loss is None and (passes == MAX_PASSES or ledger.booked == booked):
+                break  # what is left ends the processes that work on it
+            fruitless = fruitless + 1 if ledger.booked == booked else 0
+            if left := _unsettled(plan, ledger):
+                _go_on_or_give_up(loss, len(left), fruitless)
+                await_room(encoder, config.machines)
+            config = _whatever_is_left(config)
         _book(one_by_one(config, ledger.job, _unsettled(plan, ledger), closed, encoder), ledger, progress)
 
 
-def _go_on_or_give_up(loss: Exception, fruitless: int) -> None:
+def _passed(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> Exception | None:
+    """What ended the stream before its end, if anything did."""
+    try:
+        _book(items, ledger, progress)
+    except LOSSES as loss:
+        ledger.settle()
+        return loss
+    return None
+
+
+def _go_on_or_give_up(loss: Exception | None, left: int, fruitless: int) -> None:
     """Say why the work begins again; raises ClusterError where it did so too often without getting on."""
+    if loss is None:
+        say(f"processes ended with what they had at hand of {left} videos, which is planned anew")
+        return
     cause = f"{type(loss).__name__}: {' '.join(str(loss).split())}"
     if fruitless < MAX_FRUITLESS_LOSSES:
         say(f"machines or encoders were lost, the rest is planned anew ({cause})")
@@ -215,8 +228,10 @@ def configure_data(labels: dict[str, str]) -> None:
 def contained(stage: Callable[..., ray.data.Dataset], work: Any, **options: Any) -> ray.data.Dataset:
     """A stage that gives up rows whose process dies; by default Ray tries them again for ever."""
     # An actor comes back, its rows do not: where its node is gone, they would wait for another to come up.
+    # Nor do a task's: with retries, but not for ever, Ray ends the driver where a machine goes whose rows a
+    # task on it was to make again (`Check failed: task_entry.num_retries_left_ == -1`).
     is_actor = isinstance(work, type)
-    retries = {"max_restarts": -1, "max_task_retries": 0} if is_actor else {"max_retries": 1}
+    retries = {"max_restarts": -1, "max_task_retries": 0} if is_actor else {"max_retries": 0}
     with warnings.catch_warnings():
         # The named parameters that the warning recommends do not include retries.
         warnings.simplefilter("ignore", RayDeprecationWarning)

@@ -34,18 +34,18 @@ from tests.machines import ROOT, TOOLS, Machine, Network, namespaces_are_refused
 from tests.meeting import Meeting, together
 from tests.s3_servers import make_bucket, rgw_is_missing, rgw_server
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 BUCKET = "experiments"
 RAY = str(ROOT / ".venv/bin/ray")
 STORE = f"s3://{BUCKET}/store"
 EXPERIMENT = "several-machines"
 VIDEOS, FRAMES = 10, 200
-STEPS, CHECKPOINT_EVERY_STEPS = 150, 20
+STEPS, CHECKPOINT_EVERY_STEPS = 800, 50
 WORK = ["--store", STORE, "--weights", f"s3://{BUCKET}/weights", "--experiment", EXPERIMENT]
 TEMPORAL = ["--subject", "0", "--temporal.basis-size", "8", "--temporal.window-frames", "12"]
 TEMPORAL += ["--temporal.batch-size", "4"]
-PATIENCE_S = 300
+PATIENCE_S = 500
 SETTINGS = {
     "PATH": f"{ROOT}/.venv/bin:{os.environ['PATH']}",
     "HOME": "/tmp",

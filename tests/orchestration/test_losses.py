@@ -50,8 +50,10 @@ def work(weights: Path, tracked_folder: Path, waits: list[object], monkeypatch: 
     return work
 
 
-def stream_that_ends_after(passing: list[int]) -> Callable[..., Iterator[Item]]:
-    """A stream that works through so many sources, each time it is begun, and then loses an actor."""
+def stream_that_ends_after(
+    passing: list[int], loss: Exception | None = None
+) -> Callable[..., Iterator[Item]]:
+    """A stream that works through so many sources, each time it is begun, and then ends, with this loss."""
     left = iter(passing)
 
     def stream(
@@ -61,7 +63,8 @@ def stream_that_ends_after(passing: list[int]) -> Callable[..., Iterator[Item]]:
         for source in sources[: next(left)]:
             for item in track_source(job, source, closed):
                 yield encode(crop_block(item, job.crop_side)) if isinstance(item, Block) else item
-        raise ActorDiedError()
+        if loss:
+            raise loss
 
     return stream
 
@@ -69,7 +72,8 @@ def stream_that_ends_after(passing: list[int]) -> Callable[..., Iterator[Item]]:
 def test_losses_between_which_something_is_done_end_no_job(
     work: Work, waits: list[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(invert_module, "stream", stream_that_ends_after([0, 0, 1, 0, 0, 1, 0, 0, 1]))
+    passing = [0, 0, 1, 0, 0, 1, 0, 0, 1]
+    monkeypatch.setattr(invert_module, "stream", stream_that_ends_after(passing, ActorDiedError()))
     monkeypatch.setattr(invert_module, "one_by_one", lambda *_: (item for item in ()))
     assert len(work().commits) == VIDEOS
     assert waits == [({"num_cpus": 1}, "any")] * 8, "for a machine, before the work begins again"
@@ -80,10 +84,33 @@ def test_losses_between_which_something_is_done_end_no_job(
 def test_losses_without_anything_done_end_in_one_clear_error(
     work: Work, waits: list[object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(invert_module, "stream", stream_that_ends_after([2, 0, 0, 0]))
+    monkeypatch.setattr(invert_module, "stream", stream_that_ends_after([2, 0, 0, 0], ActorDiedError()))
     with pytest.raises(
         ClusterError, match=r"lost 3 times in a row .* run the same command again \(ActorDiedError: "
     ):
         work()
     assert len(waits) == 3
     assert len(list((Path("store") / "commits").rglob("*.json"))) == 2, "what was done before stays"
+
+
+@pytest.mark.parametrize(("passing", "alone"), [([1, 2], []), ([1, 1], [1]), ([1, 0], [2]), ([0], [3])])
+def test_what_processes_took_with_them_is_planned_anew_once_and_then_done_alone(
+    passing: list[int],
+    alone: list[int],
+    work: Work,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    streams, by_themselves = stream_that_ends_after(passing), []
+
+    def one_by_one(
+        config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: object
+    ) -> Iterator[Item]:
+        by_themselves.extend([len(sources)] if sources else [])
+        return stream_that_ends_after([len(sources)])(config, job, sources, closed, encoder)
+
+    monkeypatch.setattr(invert_module, "stream", streams)
+    monkeypatch.setattr(invert_module, "one_by_one", one_by_one)
+    assert len(work().commits) == VIDEOS
+    assert by_themselves == alone
+    assert capsys.readouterr().err.count("planned anew") == len(passing) - 1

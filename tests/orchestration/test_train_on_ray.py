@@ -43,7 +43,8 @@ from tests.orchestration.faulty_workers import wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800), pytest.mark.usefixtures("ray_of_two_cpus")]
 
-STEPS, CHECKPOINT = 600, 50
+# A kill after the first checkpoint, which is put beside the steps, is long before the end.
+STEPS, CHECKPOINT = 1500, 100
 REPOSITORY = Path(__file__).parents[2]
 
 
@@ -154,7 +155,7 @@ def kill_worker_after_checkpoint(folder: Path, step: int, killed: list[int]) -> 
 def test_a_killed_worker_changes_no_bit(straight: Path, weights: Path, tmp_path: Path) -> None:
     killed: list[int] = []
     checkpoints = tmp_path / "checkpoints"
-    killer = threading.Thread(target=kill_worker_after_checkpoint, args=(checkpoints, 200, killed))
+    killer = threading.Thread(target=kill_worker_after_checkpoint, args=(checkpoints, CHECKPOINT, killed))
     killer.start()
 
     report = train(config_for(weights, checkpoints=str(checkpoints), model=str(tmp_path / "model")))
@@ -185,7 +186,7 @@ def test_a_killed_driver_changes_no_bit(
     environment = {**os.environ, "RAY_ADDRESS": address, "MLFLOW_TRACKING_URI": mlflow_uri}
 
     first = subprocess.Popen(command, env=environment, cwd=tmp_path)
-    wait_for_checkpoint(tmp_path / "checkpoints", 200)
+    wait_for_checkpoint(tmp_path / "checkpoints", CHECKPOINT)
     first.kill()
     first.wait()
     assert not (tmp_path / "model").exists()
