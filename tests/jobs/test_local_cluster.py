@@ -35,7 +35,7 @@ videos = ["footage"]
 model = "s3://svgan-ray/models/anna"
 checkpoints = "s3://svgan-ray/checkpoints"
 workers = 2
-minutes = 0.5
+minutes = 0.3
 [train.temporal]
 basis_size = 8
 window_frames = 12

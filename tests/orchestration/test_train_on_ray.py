@@ -268,7 +268,7 @@ def test_a_validation_that_takes_for_ever_holds_up_no_step(
 ) -> None:
     make_store("store", weights)
     monkeypatch.setattr("svgan_ray.orchestration.train.Validator", HeldValidator)
-    config = config_for(weights, sample_every_steps=CHECKPOINT, model=str(tracked_folder / "model"))
+    config = config_for(weights, sample_every_steps=5 * CHECKPOINT, model=str(tracked_folder / "model"))
     folder, measured = Path(plan_training(config).folder), list[bool]()
 
     def let_validate_at_the_end() -> None:
