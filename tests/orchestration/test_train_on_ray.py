@@ -193,7 +193,7 @@ def test_a_killed_driver_changes_no_bit(
     second = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
 
     assert second.returncode == 0, second.stderr
-    assert f"{STEPS} in" in second.stdout and "nothing to do" not in second.stdout
+    assert f"{STEPS:,} in" in second.stdout and "nothing to do" not in second.stdout
     assert equal_models(tmp_path / "model", straight / "models/demo")
 
 
