@@ -118,9 +118,10 @@ def _work_through(
             booked = ledger.booked
             loss = _passed(stream(config, ledger.job, todo, closed, encoder), ledger, progress)
             passes += loss is None
-            if loss is None and (passes == MAX_PASSES or ledger.booked == booked):
+            is_fruitless = ledger.booked == booked
+            if loss is None and (passes == MAX_PASSES or is_fruitless):
                 break  # what is left ends the processes that work on it
-            fruitless = fruitless + 1 if ledger.booked == booked else 0
+            fruitless = fruitless + 1 if is_fruitless else 0
             if left := _unsettled(plan, ledger):
                 _go_on_or_give_up(loss, len(left), fruitless)
                 await_room(encoder, config.machines)

@@ -101,8 +101,7 @@ def test_a_video_takes_no_more_memory_for_being_longer(trained: Path, weights: P
 
     run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
 
-    peaks = [int(line.split()[1]) for line in run.stdout.splitlines() if line.startswith("peak")]
-    _, short, long = peaks
+    _, short, long = (int(line.split()[1]) for line in run.stdout.splitlines() if line.startswith("peak"))
     pixels_bytes = 200 * 25 * 32 * 32 * 3
     assert long - short < pixels_bytes / 2
 

@@ -80,6 +80,14 @@ def test_a_study_is_looked_for_in_the_database_in_which_it_was_begun(plan: Study
     assert optuna.get_all_study_names(elsewhere.search_storage) == []
 
 
+def test_a_study_of_somebody_elses_is_left_alone(plan: StudyPlan) -> None:
+    theirs = optuna.create_study(storage=plan.search_storage, study_name=plan.config.study)
+    theirs.add_trial(optuna.trial.create_trial(value=1.0))
+    with pytest.raises(ConfigError, match="begun otherwise"):
+        open_study(plan, is_begun=True)
+    assert len(optuna.load_study(storage=plan.search_storage, study_name=plan.config.study).trials) == 1
+
+
 def test_a_study_that_was_not_begun_cannot_be_resumed(weights: Path) -> None:
     make_store("store", weights, clips=2, frames=600)
     with pytest.raises(ConfigError, match="no study mistyped was begun"):

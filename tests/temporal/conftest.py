@@ -16,7 +16,7 @@ from svgan_ray.temporal.recipes import (
     LossOptions,
     TemporalConfig,
 )
-from svgan_ray.temporal.training import represent
+from svgan_ray.temporal.training import TrainingState, represent
 
 SMALL = TemporalConfig(
     basis_size=4,
@@ -35,6 +35,11 @@ MODERN = dataclasses.replace(
 )
 STYLES = dataclasses.replace(SMALL, head="w_plus")
 CONFIGS = {"published": SMALL, "modern": MODERN, "w_plus": STYLES}
+
+
+def weights(state: TrainingState) -> dict[str, Tensor]:
+    """All that a state's networks and statistics hold, by owner and name."""
+    return {f"{owner}.{k}": v for owner, m in state.modules().items() for k, v in m.state_dict().items()}
 
 
 @pytest.fixture(params=list(CONFIGS))

@@ -19,7 +19,7 @@ from svgan_ray.temporal.recording import OneByOne, Recorder, recorder_of
 from svgan_ray.temporal.training import TrainingState, new_state, represent, train_step
 from svgan_ray.temporal.workers import ALONE, Workers
 
-from .conftest import MODERN, SMALL
+from .conftest import MODERN, SMALL, weights
 
 R = TypeVar("R")
 STEPS = 14
@@ -87,10 +87,6 @@ def tape(work: Callable[[], R]) -> tuple[Callable[[], None], R]:
     finally:
         recorded.undo()
     return recorded.replay, result
-
-
-def weights(state: TrainingState) -> dict[str, Tensor]:
-    return {f"{owner}.{k}": v for owner, m in state.modules().items() for k, v in m.state_dict().items()}
 
 
 def with_rates_on_device(state: TrainingState) -> TrainingState:

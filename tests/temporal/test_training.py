@@ -19,15 +19,11 @@ from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
 from svgan_ray.temporal.side import second_thread, side_of
-from svgan_ray.temporal.training import TrainingState, check_finite, new_state, represent, restore, train_step
+from svgan_ray.temporal.training import check_finite, new_state, represent, restore, train_step
 from svgan_ray.temporal.workers import ALONE, GlobalBatchNorm, Workers
 from tests.meeting import Meeting, together
 
-from .conftest import MODERN, SMALL
-
-
-def weights(state: TrainingState) -> dict[str, Tensor]:
-    return {f"{owner}.{k}": v for owner, m in state.modules().items() for k, v in m.state_dict().items()}
+from .conftest import MODERN, SMALL, weights
 
 
 def test_resume_is_bit_equal_to_not_having_stopped(

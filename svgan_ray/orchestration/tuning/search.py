@@ -75,17 +75,10 @@ def _known_points(plan: StudyPlan) -> list[dict[str, Any]]:
 
 def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
     """The study in its database. Raises ConfigError where it was begun with other settings, or elsewhere."""
-    storage, study = plan.search_storage, _stored_study(plan)
+    storage, study = plan.search_storage, _stored_study(plan, is_begun)
     settings = json.loads(json.dumps(plan.settings))
     stored = study.user_attrs.get(_SETTINGS)
-    if stored is None and is_begun:
-        optuna.delete_study(study_name=plan.config.study, storage=storage)  # made just now
-        raise ConfigError(
-            f"--study {plan.config.study}: {plan.folder} holds a study of that name that was begun with "
-            f"another --search-storage than {storage}; take that one, or name another --study or "
-            "--study-folder"
-        )
-    if stored is None:
+    if stored is None and not is_begun:
         study.set_user_attr(_SETTINGS, settings)
     elif stored != settings or not is_begun:
         changed = [name for name in settings if (stored or {}).get(name) != settings[name]] or [
@@ -98,18 +91,30 @@ def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
     return study
 
 
-def _stored_study(plan: StudyPlan) -> optuna.Study:
-    """Found or made, whatever it was begun with. Raises ConfigError where the database cannot be used."""
+def _stored_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
+    """Found, whatever it was begun with, or made where it was not begun.
+
+    Raises ConfigError where the database cannot be used, or holds no study that was begun.
+    """
     storage = plan.search_storage
     if storage.startswith(SQLITE):
         Path(storage.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
     try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=plan.config.study,
-            directions=["minimize"] * len(plan.objectives),
-            load_if_exists=True,
-        )
+        if is_begun:
+            study = optuna.load_study(storage=storage, study_name=plan.config.study)
+        else:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=plan.config.study,
+                directions=["minimize"] * len(plan.objectives),
+                load_if_exists=True,
+            )
+    except KeyError as error:
+        raise ConfigError(
+            f"--study {plan.config.study}: {plan.folder} holds a study of that name that was begun with "
+            f"another --search-storage than {storage}; take that one, or name another --study or "
+            "--study-folder"
+        ) from error
     except (ImportError, SQLAlchemyError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(
