@@ -11,6 +11,11 @@ import pytest
 # Hardware, optional extras and files that are not ours may be absent anywhere; a system package may not be
 # where it can be installed. Containers may lack the right to mount or to make namespaces.
 PARDONED_SKIPS = ("needs a GPU", "needs the extra", "needs the KubeRay CRDs", "needs the right")
+# OpenMP's threads spin while they wait for each other, which takes from other processes the cores that these
+# threads wait for: with two test processes on two cores a test of 2 s took 160.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 STRICT = os.environ.get("SVGAN_RAY_TESTS_STRICT") == "1"
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose1d, pad
 
+from svgan_ray.temporal.frames import FrameLayers, frame_product
 from svgan_ray.temporal.recipes import CriticOptions
 from svgan_ray.temporal.statistics import Difference
 
@@ -42,7 +43,7 @@ class Critic(nn.Module):
         for inputs, outputs in itertools.pairwise(time_widths):
             time += [nn.Conv1d(inputs, outputs, KERNEL, STRIDE, PADDING), nn.LeakyReLU(SLOPE, inplace=True)]
             window = -(-window // STRIDE)
-        self.frame = nn.Sequential(*frame)
+        self.frame = FrameLayers(*frame)
         self.time = nn.Sequential(*time)
         self.last = nn.Linear(time_widths[-1] * (1 if self.pooled else window), 1)
 
@@ -82,17 +83,14 @@ class Critic(nn.Module):
             slope = conv_transpose1d(slope, weight, None, STRIDE, PADDING, output_padding=spare)
         slope = slope.transpose(1, 2)
         for linear, active in zip(list(self.frame)[-2::-2], reversed(frame), strict=True):
-            slope = _through(slope, active) @ linear.get_parameter("weight")
+            slope = frame_product(_through(slope, active), linear.get_parameter("weight").T)
         return slope
 
     @torch.no_grad()
     def activations(self, observed: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Of the layers of the MLP [N, T, width] and of the convolutions [N, width, T']."""
-        frame, time, x = [], [], observed
-        for layer in self.frame:
-            x = layer(x)
-            frame.append(x)
-        x = x.transpose(1, 2)
+        frame, time = self.frame.outputs(observed), []
+        x = frame[-1].transpose(1, 2)
         for layer in self.time:
             x = layer(x)
             time.append(x)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from svgan_ray.temporal.frames import FrameLayers
 from svgan_ray.temporal.gru import GRUStack
 from svgan_ray.temporal.recipes import GeneratorOptions
 from svgan_ray.temporal.workers import GlobalBatchNorm
@@ -41,15 +42,15 @@ class TemporalGenerator(nn.Module):
         self.top_is_noise = layers > 1 and width == noise_dim
         self.width = width
         initial = (noise_dim, *options.initial_widths, (layers - self.top_is_noise) * width)
-        self.initial = _mlp(initial, options.normalise, affine=False)
+        self.initial = nn.Sequential(*_mlp(initial, options.normalise, affine=False))
         self.colour = ColouredNoise(noise_dim, options.slowest_noise_frames)
         self.layers = GRUStack(noise_dim, width, layers)
         widths = (width, *options.head_widths)
         norms = [GlobalBatchNorm(width), PixelNorm()] if options.normalise else []
         if styles is None:
-            self.head = nn.Sequential(*norms, _mlp((*widths, features), normalise=False))
+            self.head = nn.Sequential(*norms, FrameLayers(*_mlp((*widths, features), normalise=False)))
         else:
-            trunk = _mlp(widths, normalise=False)
+            trunk = FrameLayers(*_mlp(widths, normalise=False))
             branches = StyleBranches(widths[-1], styles, features // styles)
             self.head = nn.Sequential(*norms, trunk, GlobalBatchNorm(widths[-1]), branches)
 
@@ -135,10 +136,10 @@ class PixelNorm(nn.Module):
         return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-8)
 
 
-def _mlp(widths: tuple[int, ...], normalise: bool, affine: bool = True) -> nn.Sequential:
+def _mlp(widths: tuple[int, ...], normalise: bool, affine: bool = True) -> list[nn.Module]:
     """Linear layers with LeakyReLU, and batch normalisation if asked, between them."""
     parts: list[nn.Module] = []
     for inputs, outputs in itertools.pairwise(widths):
         parts += [nn.Linear(inputs, outputs), nn.LeakyReLU(SLOPE, inplace=True)]
         parts += [GlobalBatchNorm(outputs, affine)] if normalise else []
-    return nn.Sequential(*parts[: -2 if normalise else -1])
+    return parts[: -2 if normalise else -1]

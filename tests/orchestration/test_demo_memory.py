@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 
 from svgan_ray.orchestration.demo import memory
 from svgan_ray.orchestration.demo.memory import PeakMemory, tree_bytes
+from tests.orchestration.faulty_workers import wait_for
 
 MIB = 1 << 20
 HOLD = "import sys; held = bytearray(b'x' * {size}); print('ready', flush=True); sys.stdin.read()"
@@ -53,9 +53,11 @@ def test_shared_memory_does_not_count() -> None:
 
 def test_the_peak_outlives_the_process_that_made_it(monkeypatch) -> None:
     monkeypatch.setattr(memory, "SAMPLE_EVERY_S", 0.05)
+    before = tree_bytes(os.getpid())
+    assert before is not None
     with PeakMemory() as peak:
         process = child(HOLD, 96 * MIB)
-        time.sleep(0.3)
+        wait_for(lambda: (peak.peak_bytes or 0) > before + 60 * MIB, "the watch to see the child")
         close(process)
     after = tree_bytes(os.getpid())
     assert peak.peak_bytes is not None and after is not None

@@ -191,9 +191,14 @@ def test_a_killed_study_in_postgres_goes_on_and_repeats_nothing(
 
 
 def wait_for_measurement(folder: Path) -> None:
-    """Until a trial has left a checkpoint, and Tune has had the time to save its state."""
-    wait_for(lambda: list(folder.glob("trial-*/checkpoint_*/checkpoint.json")), "a measurement")
-    time.sleep(3)
+    """Until a trial has left a checkpoint, and Tune has saved its own state after that."""
+
+    def saved(pattern: str) -> list[float]:
+        return sorted(path.stat().st_mtime for path in folder.glob(pattern))
+
+    wait_for(lambda: saved("trial-*/checkpoint_*/checkpoint.json"), "a measurement")
+    (first, *_) = saved("trial-*/checkpoint_*/checkpoint.json")
+    wait_for(lambda: saved("experiment_state-*.json")[-1:] > [first], "Tune to save its state")
 
 
 def test_a_study_of_another_name_needs_the_same_settings(studied: Path, weights: Path) -> None:
