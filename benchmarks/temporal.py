@@ -50,6 +50,8 @@ class Plain:
         self.config = state.config
         self.generator, self.critic = copy.deepcopy(state.generator), copy.deepcopy(state.critic)
         self.average = copy.deepcopy(state.ema)
+        self.critic.frame = nn.Sequential(*self.critic.frame)  # matrix products, as they are written
+        self.generator.head[-1] = nn.Sequential(*self.generator.head[-1])
         for part in (*self.generator.modules(), *self.critic.modules()):
             if isinstance(part, nn.LeakyReLU):
                 part.inplace = False
