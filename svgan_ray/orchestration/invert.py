@@ -43,7 +43,14 @@ from svgan_ray.orchestration.inversion.planning import Plan, inversion_of, plan_
 from svgan_ray.orchestration.inversion.progress import Progress
 from svgan_ray.orchestration.inversion.report import InvertReport, reconstruction_sheet, report_of
 from svgan_ray.orchestration.inversion.tracking import track_source
-from svgan_ray.orchestration.machines import actors_that_fit, await_room, label_selector, resources_of, say
+from svgan_ray.orchestration.machines import (
+    actors_that_fit,
+    await_room,
+    label_selector,
+    processors_of,
+    resources_of,
+    say,
+)
 from svgan_ray.orchestration.settings import log_settings
 from svgan_ray.orchestration.start import started
 from svgan_ray.orchestration.weights import publish_networks
@@ -96,7 +103,8 @@ def invert(config: InvertConfig) -> InvertReport:
         with open_tracker(config.experiment, f"invert {identity[:8]}", "invert", identity) as tracker:
             log_settings(tracker, config)
             _work_through(config, plan, ledger, tracker, encoder)
-            report = report_of(config, plan, ledger, time.monotonic() - began_s)
+            duration_s = time.monotonic() - began_s
+            report = report_of(config, plan, ledger, duration_s, processors_of(config.machines))
             _log_report(tracker, ledger, report)
     return report
 

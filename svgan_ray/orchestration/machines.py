@@ -5,7 +5,7 @@ Ray labels machines `ray.io/market-type: spot` or `on-demand`, where their node 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import ray
 from ray.autoscaler.v2.sdk import get_cluster_status
@@ -13,7 +13,17 @@ from rich.console import Console
 
 from svgan_ray.config import Machines
 
-__all__ = ["actors_that_fit", "await_machine", "await_room", "grows", "label_selector", "resources_of", "say"]
+__all__ = [
+    "Processors",
+    "actors_that_fit",
+    "await_machine",
+    "await_room",
+    "grows",
+    "label_selector",
+    "processors_of",
+    "resources_of",
+    "say",
+]
 
 _LABEL = "ray.io/market-type"
 _UNREMARKABLE_S = 10.0
@@ -28,6 +38,20 @@ def label_selector(machines: Machines) -> dict[str, str]:
 def resources_of(machines: Machines) -> dict[str, float]:
     """CPUs, GPUs and the like of the machines that a job may use and that are there now."""
     return _resources(label_selector(machines))
+
+
+class Processors(NamedTuple):
+    """What the use of machines is counted in."""
+
+    number: float
+    unit: str
+    """GPU, or core where there are none."""
+
+
+def processors_of(machines: Machines) -> Processors:
+    """Of the machines that a job may use and that are there now."""
+    there = resources_of(machines)
+    return Processors(there["GPU"], "GPU") if there.get("GPU") else Processors(there.get("CPU", 0), "core")
 
 
 def _resources(labels: dict[str, str]) -> dict[str, float]:

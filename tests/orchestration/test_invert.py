@@ -14,6 +14,7 @@ from ray.cluster_utils import Cluster
 
 from svgan_ray.config import InvertConfig
 from svgan_ray.orchestration.invert import invert
+from svgan_ray.orchestration.machines import Processors
 from svgan_ray.store import open_store
 from svgan_ray.video.landmarks import sidecar_path
 from tests.footage import make_bad_videos, make_video, make_weights
@@ -87,6 +88,7 @@ def test_both_nodes_work_and_a_second_run_finds_nothing_to_do(
         report = invert(config)
         met.result()
     assert (report.clips_committed, report.frames_encoded, report.failures) == (6, 340, ())
+    assert report.processors == Processors(2, "GPU")
     store = open_store(tmp_path / "store")
     commits = list(store.commits(report.inversion_id))
     assert {commit.subject for commit in commits} == {f"subject-{seed}" for seed in range(6)}
@@ -114,6 +116,7 @@ def run_is_tracked(inversion_id: str) -> None:
     assert run.data.tags["svgan_ray.link.inversion"] == inversion_id
     assert run.data.params["batch_frames"] == "8"
     assert run.data.metrics["frames_encoded"] == 340
+    assert run.data.metrics["gpu_hours_per_footage_hour"] > 0
     names = {artifact.path for artifact in client.list_artifacts(run.info.run_id)}
     assert {"invert_report.json", "invert_report.html"} <= names
     pictures = [picture.path for picture in client.list_artifacts(run.info.run_id, "images")]

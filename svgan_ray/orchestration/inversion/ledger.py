@@ -48,6 +48,7 @@ class Ledger:
     worst: list[Pair] = field(default_factory=list)  # of all measured frames, the worst first
     typical: dict[str, Pair] = field(default_factory=dict)  # by uri, of the videos that were encoded first
     encoded_frames: int = 0
+    encoded_s: float = 0.0  # of footage
     reused_frames: int = 0
     booked: int = 0  # chunks and failures that were news
     _lost: set[str] = field(default_factory=set)  # uris of which nothing more is to be had
@@ -149,6 +150,7 @@ class Ledger:
             self.reused_frames += chunk.ref.frames
         else:
             self.encoded_frames += chunk.ref.frames
+            self.encoded_s += chunk.ref.frames / chunk.clip.frame_rate_hz
             telemetry.frames_inverted(chunk.ref.frames)
         self._show_pairs(chunk.pairs)
         chunks[chunk.number] = chunk

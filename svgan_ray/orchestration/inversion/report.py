@@ -15,6 +15,7 @@ from svgan_ray.config import InvertConfig
 from svgan_ray.orchestration.inversion.items import Pair
 from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.planning import Plan
+from svgan_ray.orchestration.machines import Processors
 from svgan_ray.store import FailureRecord
 from svgan_ray.video.face_report import FaceReport
 from svgan_ray.video.pictures import film_strip
@@ -42,6 +43,10 @@ class InvertReport:
     failures: tuple[FailureRecord, ...]
     notes: tuple[str, ...]
     max_failure_fraction: float
+    encoded_s: float = 0.0
+    """Length of the footage that this run encoded."""
+    processors: Processors | None = None
+    """Those at work when the run ended."""
     faces: dict[str, FaceReport] = field(default_factory=dict)
     """By uri, of the videos that this run tracked."""
 
@@ -61,6 +66,13 @@ class InvertReport:
         return self.frames_encoded / self.duration_s if self.duration_s else 0.0
 
     @property
+    def hours_per_hour(self) -> float | None:
+        """GPU or core hours for each hour of footage, start-up included; None of no footage."""
+        if self.processors is None or not self.encoded_s:
+            return None
+        return self.processors.number * self.duration_s / self.encoded_s
+
+    @property
     def exit_code(self) -> int:
         """1 where more than max_failure_fraction of the videos failed."""
         return int(self.failed_videos > self.max_failure_fraction * self.videos)
@@ -77,7 +89,11 @@ class InvertReport:
             "duration_s": self.duration_s,
             "frames_per_s": self.frames_per_s,
         }
-        return figures | ({} if self.mean_error is None else {"mean_reconstruction_error": self.mean_error})
+        if self.mean_error is not None:
+            figures["mean_reconstruction_error"] = self.mean_error
+        if self.processors and self.hours_per_hour is not None:
+            figures[f"{self.processors.unit.lower()}_hours_per_footage_hour"] = self.hours_per_hour
+        return figures
 
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = [self._summary()]
@@ -104,6 +120,7 @@ class InvertReport:
             "failures": str(len(self.failures)),
             "frames encoded": f"{self.frames_encoded:,} in {self.duration_s:.0f} s",
             "frames per s": f"{self.frames_per_s:.1f} (start-up included)",
+            "cost": self._cost(),
             "frames reused": f"{self.frames_reused:,} (encoded by a run that was cut off)",
             "frames skipped": f"{self.frames_skipped:,} (no face)",
             "reconstruction": psnr_text(self.mean_error),
@@ -112,8 +129,17 @@ class InvertReport:
             "page": "invert_report.html in the tracked run: failures, faces, reconstructions",
         }
 
+    def _cost(self) -> str:
+        if self.processors is None or self.hours_per_hour is None:
+            return "nothing was encoded"
+        number, unit = self.processors
+        there = f"{number:g} {unit}{'' if number == 1 else 's'}, start-up included"
+        return f"{self.hours_per_hour:.2f} {unit} hours for each hour of footage ({there})"
 
-def report_of(config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: float) -> InvertReport:
+
+def report_of(
+    config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: float, processors: Processors | None = None
+) -> InvertReport:
     """Close the book."""
     job = ledger.job
     notes = [
@@ -138,6 +164,8 @@ def report_of(config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: floa
         failures=(*plan.failed.values(), *ledger.failures.values()),
         notes=(*notes, *ledger.unequal),
         max_failure_fraction=config.max_failure_fraction,
+        encoded_s=ledger.encoded_s,
+        processors=processors,
         faces={uri: item.faces for uri, item in sorted(ledger.tracked.items()) if item.faces},
     )
 

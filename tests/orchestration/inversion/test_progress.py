@@ -15,6 +15,7 @@ from svgan_ray.orchestration.inversion.ledger import Ledger
 from svgan_ray.orchestration.inversion.progress import Progress
 from svgan_ray.orchestration.inversion.report import report_of
 from svgan_ray.orchestration.inversion.tracking import track_source
+from svgan_ray.orchestration.machines import Processors
 from svgan_ray.store import LatentStore
 from tests.orchestration.inversion.plain import config_for, plan_for, run
 
@@ -60,8 +61,11 @@ def test_frames_rate_and_clips_are_told_while_they_come(
     assert ("frames 150 of 150: " in out) != is_terminal
     assert told.metrics[-1][0]["frames_done"] == told.metrics[-1][1] == 150
 
-    console.print(report_of(config, plan, ledger, 2.0))
+    report = report_of(config, plan, ledger, 2.0, Processors(4, "GPU"))
+    console.print(report)
     table = capsys.readouterr().out
     for row in (r"videos +6 \(1 done before, 4 failed\)", r"clips committed +1", r"frames per s +75\.0"):
         assert re.search(row, table), table
+    assert "1.33 GPU hours for each hour of footage (4 GPUs, start-up included)" in table  # 6 s
+    assert report.metrics()["gpu_hours_per_footage_hour"] == pytest.approx(4 / 3)
     assert "audio.mp4" in table and "what to know" in table
