@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -80,6 +81,7 @@ class Clock:
 def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
     """Train from the last registered checkpoint on; every worker of the group runs this."""
     logging.getLogger(report_context.__file__).setLevel(logging.WARNING)  # else a line for each report
+    _compute_alike()
     device, workers = ray.train.torch.get_device(), _worker_group()
     data = training_set(open_store(job.store), job.snapshot, job.config)
     features, index = data.features.to(device), data.index(job.config.window_frames)
@@ -107,6 +109,12 @@ def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
     except DivergenceError as error:  # the same on all workers: the losses are global means
         return Outcome(state.step, clock.elapsed_s, str(error))
     return Outcome(state.step, clock.elapsed_s)
+
+
+def _compute_alike() -> None:
+    """A GPU's libraries choose from methods whose sums have no order, unless told before their first use."""
+    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 class Speed:
