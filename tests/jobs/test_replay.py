@@ -36,7 +36,7 @@ from tests.jobs.test_replay import PAUSE_AT, train
 tracker = open_tracker("motion", "killed", "train", "killed", None, Path("mlspool"), sys.argv[1])
 def pause(state):
     if state.step == PAUSE_AT:
-        assert tracker.flush(60)
+        assert tracker.flush(240)
         print("delivered", flush=True)
         sys.stdin.readline()
 save_checkpoint(train(tracker, pause), "checkpoint")

@@ -7,18 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from svgan_ray.tracking import open_tracker
 from tests.footage import make_weights
 from tests.s3_servers import make_bucket, moto_server
+from tests.tracking_database import make_tracking_database
 
 
 @pytest.fixture(scope="session")
 def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Address of a database that exists."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    open_tracker("any", "any", "demo", "any", None, folder / "spool", uri).finish()
-    return uri
+    return f"sqlite:///{make_tracking_database(tmp_path_factory.mktemp('mlflow'))}"
 
 
 @pytest.fixture(scope="session")

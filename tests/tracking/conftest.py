@@ -11,16 +11,15 @@ from mlflow import MlflowClient
 
 from svgan_ray.tracking import open_tracker
 from svgan_ray.tracking.tracker import SpooledTracker
+from tests.tracking_database import make_tracking_database
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's migrations take seconds: they run once."""
-    folder = tmp_path_factory.mktemp("database")
-    uri = f"sqlite:///{folder / 'mlflow.db'}"
-    open_tracker("any", "any", "demo", "any", None, folder / "spool", uri).finish()
-    MlflowClient(uri).delete_experiment("1")
-    return folder / "mlflow.db"
+    database = make_tracking_database(tmp_path_factory.mktemp("database"))
+    MlflowClient(f"sqlite:///{database}").delete_experiment("1")
+    return database
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ def test_a_server_killed_and_restarted_ends_with_the_complete_history(open_run, 
     try:
         tracker = open_run(uri=address)
         seconds = train(tracker, tmp_path, range(0, STEPS // 3))
-        assert tracker.flush(60)
+        assert tracker.flush(240)
         stop_server(server, signal.SIGKILL)
         seconds += train(tracker, tmp_path, range(STEPS // 3, 2 * STEPS // 3))
         assert not tracker.flush(30)

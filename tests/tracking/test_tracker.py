@@ -22,7 +22,7 @@ from svgan_ray.errors import InputError, TrackingError
 from svgan_ray.tracking import open_tracker, replay
 
 ROOT = str(Path(__file__).parents[2])
-FLUSH_S = 60.0
+FLUSH_S = 240.0
 
 
 def the_run(uri: str, identity: str = "run"):
@@ -233,7 +233,7 @@ with open_tracker("motion", number, "trial", number, "study", spool_dir, uri) as
     for step in range(200):
         tracker.log_metrics({"loss": step + int(number), "other": 1.0}, step)
         if step % 100 == 0:
-            tracker.flush(60)
+            tracker.flush(240)
 """
 
 
