@@ -272,7 +272,9 @@ def test_default_uri_is_a_database_in_the_working_directory(tmp_path, monkeypatc
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlflow.db.part").write_text("half a database")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    open_tracker("motion", "name", "demo", "identity").finish()
+    tracker = open_tracker("motion", "name", "demo", "identity")
+    assert tracker.flush(FLUSH_S)
+    tracker.finish()
     assert (tmp_path / "mlflow.db").exists()
     assert not list((tmp_path / "mlspool").iterdir()), "a delivered spool leaves nothing"
 
