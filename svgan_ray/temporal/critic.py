@@ -83,7 +83,7 @@ class Critic(nn.Module):
             slope = conv_transpose1d(slope, weight, None, STRIDE, PADDING, output_padding=spare)
         slope = slope.transpose(1, 2)
         for linear, active in zip(list(self.frame)[-2::-2], reversed(frame), strict=True):
-            slope = frame_product(_through(slope, active), linear.get_parameter("weight").T)
+            slope = frame_product(_through(slope, active), linear.get_parameter("weight"))
         return slope
 
     @torch.no_grad()

@@ -43,10 +43,10 @@ class FrameLayers(nn.Sequential):
 
 
 def frame_product(frames: Tensor, weight: Tensor) -> Tensor:
-    """Frames [N, T, C] times weight [C', C]: [N, T, C']."""
+    """Frames [N, T, C] times weight [C, C']: [N, T, C']."""
     if not _convolves(frames, weight):
-        return frames @ weight.T
-    return _frames(_convolved(_image(frames), weight, None))
+        return frames @ weight
+    return _frames(_convolved(_image(frames), weight.T, None))
 
 
 def _convolves(frames: Tensor, *weights: Tensor) -> bool:

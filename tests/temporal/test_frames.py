@@ -69,7 +69,7 @@ def test_each_layers_output_is_what_the_next_one_leaves(layers: FrameLayers) -> 
 
 
 def test_a_product_has_first_and_second_derivatives(layers: FrameLayers) -> None:
-    x, weight = frames().requires_grad_(), torch.randn(5, 8, requires_grad=True)
+    x, weight = frames().requires_grad_(), torch.randn(8, 5, requires_grad=True)
     found = []
     for cast in (Tensor.float, Tensor.double):
         a, b = cast(x.detach()).requires_grad_(), cast(weight.detach()).requires_grad_()
@@ -89,4 +89,4 @@ def test_only_many_frames_in_single_precision_on_a_cpu_are_convolved(
     assert not is_convolved(lambda: layers.double()(x.double()), monkeypatch)
     assert not is_convolved(lambda: layers.to("meta")(x.to("meta")), monkeypatch)
     monkeypatch.setattr(frames_module, "LARGEST_WEIGHT", 10)
-    assert not is_convolved(lambda: frame_product(x, torch.randn(5, 8)), monkeypatch)
+    assert not is_convolved(lambda: frame_product(x, torch.randn(8, 5)), monkeypatch)
