@@ -23,6 +23,7 @@ PURE = (
     "config",
     "experiment",
     "errors",
+    "ranges",
 )
 LAYERS = {name: 0 for name in PURE} | {"store": 1, "tracking": 1, "orchestration": 2}
 
