@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -129,6 +129,7 @@ def test_every_field_has_its_meaning_below_it() -> None:
 
 
 @pytest.mark.parametrize(("part", "field"), NUMERIC, ids=lambda value: getattr(value, "name", value))
+@settings(max_examples=30)
 @given(data=st.data())
 def test_wrong_numbers_are_refused_by_name(part: str | None, field: NumericField, data: Any) -> None:
     wrong = data.draw(wrong_numbers(field))
