@@ -1,4 +1,4 @@
-"""The versions that pyproject.toml allows and the locks hold, and a wheel that works where it is installed."""
+"""Versions that pyproject.toml allows and the locks hold, and a wheel that works where it is installed."""
 
 from __future__ import annotations
 
