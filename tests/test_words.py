@@ -29,7 +29,7 @@ OTHER_MEANING = {"demo/portrait.py": {"around"}, "demo/head.py": {"around"}}
 
 
 def names(tree: ast.AST) -> Iterator[str]:
-    """The functions, classes, arguments and fields of a module; a local variable may be called as it likes."""
+    """The functions, classes, arguments and fields of a module; local variables are free."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
