@@ -58,10 +58,8 @@ def test_a_study_keeps_its_identity(pareto: bool, expected: str) -> None:
 
 def test_an_inversion_keeps_its_ids() -> None:
     job = inversion_of(InvertConfig(refine_steps=5, precision="bfloat16"), "/store")
-    assert (job.tracking_id, job.inversion_id) == (
-        "300f9566beb20822d02a5af775e96fe1",
-        "379a0ca154bcb494e8451c221b88ee97",
-    )
+    assert job.tracking_id == "300f9566beb20822d02a5af775e96fe1"
+    assert job.inversion_id == "379a0ca154bcb494e8451c221b88ee97"
 
 
 def test_recipes_keep_their_content() -> None:
