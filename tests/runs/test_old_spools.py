@@ -20,9 +20,7 @@ def test_a_spool_that_version_0_1_0_left_is_delivered(uri, tmp_path, monkeypatch
     """One event of each kind, as they were written before the package was renamed to runs."""
     shutil.copytree(SPOOLS, tmp_path / "spool")
     models = []
-    monkeypatch.setattr(
-        registry, "log_model", lambda client, run, folder, *named: models.append((folder, named))
-    )
+    monkeypatch.setattr(registry, "log_model", lambda client, run, *model: models.append(model))
     assert replay(tmp_path / "spool", uri) == ReplayReport(["identity of old"], 0)
     client = MlflowClient(uri)
     places = [client.get_experiment_by_name("motion").experiment_id]
