@@ -43,7 +43,7 @@ class Recorder:
     """Stands where a RemoteRun does and keeps what it is told."""
 
     def __init__(self) -> None:
-        self.run = RunKey("tests", "train demo", "train", "train-demo")
+        self.key = RunKey("tests", "train demo", "train", "train-demo")
         self.metrics: list[tuple[int, dict[str, float]]] = []
         self.images: dict[str, npt.NDArray[np.uint8]] = {}
         self.files: dict[str, bytes] = {}

@@ -150,7 +150,7 @@ class Session:
         self.tags: dict[str, object] = {}
         self.folder = folder
         run = SimpleNamespace(
-            run=SimpleNamespace(name="trial one"),
+            key=SimpleNamespace(name="trial one"),
             log_params=lambda _: None,
             log_metrics=lambda *_: None,
             set_tags=self.tags.update,
