@@ -5,33 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import torch
 
 from svgan_ray.errors import ConfigError
+from svgan_ray.ranges import above, at_least, check_ranges
 
 __all__ = ["FittingConfig", "Precision", "What", "fastest_precision"]
 
 What = Literal["both", "generator"]
 Precision = Literal["auto", "float32", "bfloat16"]
-
-_LEAST = {
-    "steps": 1,
-    "batch": 1,
-    "micro_batch": 1,
-    "warmup_steps": 0,
-    "eye_weight": 0,
-    "mouth_weight": 0,
-    "energy_weight": 0,
-    "perceptual_weight": 0,
-    "adversarial_weight": 0,
-    "r1_weight": 0,
-    "locality_weight": 0,
-    "locality_batch": 1,
-    "seed": 0,
-}
-_ABOVE_ZERO = ("synthesis_rate", "encoder_rate", "discriminator_rate")
 
 
 @dataclass(frozen=True)
@@ -54,34 +38,29 @@ class FittingConfig:
     """
 
     what: What = "both"
-    steps: int = 1000
-    batch: int = 16
-    micro_batch: int = 16
-    synthesis_rate: float = 6e-3
-    encoder_rate: float = 1e-3
-    warmup_steps: int = 50
-    eye_weight: float = 2.0
-    mouth_weight: float = 2.0
-    energy_weight: float = 0.0
-    perceptual_weight: float = 0.0
-    adversarial_weight: float = 0.0
-    discriminator_rate: float = 1e-3
-    r1_weight: float = 1.0
-    locality_weight: float = 1.0
-    locality_batch: int = 4
+    steps: Annotated[int, at_least(1)] = 1000
+    batch: Annotated[int, at_least(1)] = 16
+    micro_batch: Annotated[int, at_least(1)] = 16
+    synthesis_rate: Annotated[float, above(0)] = 6e-3
+    encoder_rate: Annotated[float, above(0)] = 1e-3
+    warmup_steps: Annotated[int, at_least(0)] = 50
+    eye_weight: Annotated[float, at_least(0)] = 2.0
+    mouth_weight: Annotated[float, at_least(0)] = 2.0
+    energy_weight: Annotated[float, at_least(0)] = 0.0
+    perceptual_weight: Annotated[float, at_least(0)] = 0.0
+    adversarial_weight: Annotated[float, at_least(0)] = 0.0
+    discriminator_rate: Annotated[float, above(0)] = 1e-3
+    r1_weight: Annotated[float, at_least(0)] = 1.0
+    locality_weight: Annotated[float, at_least(0)] = 1.0
+    locality_batch: Annotated[int, at_least(1)] = 4
     precision: Precision = "auto"
-    seed: int = 0
+    seed: Annotated[int, at_least(0)] = 0
 
     def __post_init__(self) -> None:
         for name, choices in (("what", get_args(What)), ("precision", get_args(Precision))):
             if (value := getattr(self, name)) not in choices:
                 raise ConfigError(f"fitting {name}: expected one of {', '.join(choices)}, got {value!r}")
-        for name, least in _LEAST.items():
-            if not least <= (value := getattr(self, name)) < math.inf:
-                raise ConfigError(f"fitting {name}: expected {least} or more, got {value}")
-        for name in _ABOVE_ZERO:
-            if not 0 < (value := getattr(self, name)) < math.inf:
-                raise ConfigError(f"fitting {name}: expected a number above 0, got {value}")
+        check_ranges(self)
 
     def rate_share(self, step: int) -> float:
         """Share of the learning rates at a step: a linear rise, times half a cosine to zero."""

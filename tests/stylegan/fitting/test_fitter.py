@@ -195,10 +195,10 @@ def test_what_does_not_fit_is_refused() -> None:
     [
         ("what", "encoder", "expected one of both, generator, got 'encoder'"),
         ("precision", "float16", "expected one of auto, float32, bfloat16"),
-        ("steps", 0, "steps: expected 1 or more, got 0"),
-        ("locality_weight", -1.0, "locality_weight: expected 0 or more"),
-        ("eye_weight", float("nan"), "eye_weight: expected 0 or more, got nan"),
-        ("encoder_rate", 0.0, "encoder_rate: expected a number above 0"),
+        ("steps", 0, "steps: expected a whole number, 1 or more, got 0"),
+        ("locality_weight", -1.0, "locality_weight: expected a number, 0 or more"),
+        ("eye_weight", float("nan"), "eye_weight: expected a number, 0 or more, got nan"),
+        ("encoder_rate", 0.0, "encoder_rate: expected a number, above 0"),
     ],
 )
 def test_settings_are_checked(field: str, value: object, said: str) -> None:
