@@ -35,6 +35,7 @@ __all__ = [
     "load_generator",
     "load_network",
     "network_folder",
+    "rendered_hashes",
     "require_pair",
     "require_same_layout",
     "save_weights",
@@ -150,6 +151,16 @@ def weights_hash(folder: str | Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise _not_a_folder(Path(folder), error) from error
+
+
+def rendered_hashes(folder: str | Path) -> tuple[str, ...]:
+    """Hashes of the generators whose latents this one renders: its own first, then those it was tuned from.
+
+    A tuned generator names its ancestors in its record; every other renders its own latents alone.
+    """
+    folder = Path(folder)
+    ancestors = _read_record(folder, kind_of(Generator)).get("source", {}).get("ancestors", [])
+    return (weights_hash(folder), *map(str, ancestors))
 
 
 def weights_folders(weights: str | Path) -> tuple[Path, Path]:

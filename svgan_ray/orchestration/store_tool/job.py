@@ -16,8 +16,9 @@ from svgan_ray.config import DataChoice, InvertConfig
 from svgan_ray.experiment_file import load_experiment_file
 from svgan_ray.orchestration.runtime.command_line import EXPERIMENT_FILE, guarded
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot, take_snapshot
-from svgan_ray.orchestration.store_tool.export import export_clips
+from svgan_ray.orchestration.store_tool.export import ExportFormat, export_clips
 from svgan_ray.orchestration.store_tool.views import (
+    catalog_view,
     garbage_view,
     overview,
     show_view,
@@ -26,6 +27,7 @@ from svgan_ray.orchestration.store_tool.views import (
 )
 from svgan_ray.ranges import at_least, check_ranges
 from svgan_ray.store import LatentStore, open_store
+from svgan_ray.store.catalog import update_catalog
 from svgan_ray.store.collection import GRACE_S, collect
 from svgan_ray.store.objects import OnProgress
 from svgan_ray.store.verification import repair, verify
@@ -130,17 +132,31 @@ class TakeSnapshot(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Common):
-    """Write a snapshot's clips as NumPy archives, a .npz a clip, with an index clips.json."""
+    """Write a snapshot's clips for other programs, with an index clips.json."""
 
     name: tyro.conf.Positional[str]
     """The snapshot: NAME, or NAME@GENERATION."""
     out: Path
     """New folder to write; it appears when it is whole."""
+    format: ExportFormat = "npz"
+    """`npz`: a NumPy archive a clip. `parquet`: a row a frame. `webdataset`: shards of archives."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
+        snapshot = named_snapshot(store, self.name)
         with progress("clips") as on_progress:
-            console.print(export_clips(store, named_snapshot(store, self.name), self.out, on_progress))
+            console.print(export_clips(store, snapshot, self.out, on_progress, self.format))
         return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog(Common):
+    """Write a table of all committed clips, a row a clip, to catalog/catalog.parquet in the store."""
+
+    def __call__(self, store: LatentStore, console: Console) -> int:
+        with progress("new clips") as on_progress:
+            report = update_catalog(store, on_progress)
+        console.print(catalog_view(report))
+        return 1 if report.unreadable else 0
 
 
 Command: TypeAlias = (
@@ -150,6 +166,7 @@ Command: TypeAlias = (
     | Annotated[Gc, tyro.conf.subcommand("gc")]
     | Annotated[TakeSnapshot, tyro.conf.subcommand("snapshot")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Catalog, tyro.conf.subcommand("catalog")]
 )
 
 
