@@ -22,8 +22,10 @@ PURE = (
     "report",
     "config",
     "decoding",
+    "device",
     "experiment_file",
     "errors",
+    "files",
     "ranges",
 )
 LAYERS = {name: 0 for name in PURE} | {"store": 1, "runs": 1, "orchestration": 2}

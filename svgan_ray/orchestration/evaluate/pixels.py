@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from svgan_ray.config import EvaluateConfig
 from svgan_ray.errors import ConfigError, WeightsError
+from svgan_ray.files import written_whole
 from svgan_ray.metrics.evaluation import Row
 from svgan_ray.metrics.pixels import (
     FVD_CLIPS,
@@ -74,7 +74,7 @@ class LoadedNetworks:
     sha256: dict[str, str]
 
 
-def load_networks(folder: str, device: str) -> LoadedNetworks:
+def load_networks(folder: str, device: torch.device) -> LoadedNetworks:
     """Whatever networks a folder holds. Raises ConfigError where it holds none, WeightsError."""
     there = [name for name in _LOADERS if Path(folder, name, "model.json").is_file()]
     if not there:
@@ -200,9 +200,8 @@ def draw_pixels(report: PixelReport, path: Path) -> None:
     _draw_distances(distances, report)
     _draw_identity(course, report)
     _draw_acd(spread, report)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
 
 
 def _draw_distances(axes: Axes, report: PixelReport) -> None:

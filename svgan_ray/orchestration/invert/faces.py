@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from svgan_ray.errors import CorruptObjectError
+from svgan_ray.files import file_sha256
 from svgan_ray.orchestration.invert.encoding import standing_chunk
 from svgan_ray.orchestration.invert.failures import source_failure
 from svgan_ray.orchestration.invert.items import Block, Clip, Inversion, Item, Tracked, block_spans
@@ -50,12 +49,6 @@ def track_source(job: Inversion, source: Source, closed: frozenset[str]) -> Iter
         yield from _open_items(job, store, source, record, seen, closed)
     except Exception as error:  # whatever it is, it travels on as a row
         yield source_failure(job, source, video_id, error)
-
-
-def file_sha256(path: Path) -> str:
-    """Id of a video: the sha256 of its bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

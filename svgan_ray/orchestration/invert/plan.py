@@ -11,9 +11,9 @@ from rich.table import Table
 
 from svgan_ray.config import InvertConfig
 from svgan_ray.errors import StoreAccessError
+from svgan_ray.files import file_sha256
 from svgan_ray.orchestration.invert.demo_footage import demo_footage
 from svgan_ray.orchestration.invert.encoding import SYNTHESIS_BATCH
-from svgan_ray.orchestration.invert.faces import file_sha256
 from svgan_ray.orchestration.invert.failures import unread_id
 from svgan_ray.orchestration.invert.items import BLOCK_FRAMES, Inversion
 from svgan_ray.orchestration.runtime.cluster import durable

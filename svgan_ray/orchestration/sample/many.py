@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayTaskError
 from ray.util import ActorPool
 from rich.progress import track
 
 from svgan_ray.config import flatten
+from svgan_ray.device import best_device
 from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.runtime.cluster import connect
 from svgan_ray.orchestration.runtime.folders import folder_backend, read_record, write_record
@@ -128,5 +128,5 @@ class Renderer:
 
 
 def _on_device(motion: Motion, generator: Generator) -> tuple[Motion, Generator]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     return motion.to(device), generator.to(device)
