@@ -12,11 +12,10 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from svgan_ray.config import InvertConfig
-from svgan_ray.errors import ConfigError
-from svgan_ray.experiment import load_experiment
+from svgan_ray.config import DataChoice, InvertConfig
+from svgan_ray.experiment_file import load_experiment_file
 from svgan_ray.orchestration.runtime.command_line import EXPERIMENT_FILE, guarded
-from svgan_ray.orchestration.runtime.snapshots import Choice, named_snapshot, take_snapshot
+from svgan_ray.orchestration.runtime.snapshots import named_snapshot, take_snapshot
 from svgan_ray.orchestration.store_tool.export import ExportFormat, export_clips
 from svgan_ray.orchestration.store_tool.views import (
     catalog_view,
@@ -26,6 +25,7 @@ from svgan_ray.orchestration.store_tool.views import (
     snapshot_view,
     verification_view,
 )
+from svgan_ray.ranges import at_least, check_ranges
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.store.catalog import update_catalog
 from svgan_ray.store.collection import GRACE_S, collect
@@ -96,14 +96,13 @@ class Gc(Common):
 
     delete: bool = False
     """Delete it."""
-    grace_days: float = GRACE_S / _DAY_S
+    grace_days: Annotated[float, at_least(0)] = GRACE_S / _DAY_S
     """Leave what is younger; less than the default only while nobody writes."""
     break_lock: bool = False
     """Collect although a lock stands; only where its holder is known to be dead."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
-        if self.grace_days < 0:
-            raise ConfigError(f"--grace-days: expected 0 or more, got {self.grace_days:g}")
+        check_ranges(self)
         with progress("owners") as on_progress:
             report = collect(store, not self.delete, self.grace_days * _DAY_S, self.break_lock, on_progress)
         console.print(garbage_view(report, self.delete, self.grace_days))
@@ -126,7 +125,7 @@ class TakeSnapshot(Common):
     """Leave out clips whose mean reconstruction error is higher, or unknown."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
-        choice = Choice(self.subject, self.name, self.inversion, self.min_clip_s, self.max_error)
+        choice = DataChoice(self.subject, self.name, self.inversion, self.min_clip_s, self.max_error)
         console.print(snapshot_view(take_snapshot(store, choice)))
         return 0
 
@@ -183,7 +182,7 @@ def main(flags: Sequence[str]) -> int:
     command = command_of(flags)
 
     def act() -> int:
-        place = command.store or load_experiment(EXPERIMENT_FILE).config(InvertConfig).store
+        place = command.store or load_experiment_file(EXPERIMENT_FILE).config(InvertConfig).store
         return command(open_store(place), Console(highlight=False))
 
     return guarded(act)

@@ -173,7 +173,7 @@ def test_gc_is_dry_until_told(tool: Tool) -> None:
     assert tool("gc", "--grace-days", "0", "--delete") == 0
     assert not tool.store.stored_chunks(INVERSION, "55" * 16)
     assert tool("verify", "--deep") == 0
-    assert tool("gc", "--grace-days", "-1") == 2 and "expected 0 or more" in tool.err
+    assert tool("gc", "--grace-days", "-1") == 2 and "expected a number, 0 or more" in tool.err
 
 
 def test_a_snapshot_is_of_one_subject(tool: Tool) -> None:
