@@ -1,4 +1,4 @@
-"""A progress bar in the terminal, a line every 15 seconds in a log, and the same numbers on the run's page."""
+"""A progress bar in the terminal, a line every 15 s in a log, and the same numbers on the run's page."""
 
 from __future__ import annotations
 

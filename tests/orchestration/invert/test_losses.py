@@ -80,7 +80,7 @@ def test_losses_between_which_something_is_done_end_no_job(
     assert waits == [({"num_cpus": 1}, "any")] * 8, "for a machine, before the work begins again"
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 8 and all(
-        "were lost, the remaining work is planned anew (ActorDiedError: " in s for s in said
+        "were lost; the remaining work is planned anew (ActorDiedError: " in s for s in said
     )
 
 
