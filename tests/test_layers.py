@@ -26,6 +26,7 @@ PURE = (
     "experiment_file",
     "errors",
     "files",
+    "places",
     "ranges",
 )
 LAYERS = {name: 0 for name in PURE} | {"store": 1, "runs": 1, "orchestration": 2}

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -36,6 +35,7 @@ from svgan_ray.orchestration.runtime.snapshots import (
     resolve_snapshot,
     snapshot_rows,
 )
+from svgan_ray.orchestration.runtime.terminal import status_line
 from svgan_ray.orchestration.train.data import resampled_clips
 from svgan_ray.orchestration.train.validation import frechet_of
 from svgan_ray.runs import default_uri, open_run
@@ -129,7 +129,7 @@ class EvaluateReport:
 def run(config: EvaluateConfig) -> EvaluateReport:
     """Measure, write report and figure, log the run. Raises WeightsError, DataError, StoreError."""
     resolved = plan(config)
-    with Console().status("generating and comparing motion"):
+    with status_line("generating and comparing motion"):
         real, held_out = _clips(resolved, resolved.real), _clips(resolved, resolved.held_out)
         motion = evaluate_motion(
             resolved.model, real, held_out, samples=config.samples, seconds=config.seconds, seed=config.seed

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from svgan_ray.config import EvaluateConfig
@@ -30,6 +29,7 @@ from svgan_ray.metrics.pixels import (
     similarity,
 )
 from svgan_ray.orchestration.runtime.footage import footage_clips
+from svgan_ray.orchestration.runtime.terminal import shown_progress
 from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.store import LatentStore, Snapshot
 from svgan_ray.stylegan.generator import Generator
@@ -120,7 +120,7 @@ def evaluate_pixels(
             "generated": generated_clips(config, model, generator, shape),
         }
         seen = {
-            of: see(track(iterator, f"{of}, clips of {name}", config.clips), networks, device)
+            of: see(shown_progress(iterator, f"{of}, clips of {name}", config.clips), networks, device)
             for of, iterator in clips.items()
         }
         rows += _rows(shape, seen, _protocols(config, loaded, shape, model.frame_rate_hz, side, device))

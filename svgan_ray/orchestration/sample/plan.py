@@ -39,7 +39,7 @@ class SamplePlan:
     @property
     def makes_a_folder(self) -> bool:
         """Whether several samples become a video each."""
-        return self.config.samples > 1 and not self.config.grid
+        return self.config.makes_a_folder
 
     def load_generator(self) -> Generator:
         """The synthesis network, where the model is. Raises WeightsError, MachineError for want of memory."""
