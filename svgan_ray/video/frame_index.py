@@ -1,0 +1,138 @@
+"""Which frames a video has and when each is shown: the file's own times, mended where they cannot be right.
+
+Where a file's stamps are sound, its packets alone tell all frames, and a frame is known by its stamp. Where they
+are not (doubled, absent, out of order, begun anew), the decoder's order is what is certain: then a frame is known
+by the number of its packet in the file, and the stamps are brought into that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MENDS", "FrameIndex", "PacketTable", "index_by_number", "index_by_stamp"]
+
+MENDS: Mapping[str, str] = {
+    "doubled": "frames shared their time with another one and lie between their neighbours now",
+    "absent": "frames had no time and lie between their neighbours now",
+    "reordered": "frames had the time of another one; the decoder's order counts",
+    "restarted": "times the clock jumped, and the frames after it follow those before it now",
+    "undecodable": "packets before the first keyframe give no picture",
+}
+"""What was mended by its name, which tracks record with a count, as the end of a sentence."""
+
+_JUMP_BACK_S = 1.0
+"""Stamps out of order by more are no reordered pictures: the clock was set back."""
+_JUMP_AHEAD_S = 10.0
+"""In a transport stream a longer leap is a clock set anew too, as ffmpeg has it."""
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class PacketTable:
+    """The packets of a video in file order, those without content left out.
+
+    stamps        presentation times in units of the stream; None where a packet has none
+    decode_times  times of decoding in the same units, for seeking
+    places        offsets in the file
+    keyframes     [N] bool
+    is_damaged    whether the container reports damage in any
+    """
+
+    stamps: list[int | None]
+    decode_times: list[int | None]
+    places: list[int | None]
+    keyframes: NDArray[np.bool_]
+    is_damaged: bool
+
+
+@dataclass(frozen=True, eq=False)
+class FrameIndex:
+    """Every frame in the order of presentation.
+
+    keys         [T] int64, what the decoder knows frame k by: its stamp, or the number of its packet
+    time_s       [T] float64, increasing from 0
+    is_numbered  whether keys are numbers of packets
+    mends        how often what was mended, by the names of MENDS
+    """
+
+    keys: NDArray[np.int64]
+    time_s: Floats
+    is_numbered: bool = False
+    mends: Mapping[str, int] = field(default_factory=dict)
+
+
+def index_by_stamp(packets: PacketTable, unit_s: float) -> FrameIndex | None:
+    """The index of a file whose stamps are sound; None where they are not, or damage leaves doubt."""
+    stamps = [stamp for stamp in packets.stamps if stamp is not None]
+    keys = np.unique(np.array(stamps, np.int64))
+    sound = len(keys) == len(packets.stamps) and packets.keyframes[:1].all() and not packets.is_damaged
+    return FrameIndex(keys, (keys - keys[:1]) * unit_s) if sound else None
+
+
+def index_by_number(
+    numbers: Sequence[int], packets: PacketTable, unit_s: float, frame_s: float, is_broadcast: bool
+) -> FrameIndex:
+    """The index of frames that came out of the decoder in the order of these packets' numbers [T].
+
+    frame_s is the mean distance of frames; is_broadcast says that the clock may leap ahead as well as back.
+    """
+    stamps = [packets.stamps[number] for number in numbers]
+    time_s = np.array([np.nan if stamp is None else stamp * unit_s for stamp in stamps])
+    mended_s, mends = _mended(time_s, frame_s, _JUMP_AHEAD_S if is_broadcast else np.inf)
+    mends["undecodable"] = min(numbers, default=0)
+    return FrameIndex(np.array(numbers, np.int64), mended_s, True, {k: n for k, n in mends.items() if n})
+
+
+def _mended(time_s: Floats, frame_s: float, jump_ahead_s: float) -> tuple[Floats, dict[str, int]]:
+    """Times [T] in order of presentation, NaN where unknown -> increasing ones from 0, and what was done."""
+    mends = dict.fromkeys(MENDS, 0)
+    mends["absent"] = int(np.isnan(time_s).sum())
+    parts, next_s = [], 0.0
+    for span in _spans_of_one_clock(time_s, jump_ahead_s):
+        part, moved, doubled = _in_order(time_s[span])
+        part = _filled(part, frame_s)
+        parts.append(part - part[0] + next_s)
+        next_s = parts[-1][-1] + frame_s
+        mends["reordered"] += moved
+        mends["doubled"] += doubled
+        mends["restarted"] += len(parts) > 1
+    return np.concatenate(parts) if parts else np.empty(0), mends
+
+
+def _spans_of_one_clock(time_s: Floats, jump_ahead_s: float) -> list[slice]:
+    """Where the clock leaps, the video is divided."""
+    bounds, latest = [0], np.nan
+    for frame, now_s in enumerate(time_s.tolist()):
+        if now_s < latest - _JUMP_BACK_S or now_s > latest + jump_ahead_s:
+            bounds.append(frame)
+            latest = now_s
+        latest = np.fmax(latest, now_s)
+    return [slice(a, b) for a, b in zip(bounds, [*bounds[1:], len(time_s)], strict=True) if a < b]
+
+
+def _in_order(time_s: Floats) -> tuple[Floats, int, int]:
+    """Known times sorted over the places of known ones, equal ones unknown; how many moved or were doubled."""
+    ordered = time_s.copy()
+    known = np.flatnonzero(np.isfinite(time_s))
+    ordered[known] = np.sort(time_s[known])
+    moved = int((ordered[known] != time_s[known]).sum())
+    equal = known[1:][np.diff(ordered[known]) <= 0]
+    ordered[equal] = np.nan
+    return ordered, moved, len(equal)
+
+
+def _filled(time_s: Floats, frame_s: float) -> Floats:
+    """Unknown times lie evenly between known ones, and a frame apart beyond them."""
+    known, frames = np.flatnonzero(np.isfinite(time_s)), np.arange(len(time_s))
+    if len(known) == 0:
+        return frames * frame_s
+    first, last = known[0], known[-1]
+    filled = np.interp(frames, known, time_s[known])
+    filled[:first] = time_s[first] - (first - frames[:first]) * frame_s
+    filled[last + 1 :] = time_s[last] + (frames[last + 1 :] - last) * frame_s
+    return np.asarray(filled)
