@@ -59,7 +59,7 @@ test: setup system-packages  ## unit tests
 	$(BIN)/pytest -m "not cluster" --numprocesses logical --maxprocesses 4 $(PYTEST_FLAGS)
 
 test-face: .venv-face/.ready  ## tests of the extra `face`, in an environment with the older numpy and protobuf that it needs
-	.venv-face/bin/pytest tests/video/test_mediapipe_landmarks.py tests/orchestration/test_face_model_on_ray.py $(PYTEST_FLAGS)
+	.venv-face/bin/pytest tests/video/test_mediapipe_landmarks.py tests/orchestration/invert/test_face_model_on_ray.py $(PYTEST_FLAGS)
 
 test-cluster: setup system-packages  ## tests that start Ray clusters, servers and a browser
 	$(BIN)/pytest -m cluster $(PYTEST_FLAGS)

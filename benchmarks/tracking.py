@@ -24,9 +24,9 @@ import torch
 
 from svgan_ray.latents.basis import fit_basis
 from svgan_ray.latents.windows import WindowIndex
-from svgan_ray.orchestration.cluster import connect
-from svgan_ray.orchestration.training.journal import RunKey, RunTracker, start_journal
-from svgan_ray.orchestration.training.loop import LOG_EVERY_STEPS
+from svgan_ray.orchestration.runtime.cluster import connect
+from svgan_ray.orchestration.runtime.journal import RunKey, RunTracker, start_journal
+from svgan_ray.orchestration.train.loop import LOG_EVERY_STEPS
 from svgan_ray.temporal.recipes import demo
 from svgan_ray.temporal.training import TrainingState, new_state, train_step
 from svgan_ray.tracking.server import serve

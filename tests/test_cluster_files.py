@@ -21,7 +21,7 @@ from ray.dashboard.http_server_agent import PUBLIC_EXACT_PATHS
 from ray.runtime_env import RuntimeEnv
 
 from svgan_ray.experiment import SECTIONS
-from svgan_ray.orchestration.command_line import parse
+from svgan_ray.orchestration.runtime.command_line import parse
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"

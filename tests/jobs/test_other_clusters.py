@@ -20,7 +20,7 @@ import pytest
 import requests
 from ray.util import get_node_ip_address
 
-from svgan_ray.orchestration.doctor.checks import check_tracking
+from svgan_ray.orchestration.runtime.checks import check_tracking
 from svgan_ray.tracking.server import serve
 from tests.footage import make_video, make_weights
 from tests.free_port import free_port

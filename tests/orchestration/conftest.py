@@ -1,4 +1,4 @@
-"""A tracking database and a Ray cluster that tests share, as both take long to come up."""
+"""What tests of several jobs share: footage, a tracking database, a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.footage import make_weights
+from tests.footage import make_bad_videos, make_video, make_weights
 from tests.s3_servers import make_bucket, moto_server
 from tests.tracking_database import make_tracking_database
 
@@ -22,6 +22,16 @@ def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random networks of 32 px; see tests/footage.py."""
     return make_weights(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sound videos, one longer than a block, and four bad ones."""
+    folder = tmp_path_factory.mktemp("footage")
+    make_video(folder / "anna.mp4", 150, seed=1)
+    make_video(folder / "ben.mp4", 40, seed=2)
+    make_bad_videos(folder / "bad")
+    return folder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import FrameLocator, Page
 
 from svgan_ray.config import TrainConfig
-from svgan_ray.orchestration.settings import log_settings
+from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.report.charts import Line, line_chart
 from svgan_ray.report.page import embedded_video, page, section, write_page
 from svgan_ray.tracking import open_tracker
