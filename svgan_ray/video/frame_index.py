@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MENDS", "FrameIndex", "PacketTable", "index_by_number", "index_by_stamp"]
+__all__ = ["MENDS", "FrameIndex", "PacketFacts", "PacketTable", "index_by_number", "index_by_stamp"]
 
 MENDS: Mapping[str, str] = {
     "doubled": "frames shared their time with another one and lie between their neighbours now",
@@ -32,22 +33,44 @@ _JUMP_AHEAD_S = 10.0
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+class PacketFacts(Protocol):
+    """What is known of a packet without decoding it; PyAV's own have more."""
+
+    pts: int | None
+    dts: int | None
+    pos: int | None
+    is_keyframe: bool
+    is_corrupt: bool
+    is_discard: bool
+
+
+@dataclass(eq=False)
 class PacketTable:
     """The packets of a video in file order, those without content left out.
 
     stamps        presentation times in units of the stream; None where a packet has none
     decode_times  times of decoding in the same units, for seeking
     places        offsets in the file
-    keyframes     [N] bool
+    keyframes     whether a picture needs no other one
+    is_shown      an edit list may cut pictures away
     is_damaged    whether the container reports damage in any
     """
 
-    stamps: list[int | None]
-    decode_times: list[int | None]
-    places: list[int | None]
-    keyframes: NDArray[np.bool_]
-    is_damaged: bool
+    stamps: list[int | None] = field(default_factory=list)
+    decode_times: list[int | None] = field(default_factory=list)
+    places: list[int | None] = field(default_factory=list)
+    keyframes: list[bool] = field(default_factory=list)
+    is_shown: list[bool] = field(default_factory=list)
+    is_damaged: bool = False
+
+    def append(self, packet: PacketFacts) -> None:
+        """Note the next packet."""
+        self.stamps.append(packet.pts)
+        self.decode_times.append(packet.dts)
+        self.places.append(packet.pos)
+        self.keyframes.append(packet.is_keyframe)
+        self.is_shown.append(not packet.is_discard)
+        self.is_damaged |= packet.is_corrupt
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,10 +91,11 @@ class FrameIndex:
 
 def index_by_stamp(packets: PacketTable, unit_s: float) -> FrameIndex | None:
     """The index of a file whose stamps are sound; None where they are not, or damage leaves doubt."""
-    stamps = [stamp for stamp in packets.stamps if stamp is not None]
-    keys = np.unique(np.array(stamps, np.int64))
-    sound = len(keys) == len(packets.stamps) and packets.keyframes[:1].all() and not packets.is_damaged
-    return FrameIndex(keys, (keys - keys[:1]) * unit_s) if sound else None
+    shown = [stamp for stamp, is_shown in zip(packets.stamps, packets.is_shown, strict=True) if is_shown]
+    keys = np.unique(np.array([stamp for stamp in shown if stamp is not None], np.int64))
+    if len(keys) < len(shown) or len(keys) == 0 or packets.is_damaged or not packets.keyframes[0]:
+        return None
+    return FrameIndex(keys, (keys - keys[0]) * unit_s)
 
 
 def index_by_number(
@@ -84,8 +108,9 @@ def index_by_number(
     stamps = [packets.stamps[number] for number in numbers]
     time_s = np.array([np.nan if stamp is None else stamp * unit_s for stamp in stamps])
     mended_s, mends = _mended(time_s, frame_s, _JUMP_AHEAD_S if is_broadcast else np.inf)
-    mends["undecodable"] = min(numbers, default=0)
-    return FrameIndex(np.array(numbers, np.int64), mended_s, True, {k: n for k, n in mends.items() if n})
+    mends["undecodable"] = min(numbers)
+    found = {name: count for name, count in mends.items() if count}
+    return FrameIndex(np.array(numbers, np.int64), mended_s, is_numbered=True, mends=found)
 
 
 def _mended(time_s: Floats, frame_s: float, jump_ahead_s: float) -> tuple[Floats, dict[str, int]]:
