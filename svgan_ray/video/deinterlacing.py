@@ -1,4 +1,4 @@
-"""Interlaced pictures: two fields, taken a moment apart, in one frame. bwdif makes one whole picture of them."""
+"""Interlaced pictures: two fields, taken a moment apart, in one frame. bwdif makes one picture of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ class Deinterlacer:
             for one in (after,) if is_next else (before, picture, after):
                 whole = _push(self._graph, one)
         except (av.FFmpegError, ValueError) as error:
-            message = f"the pictures are interlaced, and cannot be made whole: {error}; re-encode them with bwdif"
+            message = (
+                f"interlaced pictures cannot be made whole: {error}; re-encode them with ffmpeg -vf bwdif"
+            )
             raise VideoError(message, "interlaced") from error
         self._pushed = [picture, after]
         assert whole is not None

@@ -1,8 +1,8 @@
 """Which frames a video has and when each is shown: the file's own times, mended where they cannot be right.
 
-Where a file's stamps are sound, its packets alone tell all frames, and a frame is known by its stamp. Where they
-are not (doubled, absent, out of order, begun anew), the decoder's order is what is certain: then a frame is known
-by the number of its packet in the file, and the stamps are brought into that order.
+Where a file's stamps are sound, its packets alone tell all frames, and a frame is known by its stamp. Where
+they are not (doubled, absent, out of order, begun anew), the decoder's order is certain: then a frame is
+known by the number of its packet, and the stamps are brought into that order.
 """
 
 from __future__ import annotations
@@ -107,18 +107,22 @@ def index_by_number(
     """
     stamps = [packets.stamps[number] for number in numbers]
     time_s = np.array([np.nan if stamp is None else stamp * unit_s for stamp in stamps])
-    mended_s, mends = _mended(time_s, frame_s, _JUMP_AHEAD_S if is_broadcast else np.inf)
+    jump_ahead_s = _JUMP_AHEAD_S if is_broadcast else np.inf
+    opens_group = np.array([is_broadcast and packets.keyframes[number] for number in numbers])
+    mended_s, mends = _mended(time_s, frame_s, opens_group, jump_ahead_s)
     mends["undecodable"] = min(numbers)
     found = {name: count for name, count in mends.items() if count}
     return FrameIndex(np.array(numbers, np.int64), mended_s, is_numbered=True, mends=found)
 
 
-def _mended(time_s: Floats, frame_s: float, jump_ahead_s: float) -> tuple[Floats, dict[str, int]]:
+def _mended(
+    time_s: Floats, frame_s: float, opens_group: NDArray[np.bool_], jump_ahead_s: float
+) -> tuple[Floats, dict[str, int]]:
     """Times [T] in order of presentation, NaN where unknown -> increasing ones from 0, and what was done."""
     mends = dict.fromkeys(MENDS, 0)
     mends["absent"] = int(np.isnan(time_s).sum())
     parts, next_s = [], 0.0
-    for span in _spans_of_one_clock(time_s, jump_ahead_s):
+    for span in _spans_of_one_clock(time_s, opens_group, jump_ahead_s):
         part, moved, doubled = _in_order(time_s[span])
         part = _filled(part, frame_s)
         parts.append(part - part[0] + next_s)
@@ -129,11 +133,12 @@ def _mended(time_s: Floats, frame_s: float, jump_ahead_s: float) -> tuple[Floats
     return np.concatenate(parts) if parts else np.empty(0), mends
 
 
-def _spans_of_one_clock(time_s: Floats, jump_ahead_s: float) -> list[slice]:
-    """Where the clock leaps, the video is divided."""
+def _spans_of_one_clock(time_s: Floats, opens_group: NDArray[np.bool_], jump_ahead_s: float) -> list[slice]:
+    """The video, divided where the clock leaps; a broadcast's keyframe is later than what comes before it."""
     bounds, latest = [0], np.nan
     for frame, now_s in enumerate(time_s.tolist()):
-        if now_s < latest - _JUMP_BACK_S or now_s > latest + jump_ahead_s:
+        is_back = now_s <= latest if opens_group[frame] else now_s < latest - _JUMP_BACK_S
+        if is_back or now_s > latest + jump_ahead_s:
             bounds.append(frame)
             latest = now_s
         latest = np.fmax(latest, now_s)
@@ -141,7 +146,7 @@ def _spans_of_one_clock(time_s: Floats, jump_ahead_s: float) -> list[slice]:
 
 
 def _in_order(time_s: Floats) -> tuple[Floats, int, int]:
-    """Known times sorted over the places of known ones, equal ones unknown; how many moved or were doubled."""
+    """Known times in order, equal ones then unknown; how many moved and how many were doubled."""
     ordered = time_s.copy()
     known = np.flatnonzero(np.isfinite(time_s))
     ordered[known] = np.sort(time_s[known])
@@ -155,9 +160,9 @@ def _filled(time_s: Floats, frame_s: float) -> Floats:
     """Unknown times lie evenly between known ones, and a frame apart beyond them."""
     known, frames = np.flatnonzero(np.isfinite(time_s)), np.arange(len(time_s))
     if len(known) == 0:
-        return frames * frame_s
+        return np.asarray(frames * frame_s, np.float64)
     first, last = known[0], known[-1]
     filled = np.interp(frames, known, time_s[known])
     filled[:first] = time_s[first] - (first - frames[:first]) * frame_s
     filled[last + 1 :] = time_s[last] + (frames[last + 1 :] - last) * frame_s
-    return np.asarray(filled)
+    return np.asarray(filled, np.float64)

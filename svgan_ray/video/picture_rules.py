@@ -1,7 +1,7 @@
 """From a coded frame to the picture that everybody else sees: the one place that decides how a video looks.
 
-A picture is whole (not interlaced), in BT.709 SDR, in square pixels and upright, as players show it. Landmarks, quads
-and what is pasted back lie in this picture. docs/footage.md has the table of what is done to which kind of file.
+A picture is whole (not interlaced), in BT.709 SDR, in square pixels and upright, as players show it.
+Landmarks, quads and what is pasted back lie in this picture. docs/footage.md tells what is done to a file.
 """
 
 from __future__ import annotations
@@ -10,21 +10,24 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svgan_ray.video.deinterlacing import Deinterlacer
 from svgan_ray.video.pyav_decoder import CodedFrame
-from svgan_ray.video.tone_mapping import HDR_TRANSFERS, ToneMapper
+from svgan_ray.video.tone_mapping import HDR_TRANSFERS, OPERATOR, ToneMapper
 
 if TYPE_CHECKING:
     from av import VideoFrame
+    from av.sidedata.sidedata import SideData
 
 __all__ = ["Orientation", "PictureRules", "orientation_of", "upright"]
 
-DEINTERLACED, RESIZED, HELD = "deinterlaced", "fitted", "held"
+INTERLACED = "interlaced (bwdif)"
+CHANGING_SIZE = "changing size (fitted into the first)"
+DAMAGED = "damaged (the last sound picture is held)"
 """Rules that the frames of a video decide, beside those that its first picture decides."""
 
 _BT2020, _UNKNOWN = 9, (0, 2)  # codes of ITU-T H.273
@@ -43,7 +46,7 @@ class Orientation:
     is_flipped: bool = False
     """So do top and bottom."""
     degrees: float = 0.0
-    """An angle that is no multiple of 90; the sides stay, as with ffmpeg's autorotate, and corners are black."""
+    """An angle that is no multiple of 90: the sides stay, as in ffmpeg's autorotate; corners are black."""
 
     @property
     def is_quarter_turn(self) -> bool:
@@ -52,7 +55,7 @@ class Orientation:
 
 
 def orientation_of(matrix: NDArray[np.int32]) -> Orientation:
-    """Of a display matrix (ISO/IEC 14496-12, 6.2.2): [a, b, u, c, d, v, x, y, w], (p, q) -> (ap + cq, bp + dq).
+    """Of a display matrix [a, b, u, c, d, v, x, y, w] (ISO/IEC 14496-12): (p, q) -> (ap + cq, bp + dq).
 
     All eight that map a rectangle's sides onto sides; other angles as in ffmpeg, which takes the sense of the
     turn from the first column and no mirror beside it.
@@ -93,7 +96,7 @@ class PictureRules:
     """The rules of one video, of which the first picture decides.
 
     width, height  of the pictures that leave
-    names          rules that change pictures from what earlier versions made of them: they are part of a clip's id
+    names          what is done beyond quarter turns, details in brackets; part of clips' ids
     warnings       sentences on what cannot be known
     """
 
@@ -117,10 +120,10 @@ class PictureRules:
 
     def _names(self) -> tuple[str, ...]:
         names = {
-            f"turned by {self._orientation.degrees:.2f} degrees": self._orientation.degrees != 0,
+            f"turned ({self._orientation.degrees:.2f} degrees)": self._orientation.degrees != 0,
             "mirrored": not self._orientation.is_quarter_turn and self._orientation.degrees == 0,
-            f"square pixels of {self.width} x {self.height}": self._sides != self._coded_sides,
-            f"{self._transfer} to SDR by the Möbius operator": self._transfer is not None,
+            f"non-square pixels (to {self.width} x {self.height})": self._sides != self._coded_sides,
+            f"HDR ({self._transfer} to BT.709 by {OPERATOR})": self._transfer is not None,
         }
         return tuple(name for name, applies in names.items() if applies)
 
@@ -128,14 +131,14 @@ class PictureRules:
         """The rules that apply to a frame beside those of the whole video."""
         picture = frame.picture
         names = {
-            DEINTERLACED: picture.interlaced_frame,
-            RESIZED: (picture.width, picture.height) != self._coded_sides,
-            HELD: not frame.is_sound,
+            INTERLACED: picture.interlaced_frame,
+            CHANGING_SIZE: (picture.width, picture.height) != self._coded_sides,
+            DAMAGED: not frame.is_sound,
         }
         return {name for name, applies in names.items() if applies}
 
     def whole(self, frames: Iterator[CodedFrame], before: VideoFrame | None) -> Iterator[VideoFrame]:
-        """The pictures of frames in order, made whole where they are interlaced; `before` comes before them."""
+        """The pictures of frames in order, whole where they were interlaced; `before` comes before them."""
         pictures = (frame.picture for frame in frames)
         for picture, after in pairwise(_with_end(pictures)):
             assert picture is not None
@@ -184,10 +187,10 @@ def _with_end(pictures: Iterator[VideoFrame]) -> Iterator[VideoFrame | None]:
 
 
 def _orientation_of_picture(picture: VideoFrame) -> Orientation:
-    from av.sidedata.sidedata import Type
-
-    matrix = picture.side_data.get(Type.DISPLAYMATRIX)
-    return Orientation() if matrix is None else orientation_of(np.frombuffer(bytes(matrix), np.int32))
+    for data in cast("Iterator[SideData]", iter(picture.side_data)):  # PyAV's types promise a mapping
+        if data.type.name == "DISPLAYMATRIX":
+            return orientation_of(np.frombuffer(bytes(data), np.int32))
+    return Orientation()
 
 
 def _warnings(picture: VideoFrame) -> tuple[str, ...]:

@@ -88,11 +88,10 @@ class PyavDecoder:
                 held = frame.picture if frame.is_sound else held
                 yield CodedFrame(held or frame.picture, frame.is_sound)
                 number += 1
-        if held is None and number < count:
-            raise _undecodable(self._path)
-        while number < count:
+        for _ in range(number, count):
+            if held is None:
+                raise _undecodable(self._path)
             yield CodedFrame(held, False)
-            number += 1
 
     def close(self) -> None:
         """Release the file."""
@@ -170,7 +169,7 @@ class PyavDecoder:
         return held, iter(())
 
     def _decoded(self, begin: int | None) -> Iterator[_Decoded]:
-        """What the decoder gives from the keyframe before frame `begin` on, or from the beginning of the file.
+        """What the decoder gives from the keyframe before frame `begin` on, or from the file's beginning.
 
         Without an index (a transport stream) seeking may land too late.
         """
@@ -190,7 +189,7 @@ class PyavDecoder:
             is_sound &= pictures is not None
 
     def _packets(self, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
-        """Packets from where the file stands, under their numbers where frames are known by these; then None."""
+        """Packets from where the file stands, numbered if frames are known by numbers, None at the end."""
         packets = self._container.demux(stream)
         while True:
             with _as_video_error(self._path, "decode"):
@@ -205,9 +204,7 @@ class PyavDecoder:
             yield packet
         yield None
 
-    def _pictures(
-        self, stream: VideoStream, packet: Packet[VideoStream] | None
-    ) -> list[VideoFrame] | None:
+    def _pictures(self, stream: VideoStream, packet: Packet[VideoStream] | None) -> list[VideoFrame] | None:
         """None where the decoder refuses a packet."""
         import av
 

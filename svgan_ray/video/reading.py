@@ -76,7 +76,8 @@ class VideoReader:
     def __init__(self, path: Path) -> None:
         self._decoder = decoder = PyavDecoder(path)
         self._rules = rules = PictureRules(decoder.first, decoder.pixel_aspect)
-        self._next, self._pictures = -1, iter(())
+        self._next = -1
+        self._pictures: Iterator[VideoFrame] = iter(())
         index = decoder.index
         self.time_s: NDArray[np.float64] = index.time_s
         self.info = VideoInfo(

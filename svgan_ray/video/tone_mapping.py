@@ -1,9 +1,8 @@
 """HDR pictures (HLG and PQ of ITU-R BT.2100) as BT.709 SDR: light, gamut, the Möbius operator, BT.1886.
 
-Light is that of BT.2100's display of 1000 cd/m2 (HLG with its system gamma of 1.2), relative to SDR's white, which
-lies at 203 cd/m2 in PQ (ITU-R BT.2408) and at 100 cd/m2 in HLG (the nominal peak of zimg, with which ffmpeg's zscale
-writes HLG). BT.2020's primaries become BT.709's. The Möbius operator, of the largest component so that hues stay,
-leaves light below 0.3 of white as it is and leads the display's peak smoothly to white.
+Light is that of BT.2100's display of 1000 cd/m2 (HLG with its system gamma of 1.2), relative to SDR's white,
+which lies at 203 cd/m2 in PQ (ITU-R BT.2408) and at 100 cd/m2 in HLG (zimg's nominal peak, with which
+zscale writes HLG). BT.2020's primaries become BT.709's. The Möbius operator, of the largest component so that hues stay, leaves light below 0.3 of white as it is and leads the display's peak smoothly to white.
 """
 
 from __future__ import annotations
@@ -22,7 +21,9 @@ if TYPE_CHECKING:
     from av import VideoFrame
     from av.filter import Graph
 
-__all__ = ["HDR_TRANSFERS", "ToneMapper", "sdr_of"]
+__all__ = ["HDR_TRANSFERS", "OPERATOR", "ToneMapper", "sdr_of"]
+
+OPERATOR = "Möbius"
 
 HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """By the codes of ITU-T H.273."""
@@ -72,7 +73,7 @@ def _moebius(light: Floats, peak: float) -> Floats:
 
 
 class ToneMapper:
-    """`sdr_of` for whole pictures, by a table of 33 x 33 x 33 colours between which libavfilter interpolates."""
+    """`sdr_of` for whole pictures: a table of 33 x 33 x 33 colours between which libavfilter interpolates."""
 
     def __init__(self, transfer: str) -> None:
         self._transfer = transfer
@@ -85,7 +86,7 @@ class ToneMapper:
         if self._graph is None or self._sides != sides:
             self._graph, self._sides = _graph(picture, self._transfer), sides
         self._graph.vpush(picture)
-        deep = self._graph.vpull().to_ndarray()  # [H, W, 3] uint16
+        deep = np.asarray(self._graph.vpull().to_ndarray(), np.uint16)  # [H, W, 3]
         return ((deep - (deep >> 8) + 128) >> 8).astype(np.uint8)  # rounded: 257 is the ratio of the scales
 
 
