@@ -1,8 +1,9 @@
 """HDR pictures (HLG and PQ of ITU-R BT.2100) as BT.709 SDR: light, gamut, the Möbius operator, BT.1886.
 
-Light is that of BT.2100's display of 1000 cd/m2 (HLG with its system gamma of 1.2), relative to SDR's white,
-which lies at 203 cd/m2 in PQ (ITU-R BT.2408) and at 100 cd/m2 in HLG (zimg's nominal peak, with which
-zscale writes HLG). BT.2020's primaries become BT.709's. The Möbius operator, of the largest component so that hues stay, leaves light below 0.3 of white as it is and leads the display's peak smoothly to white.
+Light is that of BT.2100's display of 1000 cd/m2 (HLG with its system gamma of 1.2), relative to SDR's white.
+That lies at 203 cd/m2 in PQ (ITU-R BT.2408) and at 100 cd/m2 in HLG (zimg's nominal peak, with which zscale
+writes HLG). BT.2020's primaries become BT.709's. The Möbius operator, of the largest component so that hues
+stay, leaves light below 0.3 of white as it is and leads the display's peak smoothly to white.
 """
 
 from __future__ import annotations
