@@ -92,6 +92,12 @@ def _turned(pixels: Pixels, degrees: float) -> Pixels:
     return np.asarray(image.rotate(-degrees, Image.Resampling.BILINEAR))
 
 
+def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC))
+
+
 class PictureRules:
     """The rules of one video, of which the first picture decides.
 
@@ -109,12 +115,13 @@ class PictureRules:
         self._tone_mapper = ToneMapper(self._transfer) if self._transfer else None
         self._deinterlacer = Deinterlacer()
         self._reformatter = VideoReformatter()
-        turned = self._orientation.is_transposed
+        turned = self._orientation.is_transposed  # other angles leave the sides
         height, width = self._coded_sides if turned else self._coded_sides[::-1]
         # The height stays, and the width is rounded down, as in ffmpeg's `scale=iw*sar:ih`.
         square_width = max(1, int(width * (1 / pixel_aspect if turned else pixel_aspect) + 1e-9))
         self.width, self.height = square_width, height
         self._sides = (height, square_width) if turned else (square_width, height)  # before it is upright
+        self._is_square = self._sides == self._coded_sides
         self.names = self._names()
         self.warnings = _warnings(first)
 
@@ -122,7 +129,7 @@ class PictureRules:
         names = {
             f"turned ({self._orientation.degrees:.2f} degrees)": self._orientation.degrees != 0,
             "mirrored": not self._orientation.is_quarter_turn and self._orientation.degrees == 0,
-            f"non-square pixels (to {self.width} x {self.height})": self._sides != self._coded_sides,
+            f"non-square pixels (to {self.width} x {self.height})": not self._is_square,
             f"HDR ({self._transfer} to BT.709 by {OPERATOR})": self._transfer is not None,
         }
         return tuple(name for name, applies in names.items() if applies)
@@ -152,6 +159,8 @@ class PictureRules:
         """A whole picture as uint8 RGB [height, width, 3]."""
         if (picture.width, picture.height) != self._coded_sides:
             return upright(self._fitted(picture), self._orientation)
+        if self._orientation.degrees and not self._is_square:  # ffmpeg turns first
+            return _resized(upright(self._rgb(picture, *self._coded_sides), self._orientation), *self._sides)
         return upright(self._rgb(picture, *self._sides), self._orientation)
 
     def _rgb(self, picture: VideoFrame, width: int, height: int) -> Pixels:

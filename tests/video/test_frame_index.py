@@ -24,7 +24,7 @@ def table(stamps: list[int | None], keyframes: list[int] | None = None) -> Packe
 def mended(
     stamps: list[int | None], is_broadcast: bool = False, keyframes: list[int] | None = None
 ) -> FrameIndex:
-    """Stamps in hundredths of a second, in the order in which the pictures come out, at 25 frames a second."""
+    """Stamps in hundredths of a second, in the order of the pictures, at 25 frames a second."""
     packets = table(stamps, keyframes)
     return index_by_number(range(len(stamps)), packets, 0.01, 0.04, is_broadcast)
 

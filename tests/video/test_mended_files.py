@@ -25,7 +25,7 @@ def everything(video: VideoReader) -> Pixels:
 
 def assert_spans_are_parts(video: VideoReader, whole: Pixels) -> None:
     rng = np.random.default_rng(0)
-    for _ in range(8):
+    for _ in range(5):
         start = int(rng.integers(0, len(whole)))
         stop = int(rng.integers(start + 1, min(start + 8, len(whole)) + 1))
         assert np.array_equal(video.read(start, stop), whole[start:stop]), (start, stop)
@@ -46,10 +46,12 @@ def test_every_frame_comes_out_in_order(name: str, numbers: list[int], mends: di
     with open_video(DATA / "base.mp4") as base, open_video(DATA / name) as video:
         frames, expected = everything(video), everything(base)[list(numbers)]
         assert frames.shape == expected.shape
-        assert np.abs(frames.astype(int) - expected).mean(axis=(1, 2, 3)).max() < 6
+        error = np.abs(frames[:, ::4, ::4].astype(int) - expected[:, ::4, ::4])
+        assert error.mean(axis=(1, 2, 3)).max() < 6
         assert video.time_s == pytest.approx(np.arange(len(frames)) / 25, abs=2e-3)
         assert dict(video.info.mends) == mends
-        assert video.survey().rules == () and not video.survey().is_damaged.any()
+        survey = video.survey()
+        assert survey.rules == () and not survey.is_damaged.any()
         assert_spans_are_parts(video, frames)
 
 
