@@ -122,6 +122,19 @@ def test_an_encoder_comes_back_to_the_bit(tmp_path: Path, kind: Any) -> None:
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 
+def test_the_backbone_is_recorded_where_it_is_not_the_usual_one(tmp_path: Path) -> None:
+    """Records of encoders that could be imported before backbones had names keep their bytes."""
+    for kind, backbone in (("e4e", "ir_se50"), ("restyle", "resnet34")):
+        config = dataclasses.replace(ENCODER, kind=kind, backbone=backbone)
+        save_weights(Encoder(config), tmp_path / kind, {})
+        assert load_encoder(tmp_path / kind).config == config
+    recorded = json.loads((tmp_path / "e4e" / "model.json").read_text())["config"]
+    assert list(recorded) == [
+        *("kind", "num_ws", "w_dim", "input_side", "widths", "units", "stem_width", "head_width")
+    ]
+    assert json.loads((tmp_path / "restyle" / "model.json").read_text())["config"]["backbone"] == "resnet34"
+
+
 def test_another_network_is_kept_under_its_own_kind(tmp_path: Path) -> None:
     reader = FactorReader()
     save_weights(reader, tmp_path / "reader", {})
@@ -239,11 +252,11 @@ def test_config_that_disagrees_with_the_tensors(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("resolution", "16", "config field 'resolution': expected int, got '16'"),
-        ("resolution", True, "config field 'resolution': expected int, got True"),
+        ("resolution", "16", "config.resolution: expected int, got '16'"),
+        ("resolution", True, "config.resolution: expected int, got True"),
         ("resolution", 100, "power of two"),
-        ("conv_clamp", [1], "config field 'conv_clamp': expected float | None"),
-        ("mapping_layer", 2, "unknown config field 'mapping_layer' (nearest: 'mapping_layers')"),
+        ("conv_clamp", [1], "config.conv_clamp: expected float"),
+        ("mapping_layer", 2, "config has no key 'mapping_layer'; did you mean 'mapping_layers'?"),
     ],
 )
 def test_wrong_config_field_is_named(folder: Path, field: str, value: object, message: str) -> None:
@@ -260,12 +273,12 @@ def test_wrong_config_field_is_named(folder: Path, field: str, value: object, me
         (
             "kind",
             "w-space",
-            "config field 'kind': expected Literal['psp', 'e4e', 'restyle', 'restyle_e4e'], got 'w-space'",
+            "config.kind: expected one of psp, e4e, restyle, restyle_e4e, got 'w-space'",
         ),
         (
             "widths",
             [16, 16, 16],
-            "config field 'widths': expected tuple[int, int, int, int], got [16, 16, 16]",
+            "config.widths: expected tuple[int, int, int, int], got [16, 16, 16]",
         ),
     ],
 )
