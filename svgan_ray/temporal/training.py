@@ -257,7 +257,7 @@ def _critic_losses(state: TrainingState, real: Tensor, fake: Tensor) -> tuple[Lo
 
 
 def _penalty_losses(state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor) -> Losses:
-    """The gradient penalty (R1 + R2 of relativistic losses) at observed windows [N, T, C], where it is due."""
+    """The gradient penalty (R1 + R2 of relativistic losses) at observed windows [N, T, C], if it is due."""
     slopes, options = state.critic.slopes, state.config.loss
     if not _penalty_due(state):
         return {}
@@ -278,7 +278,7 @@ def _angle_due(state: TrainingState) -> bool:
 
 
 def _angle_losses(state: TrainingState, noise: Tensor, change: Tensor) -> Losses:
-    """The gradient angle penalty of the hidden state's change over a window [N, width], where it is due."""
+    """The gradient angle penalty of the hidden state's change over a window [N, width], if it is due."""
     if not _angle_due(state):
         return {}
     options, statistics = state.config.loss, state.hidden_change

@@ -59,7 +59,7 @@ class PixelReport:
     faces: dict[str, Tensor]
 
     def figures(self) -> dict[str, float]:
-        """Flat names and values, as a tracker takes them."""
+        """Flat names and values, as a run takes them."""
         return {
             f"{row.measure.lower()}/{row.of.replace(', ', '/').replace(' ', '_')}": row.value
             for row in self.rows

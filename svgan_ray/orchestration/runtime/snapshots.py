@@ -125,7 +125,7 @@ def _generator_of(store: LatentStore, inversion_id: str) -> str:
 
 
 def links_of(card: Mapping[str, Any]) -> dict[str, str]:
-    """What the runs that led to a model and those that use it share, as `Tracker.link` takes it."""
+    """What the runs that led to a model and those that use it share, as `Run.link` takes it."""
     return {name: str(card[field]) for name, field in _LINKS.items() if field in card}
 
 

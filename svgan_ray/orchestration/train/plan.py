@@ -64,7 +64,7 @@ class TrainingPlan:
 
     @property
     def run(self) -> RunKey:
-        """How tracking names it."""
+        """What MLflow knows it by."""
         return RunKey(
             self.config.experiment, f"train {Path(self.model).name}", "train", f"train-{self.job.id}"
         )

@@ -75,7 +75,7 @@ class StudyPlan:
 
     @property
     def identity(self) -> str:
-        """How tracking and the journal's actor are found."""
+        """What names the study's run and the journal's actor."""
         return f"tune-{content_id({'study': self.config.study, **self.settings})}"
 
     @property
@@ -133,7 +133,7 @@ def _database(url: str) -> str:
     """The database's URL; one of SQLite names its file in full."""
     if urlsplit(url).password:
         raise ConfigError(
-            "--search-storage: holds a password, which would stand in logs and tracked settings; "
+            "--search-storage: holds a password, which would stand in logs and in the run's settings; "
             "put it in a file and add ?passfile=FILE"
         )
     if not url.startswith(SQLITE):

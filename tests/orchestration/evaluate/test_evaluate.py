@@ -25,7 +25,7 @@ from tests.motion import make_store, motion, put_clip, tiny
 
 
 @pytest.fixture
-def trained(tracked_folder: Path, weights: Path) -> Path:
+def trained(work_folder: Path, weights: Path) -> Path:
     """A store with training and held-out footage, a model in the working directory."""
     store = make_store("store", weights, subjects=1, clips=2, frames=1500)
     sha256 = weights_hash(weights / "generator")
@@ -35,7 +35,7 @@ def trained(tracked_folder: Path, weights: Path) -> Path:
     data = training_set(store, snapshot, tiny())
     state = new_state(tiny(), data.basis)
     save_model(model_of(state, data.basis.mean.clone(), sha256, card_of(snapshot)), "models/demo")
-    return tracked_folder
+    return work_folder
 
 
 def config_for(**changes: Any) -> EvaluateConfig:

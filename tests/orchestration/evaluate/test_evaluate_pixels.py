@@ -77,12 +77,12 @@ def networks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def trained(tracked_folder: Path, weights: Path) -> Path:
+def trained(work_folder: Path, weights: Path) -> Path:
     """Footage, its latents and a model in the working directory."""
-    video = make_video(tracked_folder / "footage/anna.mp4", FRAMES, seed=1)
+    video = make_video(work_folder / "footage/anna.mp4", FRAMES, seed=1)
     invert_here(InvertConfig(videos=(str(video),), store="store", weights=str(weights)))
     draw_model("store", str(weights), "anna", "models/demo")
-    return tracked_folder
+    return work_folder
 
 
 def config_for(weights: Path, networks: Path, **changes: Any) -> EvaluateConfig:

@@ -42,7 +42,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def trained(tracked_folder: Path, weights: Path) -> Path:
+def trained(work_folder: Path, weights: Path) -> Path:
     """A store of two subjects and a model of the first one in the working directory."""
     store = make_store("store", weights, subjects=2, clips=1, frames=200)
     sha256 = weights_hash(weights / "generator")
@@ -50,7 +50,7 @@ def trained(tracked_folder: Path, weights: Path) -> Path:
     data = training_set(store, snapshot, tiny())
     card = {"subject": "subject-1", "inversion_id": INVERSION}
     save_model(model_of(new_state(tiny(), data.basis), data.basis.mean.clone(), sha256, card), "models/demo")
-    return tracked_folder
+    return work_folder
 
 
 def config_for(weights: Path, **changes: Any) -> SampleConfig:

@@ -40,10 +40,10 @@ from tests.motion import make_store, motion, put_clip, tiny
 
 
 class Recorder:
-    """Stands where a RunTracker does and keeps what it is told."""
+    """Stands where a RemoteRun does and keeps what it is told."""
 
     def __init__(self) -> None:
-        self.run = RunKey("tests", "train demo", "train", "train-demo")
+        self.key = RunKey("tests", "train demo", "train", "train-demo")
         self.metrics: list[tuple[int, dict[str, float]]] = []
         self.images: dict[str, npt.NDArray[np.uint8]] = {}
         self.files: dict[str, bytes] = {}

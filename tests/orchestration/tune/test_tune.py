@@ -149,14 +149,14 @@ class Session:
         self.checkpoint: tune.Checkpoint | None = None
         self.tags: dict[str, object] = {}
         self.folder = folder
-        tracker = SimpleNamespace(
-            run=SimpleNamespace(name="trial one"),
+        run = SimpleNamespace(
+            key=SimpleNamespace(name="trial one"),
             log_params=lambda _: None,
             log_metrics=lambda *_: None,
             set_tags=self.tags.update,
         )
         monkeypatch.setattr(trial_module.ray, "get_actor", lambda _: None)
-        monkeypatch.setattr(trial_module, "RunTracker", lambda *_: tracker)
+        monkeypatch.setattr(trial_module, "RemoteRun", lambda *_: run)
         monkeypatch.setattr(tune, "get_context", lambda: SimpleNamespace(get_trial_id=lambda: "one"))
         monkeypatch.setattr(tune, "get_checkpoint", lambda: self.checkpoint)
         monkeypatch.setattr(tune, "report", self.report)

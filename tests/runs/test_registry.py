@@ -12,12 +12,12 @@ import torch
 from mlflow import MlflowClient
 from safetensors.torch import save_file
 
-from svgan_ray.errors import ConfigError, InputError, TrackingError
+from svgan_ray.errors import ConfigError, InputError, MlflowError
 from svgan_ray.latents.basis import fit_basis
+from svgan_ray.runs.registry import Score, fetch_model, promote, registered_name
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.model import load_model, model_of, save_model
 from svgan_ray.temporal.training import new_state
-from svgan_ray.tracking.registry import Score, fetch_model, promote, registered_name
 from svgan_ray.video.reading import open_video
 from tests.footage import make_weights
 from tests.motion import motion, tiny
@@ -31,7 +31,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def draw(folder: Path, generator: Path, seed: int) -> str:
-    """A model with random weights, as training hands it to the tracker; its hash."""
+    """A model with random weights, as training hands it to the run; its hash."""
     basis = fit_basis([motion(300)], 16)
     state = new_state(tiny(seed=seed), basis)
     model = model_of(state, basis.mean.clone(), weights_hash(generator), {"subject": "anna"})
@@ -42,14 +42,14 @@ def draw(folder: Path, generator: Path, seed: int) -> str:
 
 
 @pytest.fixture
-def registered(open_run, generator: Path, tmp_path: Path) -> list[str]:
+def registered(open_training_run, generator: Path, tmp_path: Path) -> list[str]:
     """Hashes of two registered models."""
     hashes = []
     for seed in range(2):
         hashes.append(draw(tmp_path / f"model-{seed}", generator, seed))
-        with open_run(f"run-{seed}") as tracker:
+        with open_training_run(f"run-{seed}") as run:
             for _ in range(2):  # as a delivery that is repeated after a kill
-                tracker.log_model(tmp_path / f"model-{seed}", NAME, hashes[-1])
+                run.log_model(tmp_path / f"model-{seed}", NAME, hashes[-1])
     return hashes
 
 
@@ -99,7 +99,7 @@ def test_champion_moves_only_where_the_same_footage_is_nearer(registered, uri):
     assert "is the champion now" in promote(uri, NAME, second, Score(1.5, "footage"))
     assert champion() == "2"
     assert "not registered" in promote(uri, NAME, "0" * 64, Score(0.0, "footage"))
-    with pytest.raises(TrackingError, match="did not answer"):
+    with pytest.raises(MlflowError, match="did not answer"):
         promote("http://127.0.0.1:9", NAME, first, Score(1.0, "footage"))
 
 

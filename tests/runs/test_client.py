@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy
 from mlflow import MlflowClient
 
-from svgan_ray.tracking.client import _unsynced, connect
+from svgan_ray.runs.client import _unsynced, connect
 
 
 def synchronous(database: Path) -> int:

@@ -15,10 +15,10 @@ from urllib.parse import quote
 
 import numpy as np
 
-from svgan_ray.errors import TrackingError
-from svgan_ray.tracking import registry
-from svgan_ray.tracking.client import artifact_root, connect, database_path
-from svgan_ray.tracking.spool import Event, Run
+from svgan_ray.errors import MlflowError
+from svgan_ray.runs import registry
+from svgan_ray.runs.client import artifact_root, connect, database_path
+from svgan_ray.runs.spool import Event, RunInfo
 
 if TYPE_CHECKING:
     from mlflow.entities import Metric
@@ -47,15 +47,15 @@ _SHOWN_CHARACTERS = 40
 _PERMANENT = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
 
-class RejectedError(TrackingError):
+class RejectedError(MlflowError):
     """MLflow will never take this event, however often it is sent."""
 
 
 class MlflowSink:
     """One run of an MLflow server or database, opened by identity at the first event."""
 
-    def __init__(self, uri: str, run: Run, spool_dir: Path) -> None:
-        self._run = run
+    def __init__(self, uri: str, info: RunInfo, spool_dir: Path) -> None:
+        self._info = info
         database = database_path(uri)
         lock = database.with_name(f"{database.name}.lock") if database else spool_dir / "open.lock"
         with _locked(lock):  # processes of one host must not create the same database or run twice
@@ -79,7 +79,7 @@ class MlflowSink:
         self._client.set_terminated(self.run_id, status, time_ms)
 
     def _experiment(self, uri: str) -> str:
-        name = self._run.experiment
+        name = self._info.experiment
         experiment = self._client.get_experiment_by_name(name)
         if experiment is None:
             root = artifact_root(uri)
@@ -91,15 +91,15 @@ class MlflowSink:
         return experiment_id
 
     def _open(self) -> tuple[str, bool]:
-        run = self._run
-        found = self._find(run.identity)
-        tags = {"mlflow.runName": run.name, KIND_TAG: run.kind, **run.tags}
-        if run.parent is not None:
+        info = self._info
+        found = self._find(info.identity)
+        tags = {"mlflow.runName": info.name, KIND_TAG: info.kind, **info.tags}
+        if info.parent is not None:
             # A parent that has not reached the server yet gets its run here and its name when it does.
-            parent_id = self._find(run.parent) or self._create(run.parent, {"mlflow.runName": run.parent})
+            parent_id = self._find(info.parent) or self._create(info.parent, {"mlflow.runName": info.parent})
             tags["mlflow.parentRunId"] = parent_id
         if found is None:
-            return self._create(run.identity, tags), False
+            return self._create(info.identity, tags), False
         self._send_tags(found, tags)
         return found, True
 
@@ -110,7 +110,7 @@ class MlflowSink:
 
     def _create(self, identity: str, tags: dict[str, str]) -> str:
         run = self._client.create_run(
-            self.experiment_id, start_time=self._run.opened_ms, tags={IDENTITY_TAG: identity, **tags}
+            self.experiment_id, start_time=self._info.opened_ms, tags={IDENTITY_TAG: identity, **tags}
         )
         return cast(str, run.info.run_id)
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from svgan_ray.tracking.spool import Run, Spool
+from svgan_ray.runs.spool import RunInfo, Spool
 
-RUN = Run("motion", "a run", "train", "some identity", None, 1, {"mlflow.source.name": "train.py"})
+RUN = RunInfo("motion", "a run", "train", "some identity", None, 1, {"mlflow.source.name": "train.py"})
 
 events = st.lists(
     st.one_of(
@@ -122,7 +122,7 @@ def test_a_living_spool_is_left_to_its_owner(tmp_path):
     assert not list(Spool.abandoned(tmp_path))
     spool.close()
     (left,) = Spool.abandoned(tmp_path)
-    assert left.run == RUN
+    assert left.info == RUN
     assert not list(Spool.abandoned(tmp_path, "another identity"))
     left.close()
 
@@ -140,6 +140,6 @@ def test_delivered_files_are_deleted_and_undelivered_ones_kept(tmp_path):
 
 
 def test_importing_the_package_does_not_import_mlflow():
-    code = "import sys, svgan_ray.tracking; sys.exit('mlflow' in sys.modules)"
+    code = "import sys, svgan_ray.runs; sys.exit('mlflow' in sys.modules)"
     root = str(Path(__file__).parents[2])
     assert subprocess.run([sys.executable, "-c", code], cwd=root, timeout=60).returncode == 0

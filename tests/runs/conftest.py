@@ -1,4 +1,4 @@
-"""A tracked run in a private folder, and what MLflow holds of it."""
+"""A run in a private folder, and what MLflow holds of it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from svgan_ray.tracking import open_tracker
-from svgan_ray.tracking.tracker import SpooledTracker
-from tests.tracking_database import make_tracking_database
+from svgan_ray.runs import open_run
+from svgan_ray.runs.run import LocalRun
+from tests.mlflow_database import make_mlflow_database
 
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's migrations take seconds: they run once."""
-    database = make_tracking_database(tmp_path_factory.mktemp("database"))
+    database = make_mlflow_database(tmp_path_factory.mktemp("database"))
     MlflowClient(f"sqlite:///{database}").delete_experiment("1")
     return database
 
@@ -29,11 +29,11 @@ def uri(tmp_path: Path, empty_database: Path) -> str:
 
 
 @pytest.fixture
-def open_run(tmp_path: Path, uri: str) -> Callable[..., SpooledTracker]:
+def open_training_run(tmp_path: Path, uri: str) -> Callable[..., LocalRun]:
     """Opens a training run in the test's own database and spool."""
 
-    def open_it(identity: str = "run", parent: str | None = None, uri: str = uri) -> SpooledTracker:
+    def open_it(identity: str = "run", parent: str | None = None, uri: str = uri) -> LocalRun:
         spool_dir = tmp_path / "spool"
-        return open_tracker("motion", f"run {identity}", "train", identity, parent, spool_dir, uri)
+        return open_run("motion", f"run {identity}", "train", identity, parent, spool_dir, uri)
 
     return open_it

@@ -15,13 +15,13 @@ from typing import Any, Literal, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from svgan_ray.errors import InputError, TrackingError
-from svgan_ray.tracking.drain import Drain
-from svgan_ray.tracking.names import image_name, metric_name
-from svgan_ray.tracking.provenance import program, provenance
-from svgan_ray.tracking.spool import Event, Run, Spool
+from svgan_ray.errors import InputError, MlflowError
+from svgan_ray.runs.drain import Drain
+from svgan_ray.runs.names import image_name, metric_name
+from svgan_ray.runs.provenance import program, provenance
+from svgan_ray.runs.spool import Event, RunInfo, Spool
 
-__all__ = ["Kind", "SpooledTracker", "Status", "Tracker", "default_uri", "open_tracker"]
+__all__ = ["Kind", "LocalRun", "Run", "Status", "default_uri", "open_run"]
 
 _log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ _FINISH_TIMEOUT_S = 60.0
 _DIGEST_CHARACTERS = 36
 
 
-class Tracker(Protocol):
-    """One tracked run. No method waits for a server or fails with it."""
+class Run(Protocol):
+    """One run. No method waits for a server or fails with it."""
 
     @property
     def experiment_id(self) -> str:
@@ -55,7 +55,7 @@ class Tracker(Protocol):
         """A file of the run, at a path below its artifacts."""
 
     def log_model(self, folder: Path, name: str, sha256: str) -> None:
-        """A trained model, see tracking/registry.py; copied now, registered under `name` later."""
+        """A trained model, see runs/registry.py; copied now, registered under `name` later."""
 
     def log_image(self, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
         """uint8 [H, W, 3] or [H, W]; images of one key become a step slider."""
@@ -85,7 +85,7 @@ def default_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{Path.cwd() / 'mlflow.db'}"
 
 
-def open_tracker(
+def open_run(
     experiment: str,
     run_name: str,
     kind: Kind,
@@ -94,7 +94,7 @@ def open_tracker(
     spool_dir: Path | None = None,
     uri: str | None = None,
     source: str | None = None,
-) -> SpooledTracker:
+) -> LocalRun:
     """Open the run that `identity` names, the same one again after an interruption.
 
     `parent` is the identity of the run that this one belongs to; `spool_dir` defaults to mlspool in the
@@ -108,15 +108,15 @@ def open_tracker(
             )
     spool_dir = (spool_dir or Path("mlspool")).resolve()
     tags = provenance(source or program())
-    run = Run(experiment, run_name, kind, identity, parent, opened_ms=_now_ms(), tags=tags)
+    info = RunInfo(experiment, run_name, kind, identity, parent, opened_ms=_now_ms(), tags=tags)
     try:
-        spool = Spool.create(spool_dir, run)
+        spool = Spool.create(spool_dir, info)
     except OSError as error:
-        raise TrackingError(f"cannot keep tracking events in {spool_dir}: {error}") from error
-    return SpooledTracker(spool, Drain(spool, spool_dir, uri or default_uri()))
+        raise MlflowError(f"cannot keep the run's events in {spool_dir}: {error}") from error
+    return LocalRun(spool, Drain(spool, spool_dir, uri or default_uri()))
 
 
-class SpooledTracker:
+class LocalRun:
     """Appends events to a spool on disk, which a background thread empties into MLflow."""
 
     def __init__(self, spool: Spool, drain: Drain) -> None:
@@ -193,7 +193,7 @@ class SpooledTracker:
         self._is_finished = True
         self._is_delivered = self._drain.stop(_FINISH_TIMEOUT_S)
         if not self._is_delivered:
-            _log.warning("undelivered tracking events stay in %s; replay them later", self._spool.folder)
+            _log.warning("undelivered events of the run stay in %s; replay them later", self._spool.folder)
 
     def __enter__(self) -> Self:
         return self
@@ -208,20 +208,20 @@ class SpooledTracker:
             path = self._spool.name_file(name)
             write(path)
         except OSError as error:
-            _log.warning("cannot keep %s for tracking: %s", name, error)
+            _log.warning("cannot keep %s for the run: %s", name, error)
             return
         self._append({**event, "file": str(path.relative_to(self._spool.folder))})
 
     def _append(self, event: Event) -> None:
         if self._is_finished:
             _log.warning(
-                "run %r is finished, a later %s event is dropped", self._spool.run.name, event["kind"]
+                "run %r is finished, a later %s event is dropped", self._spool.info.name, event["kind"]
             )
             return
         try:
             self._spool.append(event)
         except OSError as error:
-            _log.warning("cannot keep a %s event for tracking: %s", event["kind"], error)
+            _log.warning("cannot keep a %s event of the run: %s", event["kind"], error)
 
 
 def _now_ms() -> int:

@@ -1,10 +1,10 @@
-"""What tracking costs a training: time in tracker calls on the training thread, over the time of the steps.
+"""What logging to a run costs a training: time in its calls on the training thread, over that of the steps.
 
-    python benchmarks/tracking.py [--steps 400] [--rounds 3]
+    python benchmarks/runs.py [--steps 400] [--rounds 3]
 
 The demo's recipe on latents of noise, told through the journal as jobs/train.py does. In each round it trains
-untracked (the baseline), with a server that answers, with one that accepts and never answers, and with none;
-the weights of all must have the same bits. Bar: tracker calls take less than 1 % of the steps' time.
+unlogged (the baseline), with a server that answers, with one that accepts and never answers, and with none;
+the weights of all must have the same bits. Bar: calls of the run take less than 1 % of the steps' time.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ import torch
 from svgan_ray.latents.basis import fit_basis
 from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.orchestration.runtime.cluster import connect
-from svgan_ray.orchestration.runtime.journal import RunKey, RunTracker, start_journal
+from svgan_ray.orchestration.runtime.journal import RemoteRun, RunKey, start_journal
 from svgan_ray.orchestration.train.loop import LOG_EVERY_STEPS
+from svgan_ray.runs.server import serve
 from svgan_ray.temporal.recipes import demo
 from svgan_ray.temporal.training import TrainingState, new_state, train_step
-from svgan_ray.tracking.server import serve
 
 FRAMES, NUM_WS, W_DIM = 1500, 12, 64
 WARM_UP_STEPS = 5
 
 
-def train(steps: int, tracker: RunTracker | None) -> tuple[TrainingState, float, float]:
-    """The state reached, seconds in all, seconds in tracker calls."""
+def train(steps: int, run: RemoteRun | None) -> tuple[TrainingState, float, float]:
+    """The state reached, seconds in all, seconds in calls of the run."""
     w_plus = torch.randn(FRAMES, NUM_WS, W_DIM, generator=torch.Generator().manual_seed(0))
     config = demo()
     basis = fit_basis([w_plus], config.basis_size)
@@ -47,10 +47,10 @@ def train(steps: int, tracker: RunTracker | None) -> tuple[TrainingState, float,
         if state.step == WARM_UP_STEPS:
             began_s, told_s = time.perf_counter(), 0.0
         losses = train_step(state, features, index)
-        if tracker is not None and state.step % LOG_EVERY_STEPS == 1:
+        if run is not None and state.step % LOG_EVERY_STEPS == 1:
             values = {f"train/{name}": float(value) for name, value in losses.items()}
             call_s = time.perf_counter()
-            tracker.log_metrics(values, state.step)
+            run.log_metrics(values, state.step)
             told_s += time.perf_counter() - call_s
     return state, time.perf_counter() - began_s, told_s
 
@@ -62,12 +62,12 @@ def silent_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{silent.getsockname()[1]}"
 
 
-def tracked(steps: int, uri: str, name: str) -> tuple[TrainingState, float, float]:
+def logged(steps: int, uri: str, name: str) -> tuple[TrainingState, float, float]:
     """Train with a journal that delivers to `uri`."""
     os.environ["MLFLOW_TRACKING_URI"] = uri
     journal = start_journal()
     try:
-        return train(steps, RunTracker(journal, RunKey("benchmark", name, "train", name)))
+        return train(steps, RemoteRun(journal, RunKey("benchmark", name, "train", name)))
     finally:
         ray.kill(journal)  # what it has not delivered is of no interest
 
@@ -101,15 +101,15 @@ def main() -> None:
         ):
             places = dict(zip(shares, (server, silent, "http://127.0.0.1:9"), strict=True))
             for number in range(options.rounds):
-                untracked, baseline_s, _ = train(options.steps, None)
+                unlogged, baseline_s, _ = train(options.steps, None)
                 for name, uri in places.items():
-                    state, total_s, told_s = tracked(options.steps, uri, f"{name} {number}")
-                    assert not weights_differ(state, untracked), f"server {name}: the weights differ"
+                    state, total_s, told_s = logged(options.steps, uri, f"{name} {number}")
+                    assert not weights_differ(state, unlogged), f"server {name}: the weights differ"
                     shares[name].append(told_s / total_s)
                     ratios[name].append(total_s / baseline_s)
                     print(f"round {number + 1}, server {name}: {told_s / total_s:.3%}", flush=True)
         os.chdir(root)
-    print("| server | share of time in tracker calls | time over untracked | weights |\n|---|---|---|---|")
+    print("| server | share of time in calls of the run | time over unlogged | weights |\n|---|---|---|---|")
     for name in shares:
         share, ratio = statistics.median(shares[name]), statistics.median(ratios[name])
         print(f"| {name} | {share:.3%} | {ratio:.2f} | same bits |")

@@ -1,4 +1,4 @@
-"""A real MLflow server, killed and started again below a running tracker."""
+"""A real MLflow server, killed and started again below a running run."""
 
 from __future__ import annotations
 
@@ -17,28 +17,30 @@ import pytest
 from mlflow import MlflowClient
 
 from svgan_ray.errors import ConfigError
-from svgan_ray.tracking import server as mlflow_server
-from svgan_ray.tracking.server import free_port, page_url, serve, start_server, stop_server
+from svgan_ray.runs import server as mlflow_server
+from svgan_ray.runs.server import free_port, page_url, serve, start_server, stop_server
 
 pytestmark = pytest.mark.cluster
 STEPS = 1500
 
 
-def test_a_server_killed_and_restarted_ends_with_the_complete_history(open_run, uri, tmp_path, monkeypatch):
+def test_a_server_killed_and_restarted_ends_with_the_complete_history(
+    open_training_run, uri, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)  # where the server keeps the artifacts that it takes in over HTTP
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     server = start_server(uri, "mlflow-artifacts:/", port, tmp_path / "server.log")
     try:
-        tracker = open_run(uri=address)
-        seconds = train(tracker, tmp_path, range(0, STEPS // 3))
-        assert tracker.flush(240)
+        run = open_training_run(uri=address)
+        seconds = train(run, tmp_path, range(0, STEPS // 3))
+        assert run.flush(240)
         stop_server(server, signal.SIGKILL)
-        seconds += train(tracker, tmp_path, range(STEPS // 3, 2 * STEPS // 3))
-        assert not tracker.flush(30)
+        seconds += train(run, tmp_path, range(STEPS // 3, 2 * STEPS // 3))
+        assert not run.flush(30)
         server = start_server(uri, "mlflow-artifacts:/", port, tmp_path / "server.log")
-        seconds += train(tracker, tmp_path, range(2 * STEPS // 3, STEPS))
-        tracker.finish()
+        seconds += train(run, tmp_path, range(2 * STEPS // 3, STEPS))
+        run.finish()
     finally:
         stop_server(server)
     client = MlflowClient(uri)
@@ -53,17 +55,17 @@ def test_a_server_killed_and_restarted_ends_with_the_complete_history(open_run, 
     assert statistics.median(seconds) < 0.3e-3 and max(seconds) < 2, "a call never waits for the server"
 
 
-def train(tracker, folder: Path, steps: range) -> list[float]:
-    """Log as a training does; the seconds that each step spent in the tracker."""
+def train(run, folder: Path, steps: range) -> list[float]:
+    """Log as a training does; the seconds that each step spent in the run."""
     spent = []
     for step in steps:
         sample = folder / f"sample-{step:04d}.txt"
         if step % 250 == 0:
             sample.write_text("frames")
         started = time.perf_counter()
-        tracker.log_metrics({"loss": 1 / (1 + step), "penalty": 0.25}, step)
+        run.log_metrics({"loss": 1 / (1 + step), "penalty": 0.25}, step)
         if step % 250 == 0:
-            tracker.log_artifact(sample, "samples")
+            run.log_artifact(sample, "samples")
         spent.append(time.perf_counter() - started)
     return spent
 
@@ -96,19 +98,19 @@ def test_the_server_answers_only_to_its_own_name_and_pages(uri, tmp_path):
     assert mlflow_server.main(["--port", str(port), "--uri", "nonsense://"]) == 2
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8", "tracking.example"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "8.8.8.8", "mlflow.example"])
 def test_nobody_beyond_the_private_network_is_let_in(host, uri):
     with pytest.raises(ConfigError, match=f"--host {host}"):
         start_server(uri, "mlartifacts", free_port(), host=host)
 
 
-def test_the_command_opens_the_page_of_the_latest_run(open_run, uri, tmp_path):
-    with open_run() as tracker:
+def test_the_command_opens_the_page_of_the_latest_run(open_training_run, uri, tmp_path):
+    with open_training_run() as run:
         pass
     browser, opened = tmp_path / "browser", tmp_path / "opened"
     browser.write_text(f'#!/bin/sh\necho "$1" >"{opened}.part" && mv "{opened}.part" "{opened}"\n')
     browser.chmod(0o755)
-    command = [sys.executable, "-m", "svgan_ray.tracking.server", "--uri", uri, "--port", str(free_port())]
+    command = [sys.executable, "-m", "svgan_ray.runs.server", "--uri", uri, "--port", str(free_port())]
     environment = {**os.environ, "DISPLAY": ":9", "BROWSER": f"{browser} %s"}
     with subprocess.Popen(
         command, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True
@@ -122,7 +124,7 @@ def test_the_command_opens_the_page_of_the_latest_run(open_run, uri, tmp_path):
         finally:
             server.terminate()
     page = said.split()[3]
-    assert f"/#/experiments/{tracker.experiment_id}?workflowType=" in page
+    assert f"/#/experiments/{run.experiment_id}?workflowType=" in page
     assert opened.read_text().strip() == page and server.returncode == 0
 
 

@@ -15,9 +15,9 @@ from svgan_ray.config import TrainConfig
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.report.charts import Line, line_chart
 from svgan_ray.report.page import embedded_video, page, section, write_page
-from svgan_ray.tracking import open_tracker
-from svgan_ray.tracking.server import page_url, serve
-from svgan_ray.tracking.tracker import Kind, SpooledTracker
+from svgan_ray.runs import open_run
+from svgan_ray.runs.run import Kind, LocalRun
+from svgan_ray.runs.server import page_url, serve
 from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 from tests.browser import media_state, open_browser, screenshot
 from tests.postgres_server import postgres_server
@@ -41,10 +41,10 @@ class Site:
 
     address: str
     browser: Page
-    training: SpooledTracker
+    training: LocalRun
     folder: Path
 
-    def open_run(self, tab: str) -> None:
+    def open_training_run(self, tab: str) -> None:
         self.browser.goto(page_url(self.address, self.training.experiment_id, self.training.run_id))
         self.browser.get_by_role("tab", name=tab).click()
 
@@ -59,27 +59,25 @@ def write_sample(path: Path, frames: int = 50) -> Path:
     return path
 
 
-def tracked(address: str, folder: Path, kind: Kind) -> SpooledTracker:
-    return open_tracker(EXPERIMENT, f"{kind} anna", kind, kind, None, folder / "spool", address)
+def run_of(address: str, folder: Path, kind: Kind) -> LocalRun:
+    return open_run(EXPERIMENT, f"{kind} anna", kind, kind, None, folder / "spool", address)
 
 
-def log_a_training(tracker: SpooledTracker, folder: Path) -> None:
+def log_a_training(run: LocalRun, folder: Path) -> None:
     video = write_sample(folder / "sample.mp4")
-    log_settings(tracker, TrainConfig(subject="anna", workers=2))
+    log_settings(run, TrainConfig(subject="anna", workers=2))
     for step in range(0, 1000, 5):
-        tracker.log_metrics(
-            {"train/critic": math.exp(-step / 300), "train/generator": math.sin(step / 90)}, step
-        )
+        run.log_metrics({"train/critic": math.exp(-step / 300), "train/generator": math.sin(step / 90)}, step)
     for step in (0, 500):
         strip = np.random.default_rng(step).integers(0, 255, (120, 480, 3)).astype(np.uint8)
-        tracker.log_image(strip, "samples", step)
-    tracker.log_artifact(video, "samples")
+        run.log_image(strip, "samples", step)
+    run.log_artifact(video, "samples")
     drawn = line_chart([Line("real", [0, 1, 2], [0, 1, 0])], "time [s]", "component 1")
     parts = section("Side by side", embedded_video(video.read_bytes(), "real, then samples"), drawn)
     write_page(folder / "gallery.html", page("Motion after 1,000 steps", parts))
-    tracker.log_artifact(folder / "gallery.html")
-    tracker.link(MODEL)
-    tracker.finish()
+    run.log_artifact(folder / "gallery.html")
+    run.link(MODEL)
+    run.finish()
 
 
 @pytest.fixture(scope="module")
@@ -90,15 +88,15 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with postgres_server() as databases, rgw_server() as s3, pytest.MonkeyPatch.context() as patch:
         for name, value in s3.items():
             patch.setenv(name, value)
-        make_bucket(s3, "tracking")
-        place = databases["MLFLOW_DATABASE"], "s3://tracking/artifacts"
+        make_bucket(s3, "mlflow")
+        place = databases["MLFLOW_DATABASE"], "s3://mlflow/artifacts"
         with serve(*place, log=folder / "server.log") as address, open_browser() as browser:
-            training = tracked(address, folder, "train")
+            training = run_of(address, folder, "train")
             log_a_training(training, folder)
-            with tracked(address, folder, "evaluate") as evaluation:
+            with run_of(address, folder, "evaluate") as evaluation:
                 evaluation.log_metrics({"frechet_motion": 1.5}, 0)
                 evaluation.link(MODEL)
-            tracked(address, folder, "invert").finish()
+            run_of(address, folder, "invert").finish()
             yield Site(address, browser, training, folder)
 
 
@@ -110,7 +108,7 @@ def test_the_table_lists_the_runs_with_what_they_measured(site: Site) -> None:
 
 
 def test_curves_are_lines_through_what_was_told(site: Site) -> None:
-    site.open_run("Model metrics")
+    site.open_training_run("Model metrics")
     charts = site.browser.locator(".js-plotly-plot")
     charts.nth(1).wait_for(timeout=60_000)
     for number in range(2):
@@ -120,7 +118,7 @@ def test_curves_are_lines_through_what_was_told(site: Site) -> None:
 
 
 def test_film_strips_lie_on_a_slider_of_steps(site: Site) -> None:
-    site.open_run("Model metrics")
+    site.open_training_run("Model metrics")
     slider = site.browser.get_by_role("slider").first
     slider.wait_for(timeout=60_000)
     slider.press("ArrowRight")
@@ -131,7 +129,7 @@ def test_film_strips_lie_on_a_slider_of_steps(site: Site) -> None:
 
 
 def test_the_sample_plays(site: Site) -> None:
-    site.open_run("Artifacts")
+    site.open_training_run("Artifacts")
     site.browser.get_by_text("samples", exact=True).click()
     site.browser.get_by_text("sample.mp4").first.click()
     assert media_state(site.browser) >= 2
@@ -142,7 +140,7 @@ def test_the_sample_plays(site: Site) -> None:
 
 
 def test_the_gallery_is_shown_with_its_video_and_chart(site: Site) -> None:
-    site.open_run("Artifacts")
+    site.open_training_run("Artifacts")
     site.browser.get_by_text("gallery.html").first.click()
     gallery: FrameLocator = site.browser.frame_locator("iframe")
     gallery.get_by_role("heading", name="Motion after 1,000 steps").wait_for(timeout=60_000)

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from svgan_ray import __version__
-from svgan_ray.errors import ConfigError, TrackingError
-from svgan_ray.tracking.client import connect, database_path, without_password
+from svgan_ray.errors import ConfigError, MlflowError
+from svgan_ray.runs.client import connect, database_path, without_password
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -81,7 +81,7 @@ class Score:
 def promote(uri: str, name: str, sha256: str, score: Score) -> str:
     """Note a registered model's score; it becomes champion where it beats the one that is, on equal footage.
 
-    Returns what was done, in words. Raises TrackingError where the server cannot be reached.
+    Returns what was done, in words. Raises MlflowError where the server cannot be reached.
     """
     from mlflow.exceptions import MlflowException
 
@@ -91,7 +91,7 @@ def promote(uri: str, name: str, sha256: str, score: Score) -> str:
     try:
         return _promote(connect(uri), name, sha256, score)
     except (MlflowException, OSError) as error:
-        raise TrackingError(f"{without_password(uri)} did not answer ({error})") from error
+        raise MlflowError(f"{without_password(uri)} did not answer ({error})") from error
 
 
 def _promote(client: MlflowClient, name: str, sha256: str, score: Score) -> str:

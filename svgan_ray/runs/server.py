@@ -1,4 +1,4 @@
-"""A local MLflow server, hardened: `python -m svgan_ray.tracking.server`.
+"""A local MLflow server, hardened: `python -m svgan_ray.runs.server`.
 
 It listens on the loopback interface or, if told, on a private address, answers only to its own name (against
 DNS rebinding), takes requests from no pages but its own (CORS) and runs no jobs. To share a server further,
@@ -21,9 +21,9 @@ import webbrowser
 from collections.abc import Iterator
 from pathlib import Path
 
-from svgan_ray.errors import ConfigError, TrackingError
-from svgan_ray.tracking.client import artifact_root, connect
-from svgan_ray.tracking.tracker import default_uri
+from svgan_ray.errors import ConfigError, MlflowError
+from svgan_ray.runs.client import artifact_root, connect
+from svgan_ray.runs.run import default_uri
 
 __all__ = ["free_port", "page_url", "serve", "start_server", "stop_server"]
 
@@ -48,7 +48,7 @@ def start_server(
     """Start the server in a session of its own and return once it answers; `stop_server` ends it.
 
     `artifacts` is the folder (or s3:// address) that clients of this server write new artifacts to. Raises
-    ConfigError when the port is taken or the address is a public one, and TrackingError when the server does
+    ConfigError when the port is taken or the address is a public one, and MlflowError when the server does
     not come up.
     """
     _require_private(host)
@@ -134,11 +134,11 @@ def _wait_until_healthy(server: str, process: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{server}/health", timeout=2):
             return
         if process.poll() is not None:
-            raise TrackingError(
+            raise MlflowError(
                 f"the MLflow server ended with code {process.returncode}; its own output says why"
             )
         time.sleep(0.2)
-    raise TrackingError(f"the MLflow server at {server} did not answer within {_START_TIMEOUT_S:.0f} s")
+    raise MlflowError(f"the MLflow server at {server} did not answer within {_START_TIMEOUT_S:.0f} s")
 
 
 def _newest_experiment(server: str) -> str | None:
@@ -156,7 +156,7 @@ def _has_screen() -> bool:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m svgan_ray.tracking.server", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m svgan_ray.runs.server", description=__doc__)
     parser.add_argument("--uri", default=default_uri(), help="database (default: %(default)s)")
     parser.add_argument(
         "--artifacts", default="", help="folder of new artifacts (default: mlartifacts beside the database)"
@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> int:
             signal.pause()
     except KeyboardInterrupt:
         return 0
-    except (ConfigError, TrackingError) as error:
+    except (ConfigError, MlflowError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

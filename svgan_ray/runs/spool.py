@@ -1,8 +1,8 @@
-"""The local spool: one folder a tracker, an append-only JSONL file and the files that events name.
+"""The local spool: one folder a run, an append-only JSONL file and the files that events name.
 
 ```
 <spool_dir>/<hash of identity>-<opened ns>-<pid>/
-    run.json        the Run that the events belong to
+    run.json        the RunInfo that the events belong to
     events.jsonl    one event a line, appended by the caller
     files/          copies of artifacts, deleted once delivered
     delivered       bytes of events.jsonl that the server has acknowledged
@@ -27,7 +27,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Event", "Run", "Spool"]
+__all__ = ["Event", "RunInfo", "Spool"]
 
 Event = dict[str, Any]
 
@@ -35,7 +35,7 @@ _READ_BYTES = 1 << 17
 
 
 @dataclass(frozen=True)
-class Run:
+class RunInfo:
     """What identifies a run and what it is called; `identity` finds the same run again."""
 
     experiment: str
@@ -49,11 +49,11 @@ class Run:
 
 
 class Spool:
-    """Events of one tracker on disk; appended by any thread, read by the draining one."""
+    """Events of one run on disk; appended by any thread, read by the draining one."""
 
-    def __init__(self, folder: Path, run: Run, lock_descriptor: int) -> None:
+    def __init__(self, folder: Path, info: RunInfo, lock_descriptor: int) -> None:
         self.folder = folder
-        self.run = run
+        self.info = info
         self._lock_descriptor = lock_descriptor
         self._append_lock = threading.Lock()
         self._events = (folder / "events.jsonl").open("ab", buffering=0)
@@ -63,13 +63,13 @@ class Spool:
         self.delivered_bytes = _read_cursor(folder)
 
     @classmethod
-    def create(cls, spool_dir: Path, run: Run) -> Spool:
-        folder = spool_dir / f"{_prefix(run.identity)}-{time.time_ns()}-{os.getpid()}"
+    def create(cls, spool_dir: Path, info: RunInfo) -> Spool:
+        folder = spool_dir / f"{_prefix(info.identity)}-{time.time_ns()}-{os.getpid()}"
         (folder / "files").mkdir(parents=True)
         descriptor = _acquire(folder)
         assert descriptor is not None, "a folder just created cannot be locked by another"
-        _write_whole(folder / "run.json", json.dumps(asdict(run)))
-        return cls(folder, run, descriptor)
+        _write_whole(folder / "run.json", json.dumps(asdict(info)))
+        return cls(folder, info, descriptor)
 
     @classmethod
     def abandoned(cls, spool_dir: Path, identity: str | None = None) -> Iterator[Spool]:
@@ -82,11 +82,11 @@ class Spool:
         for folder in sorted(folders, key=lambda folder: folder.name.split("-")[1]):
             if (descriptor := _acquire(folder)) is None:
                 continue
-            if (run := _read_run(folder)) is None:
+            if (info := _read_info(folder)) is None:
                 os.close(descriptor)
                 continue
             _drop_torn_line(folder / "events.jsonl")
-            spool = cls(folder, run, descriptor)
+            spool = cls(folder, info, descriptor)
             if spool.is_delivered and (folder / "rejected.jsonl").exists():
                 spool.close()
             else:
@@ -115,7 +115,7 @@ class Spool:
     @property
     def has_living_successor(self) -> bool:
         """Whether a living process holds another spool of the same run."""
-        for folder in self.folder.parent.glob(f"{_prefix(self.run.identity)}-*"):
+        for folder in self.folder.parent.glob(f"{_prefix(self.info.identity)}-*"):
             if folder == self.folder:
                 continue
             if (descriptor := _acquire(folder)) is None:
@@ -207,10 +207,10 @@ def _drop_torn_line(events: Path) -> None:
         os.truncate(events, content.rfind(b"\n") + 1)
 
 
-def _read_run(folder: Path) -> Run | None:
+def _read_info(folder: Path) -> RunInfo | None:
     """None where the owner has removed the spool meanwhile, or a power cut has emptied the file."""
     try:
-        return Run(**json.loads((folder / "run.json").read_text()))
+        return RunInfo(**json.loads((folder / "run.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
 

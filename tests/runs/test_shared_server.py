@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from mlflow import MlflowClient
 
-from svgan_ray.tracking import open_tracker
+from svgan_ray.runs import open_run
 from tests.free_port import free_port
 from tests.postgres_server import postgres_server
 
@@ -106,9 +106,9 @@ def test_a_job_with_the_credentials_file_leaves_its_run(
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / ".mlflow").mkdir()
     (tmp_path / ".mlflow/credentials").write_text((secrets / "mlflow_credentials").read_text())
-    tracker = open_tracker("shared", "a run", "train", "identity", None, tmp_path / "spool", server)
-    tracker.log_metrics({"loss": 0.5}, 1)
-    tracker.finish()
+    run = open_run("shared", "a run", "train", "identity", None, tmp_path / "spool", server)
+    run.log_metrics({"loss": 0.5}, 1)
+    run.finish()
     client = MlflowClient(server)
     experiment = client.get_experiment_by_name("shared")
     assert experiment is not None

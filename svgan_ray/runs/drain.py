@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from svgan_ray.errors import TrackingError
-from svgan_ray.tracking.client import without_password
-from svgan_ray.tracking.mlflow_sink import MlflowSink, RejectedError
-from svgan_ray.tracking.spool import Event, Run, Spool
+from svgan_ray.errors import MlflowError
+from svgan_ray.runs.client import without_password
+from svgan_ray.runs.mlflow_sink import MlflowSink, RejectedError
+from svgan_ray.runs.spool import Event, RunInfo, Spool
 
 __all__ = ["Drain", "ReplayReport", "Waiting", "replay", "waiting", "watch_depth"]
 
@@ -32,7 +32,7 @@ def watch_depth(on_attempt: Callable[[str, int], None]) -> None:
 
 @dataclass(frozen=True)
 class ReplayReport:
-    """Run identities whose events were delivered, and how many events the server refused for good."""
+    """Identities of runs whose events were delivered, and how many events the server refused for good."""
 
     delivered: list[str]
     rejected_events: int
@@ -42,7 +42,7 @@ class ReplayReport:
 class Waiting:
     """What a dead process left undelivered of a run."""
 
-    run: Run
+    info: RunInfo
     size_bytes: int
 
 
@@ -50,7 +50,7 @@ def waiting(spool_dir: Path) -> list[Waiting]:
     """What a replay of `spool_dir` would deliver."""
     found = []
     for spool in Spool.abandoned(spool_dir):
-        found.append(Waiting(spool.run, spool.appended_bytes - spool.delivered_bytes))
+        found.append(Waiting(spool.info, spool.appended_bytes - spool.delivered_bytes))
         spool.close(keep=True)
     return found
 
@@ -59,20 +59,20 @@ def replay(spool_dir: Path, uri: str) -> ReplayReport:
     """Deliver what dead processes left in `spool_dir`; spools of living processes are left to them.
 
     A run whose process died without closing it is closed as killed; opened again, it runs again. Raises
-    TrackingError when the server cannot be reached; what was delivered until then stays delivered.
+    MlflowError when the server cannot be reached; what was delivered until then stays delivered.
     """
     delivered: list[str] = []
     rejected = 0
     try:
         for spool in Spool.abandoned(spool_dir):
             with contextlib.closing(spool):
-                sink = MlflowSink(uri, spool.run, spool_dir)
+                sink = MlflowSink(uri, spool.info, spool_dir)
                 rejected += _deliver(spool, sink)
                 if not spool.is_finished and not spool.has_living_successor:
                     sink.close("KILLED", spool.last_append_ms)
-            delivered.append(spool.run.identity)
+            delivered.append(spool.info.identity)
     except Exception as error:
-        raise TrackingError(
+        raise MlflowError(
             f"replay of {spool_dir} stopped: {without_password(uri)} did not take the events ({error}). "
             "Nothing is lost; start the server and replay again."
         ) from error
@@ -83,7 +83,7 @@ class Drain(threading.Thread):
     """Empties one spool, after what a killed predecessor left; retries with growing waits."""
 
     def __init__(self, spool: Spool, spool_dir: Path, uri: str) -> None:
-        super().__init__(name="svgan-ray-tracking", daemon=True)
+        super().__init__(name="svgan-ray-runs", daemon=True)
         self._spool = spool
         self._spool_dir = spool_dir
         self._uri = uri
@@ -107,7 +107,7 @@ class Drain(threading.Thread):
             else:
                 self._failures_in_row = 0
             for watcher in _watchers:
-                watcher(self._spool.run.name, self._spool.appended_bytes - self._spool.delivered_bytes)
+                watcher(self._spool.info.name, self._spool.appended_bytes - self._spool.delivered_bytes)
         self._spool.close()
 
     def flush(self, timeout_s: float) -> bool:
@@ -145,11 +145,11 @@ class Drain(threading.Thread):
         if self._spool.is_delivered:
             return
         if self._sink is None:
-            for spool in Spool.abandoned(self._spool_dir, self._spool.run.identity):
+            for spool in Spool.abandoned(self._spool_dir, self._spool.info.identity):
                 with contextlib.closing(spool):
                     if not spool.is_delivered:
-                        _deliver(spool, MlflowSink(self._uri, spool.run, self._spool_dir))
-            self._sink = MlflowSink(self._uri, self._spool.run, self._spool_dir)
+                        _deliver(spool, MlflowSink(self._uri, spool.info, self._spool_dir))
+            self._sink = MlflowSink(self._uri, self._spool.info, self._spool_dir)
             self.experiment_id, self.run_id = self._sink.experiment_id, self._sink.run_id
         _deliver(self._spool, self._sink, self._advanced)
 
@@ -159,7 +159,7 @@ class Drain(threading.Thread):
 
     def _failed(self, error: Exception) -> None:
         if self._failures_in_row == 0:
-            _log.warning("tracking waits for its server, events stay in %s: %s", self._spool.folder, error)
+            _log.warning("MLflow does not answer, the run's events wait in %s: %s", self._spool.folder, error)
         self._sink = None  # a restarted server may hold another database: the run is looked up again
         with self._changed:
             self._failures_in_row += 1
@@ -188,7 +188,7 @@ def _deliver_one(spool: Spool, sink: MlflowSink, event: Event) -> bool:
     except RejectedError as error:
         if spool.reject(event, str(error)) == 1:  # once: a run deleted in the UI refuses every event
             _log.warning(
-                "MLflow refuses events of run %r, kept in %s: %s", spool.run.name, spool.folder, error
+                "MLflow refuses events of run %r, kept in %s: %s", spool.info.name, spool.folder, error
             )
         return False
     return True

@@ -1,4 +1,4 @@
-"""Whether the tracking server is there, lets us in, and is one that this client understands."""
+"""Whether MLflow is there, lets this client in and is of a version that it understands."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import os
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from svgan_ray.errors import TrackingError
-from svgan_ray.tracking.client import connect, database_path, without_password
+from svgan_ray.errors import MlflowError
+from svgan_ray.runs.client import connect, database_path, without_password
 
-__all__ = ["probe_tracking"]
+__all__ = ["probe_mlflow"]
 
 _TIMEOUT_S = 10
 
 
-def probe_tracking(uri: str) -> str:
-    """Ask for the version and an experiment; what was found. Raises TrackingError, with what to do.
+def probe_mlflow(uri: str) -> str:
+    """Ask for the version and an experiment; what was found. Raises MlflowError, with what to do.
 
     A SQLite database that is not there yet is not made.
     """
@@ -30,12 +30,12 @@ def probe_tracking(uri: str) -> str:
         version = f" {_server_version(uri)}" if urlsplit(uri).scheme in ("http", "https") else ""
         connect(uri).search_experiments(max_results=1)
     except (MlflowException, OSError, ValueError) as error:  # the last: its version is none
-        raise TrackingError(f"{shown}: {_reason(str(error))}") from error
+        raise MlflowError(f"{shown}: {_reason(str(error))}") from error
     return f"{shown}: MLflow{version} answers"
 
 
 def _server_version(uri: str) -> str:
-    """The server's version. TrackingError where it is older than this client, OSError where it is silent."""
+    """The server's version. MlflowError where it is older than this client, OSError where it is silent."""
     import mlflow
     import requests
     from packaging.version import Version
@@ -45,7 +45,7 @@ def _server_version(uri: str) -> str:
         return ""
     theirs, ours = Version(answer.text.strip()), Version(mlflow.__version__)
     if (theirs.major, theirs.minor) < (ours.major, ours.minor):
-        raise TrackingError(
+        raise MlflowError(
             f"{without_password(uri)}: the server is MLflow {theirs}, older than this client's "
             f"{ours}; upgrade it, then run `mlflow db upgrade`, or runs may miss images and inputs"
         )
@@ -55,7 +55,7 @@ def _server_version(uri: str) -> str:
 def _require_writable(folder: Path) -> None:
     standing = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(standing, os.W_OK):
-        raise TrackingError(f"{folder}: cannot be written; set MLFLOW_TRACKING_URI to a database or server")
+        raise MlflowError(f"{folder}: cannot be written; set MLFLOW_TRACKING_URI to a database or server")
 
 
 def _reason(message: str) -> str:
