@@ -14,9 +14,9 @@ from ray.exceptions import RayTaskError
 from rich.console import RenderableType
 from rich.table import Table
 
-from svgan_ray.config import DemoConfig, DoctorConfig, flatten
+from svgan_ray.config import FORMER_NAMES, DemoConfig, DoctorConfig, flatten
 from svgan_ray.errors import SvganRayError
-from svgan_ray.experiment_file import ExperimentFile, load_experiment_file
+from svgan_ray.experiment_file import SECTIONS, ExperimentFile, load_experiment_file
 from svgan_ray.orchestration.runtime.interrupts import take_sigterm_as_interrupt
 from svgan_ray.orchestration.runtime.outputs import check_outputs
 from svgan_ray.orchestration.runtime.surroundings import require_sound_surroundings
@@ -96,6 +96,7 @@ def guarded(action: Callable[[], int]) -> int:
 
 def parse(config_type: type[Config], argv: Sequence[str]) -> tuple[Config, ExperimentFile, bool]:
     """The job's config, the experiment file it took values from, and whether this is a dry run."""
+    argv = [_current_name(config_type, word) for word in argv]
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--experiment-file")
     first.add_argument("--recipe")  # recipe and preset come before the other flags are applied to them
@@ -114,6 +115,16 @@ def named_experiment_file(named: str | None = None) -> ExperimentFile:
     if named is None:
         return load_experiment_file(EXPERIMENT_FILE)
     return load_experiment_file(expanded(named), must_exist=True)
+
+
+def _current_name(config_type: type[Any], word: str) -> str:
+    """A word of the command line, with a flag's former name replaced."""
+    section = next((name for name, cls in SECTIONS.items() if cls is config_type), "")
+    flag, equals, value = word.partition("=")
+    for former, name in FORMER_NAMES.get(section, {}).items():
+        if flag.replace("_", "-") == f"--{former.replace('_', '-')}":
+            return f"--{name.replace('_', '-')}{equals}{value}"
+    return word
 
 
 def _command_type(config_type: type[Any], defaults: Any) -> type[Any]:
