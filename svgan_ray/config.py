@@ -49,7 +49,8 @@ class InvertConfig:
     """Whom to follow of several people: `longest`, the one seen in most frames; `2`, the second most, and so
     on; or `all`, each a subject of its own."""
     subject: Annotated[str | None, Name()] = None
-    """Whom the footage shows; by default each video's file name without its ending."""
+    """Whom the footage shows; by default each video's file name without its ending, or, where files of equal
+    names lie in different folders, the name of the folder."""
     batch_frames: Annotated[int, at_least(1)] = 16
     """Frames that the encoder takes at once; part of the identity of the result."""
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -77,7 +77,7 @@ def make_track(
             tracking_id=job.tracking_id,
             video_id=video_id,
             uri=source.uri,
-            subject=job.subject or source.name,
+            subject=job.subject or source.subject,
             decoder=video.info.decoder,
             frame_count=video.info.frame_count,
             frame_rate_hz=video.info.frame_rate_hz,

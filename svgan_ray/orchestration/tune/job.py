@@ -36,6 +36,7 @@ from svgan_ray.orchestration.tune.report import TuneReport, list_of, preset_of, 
 from svgan_ray.orchestration.tune.search import close_open_trials, open_study, study_search
 from svgan_ray.orchestration.tune.trial import SEQUENCES, run_trial
 from svgan_ray.runs.run import Status
+from svgan_ray.store.keys import as_name
 from svgan_ray.temporal.recipes import TemporalConfig
 
 __all__ = ["plan", "run"]
@@ -166,7 +167,7 @@ def _finish(plan: StudyPlan, results: ResultGrid, run: RemoteRun) -> TuneReport:
     preset = preset_of(plan, options, best)
     run.log_file(Path(plan.preset).name, preset)
     write_whole(plan.preset, preset)
-    name = f"{plan.config.study}/{plan.identity}/{best.trial_id}"
+    name = f"{as_name(plan.config.study)}/{plan.identity}/{best.trial_id}"
     checkpoint = cast(Checkpoint, result.checkpoint)
     export_model(checkpoint, name, plan.model, plan.open_store(), plan.snapshot, run)
     return TuneReport(plan, rows, best)
