@@ -13,8 +13,8 @@ from playwright.sync_api import FrameLocator, Page
 
 from svgan_ray.config import TrainConfig
 from svgan_ray.orchestration.runtime.settings import log_settings
-from svgan_ray.report.charts import Line, line_chart
 from svgan_ray.report.page import embedded_video, page, section, write_page
+from svgan_ray.report.plots import Chart, Line, as_html
 from svgan_ray.tracking import open_tracker
 from svgan_ray.tracking.server import page_url, serve
 from svgan_ray.tracking.tracker import Kind, SpooledTracker
@@ -74,7 +74,7 @@ def log_a_training(tracker: SpooledTracker, folder: Path) -> None:
         strip = np.random.default_rng(step).integers(0, 255, (120, 480, 3)).astype(np.uint8)
         tracker.log_image(strip, "samples", step)
     tracker.log_artifact(video, "samples")
-    drawn = line_chart([Line("real", [0, 1, 2], [0, 1, 0])], "time [s]", "component 1")
+    drawn = as_html([Chart([Line("real", [0, 1, 2], [0, 1, 0])], "time [s]", "component 1")])
     parts = section("Side by side", embedded_video(video.read_bytes(), "real, then samples"), drawn)
     write_page(folder / "gallery.html", page("Motion after 1,000 steps", parts))
     tracker.log_artifact(folder / "gallery.html")
