@@ -104,7 +104,7 @@ def test_a_chart_places_its_points_on_its_axes() -> None:
     points = curve(chart)
     assert np.allclose(np.diff(points, axis=0)[0], np.diff(points, axis=0)[1], atol=1e-4)
     document = Document(as_html([chart]))
-    assert {"time [s]", "c1", "real", "10", "2.0"} <= {text.strip() for text in document.text}
+    assert {"time [s]", "c1", "real", "10", "2.00"} <= {text.strip() for text in document.text}
     assert document.attributes("svg")[0]["aria-label"] == "c1 over time [s]"
 
 

@@ -31,7 +31,7 @@ from svgan_ray.orchestration.invert.page import report_page
 from svgan_ray.orchestration.invert.plan import Plan, inversion_of, plan_only, plan_sources, sources_of
 from svgan_ray.orchestration.invert.progress import Progress
 from svgan_ray.orchestration.invert.report import InvertReport, reconstruction_sheet, report_of
-from svgan_ray.orchestration.invert.stream import Resources, encoder_resources, one_by_one, stream
+from svgan_ray.orchestration.invert.stream import Resources, encoder_resources, run_isolated, stream
 from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.orchestration.runtime.machines import (
     await_room,
@@ -43,10 +43,10 @@ from svgan_ray.orchestration.runtime.sources import Source
 from svgan_ray.orchestration.runtime.start import started
 from svgan_ray.orchestration.runtime.terminal import print_line
 from svgan_ray.orchestration.runtime.weights import publish_networks
+from svgan_ray.runs import Run, open_run
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.memory import require_memory
-from svgan_ray.tracking import Tracker, open_tracker
 
 __all__ = ["plan", "run"]
 
@@ -61,7 +61,7 @@ LOST_MACHINE_ERRORS = (
 """What ends a stream where a machine went: rows that nobody else has, or a standstill among what is left."""
 MAX_PASSES = 2
 """What is left after so many streams that came to their end is done a process for each source and block."""
-MAX_FRUITLESS_LOST_MACHINE_ERRORS = 3
+MAX_FRUITLESS_RESTARTS = 3
 """So many in a row, with nothing done between them, are not the fate of machines that come and go."""
 
 
@@ -84,12 +84,12 @@ def run(config: InvertConfig) -> InvertReport:
     with started(store.uri, networks, config.machines):
         encoder = encoder_resources(config)
         _require_memory(config, job, encoder)
-        with open_tracker(config.experiment, f"invert {identity[:8]}", "invert", identity) as tracker:
-            log_settings(tracker, config)
-            _work_through(config, plan, ledger, tracker, encoder)
+        with open_run(config.experiment, f"invert {identity[:8]}", "invert", identity) as run:
+            log_settings(run, config)
+            _work_through(config, plan, ledger, run, encoder)
             duration_s = time.monotonic() - began_s
             report = report_of(config, plan, ledger, duration_s, processors_of(config.machines))
-            _log_report(tracker, ledger, report)
+            _log_report(run, ledger, report)
     return report
 
 
@@ -100,12 +100,10 @@ def _require_memory(config: InvertConfig, job: Inversion, encoder: Resources) ->
         ray.get(check.remote(job.cpu_memory_bytes, f"encoding with {config.weights}"))
 
 
-def _work_through(
-    config: InvertConfig, plan: Plan, ledger: Ledger, tracker: Tracker, encoder: Resources
-) -> None:
+def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, run: Run, encoder: Resources) -> None:
     closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
     fruitless, passes = 0, 0
-    with closing(ledger), Progress(ledger, tracker) as progress:
+    with closing(ledger), Progress(ledger, run) as progress:
         while todo := _unsettled(plan, ledger):
             progress_count = ledger.progress_count
             loss = _passed(stream(config, ledger.job, todo, closed, encoder), ledger, progress)
@@ -118,7 +116,7 @@ def _work_through(
                 _go_on_or_give_up(loss, len(left), fruitless)
                 await_room(encoder, config.machines)
             config = _whatever_is_left(config)
-        _book(one_by_one(config, ledger.job, _unsettled(plan, ledger), closed, encoder), ledger, progress)
+        _book(run_isolated(config, ledger.job, _unsettled(plan, ledger), closed, encoder), ledger, progress)
 
 
 def _passed(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> Exception | None:
@@ -137,7 +135,7 @@ def _go_on_or_give_up(loss: Exception | None, left: int, fruitless: int) -> None
         print_line(f"processes ended with what they had at hand of {left} videos, which is planned anew")
         return
     cause = f"{type(loss).__name__}: {' '.join(str(loss).split())}"
-    if fruitless < MAX_FRUITLESS_LOST_MACHINE_ERRORS:
+    if fruitless < MAX_FRUITLESS_RESTARTS:
         print_line(f"machines or encoders were lost, the rest is planned anew ({cause})")
         return
     raise ClusterError(
@@ -167,14 +165,14 @@ def _whatever_is_left(config: InvertConfig) -> InvertConfig:
     return dataclasses.replace(config, actors=f"1:{config.actor_range[1]}")
 
 
-def _log_report(tracker: Tracker, ledger: Ledger, report: InvertReport) -> None:
-    tracker.set_tags({"store": report.store})
-    tracker.link({"inversion": report.inversion_id})
-    tracker.log_metrics(report.metrics(), step=report.frames_encoded)
+def _log_report(run: Run, ledger: Ledger, report: InvertReport) -> None:
+    run.set_tags({"store": report.store})
+    run.link({"inversion": report.inversion_id})
+    run.log_metrics(report.metrics(), step=report.frames_encoded)
     typical = list(ledger.typical.values())
     for name, pairs in (("reconstructions", typical), ("worst frames", ledger.worst)):
         if pairs:
-            tracker.log_image(reconstruction_sheet(pairs), name, step=report.frames_encoded)
+            run.log_image(reconstruction_sheet(pairs), name, step=report.frames_encoded)
     page = report_page(report, ledger.most_jittery, typical, ledger.worst)
-    tracker.log_file("invert_report.html", page.encode())
-    tracker.log_file("invert_report.json", json.dumps(dataclasses.asdict(report), indent=2).encode())
+    run.log_file("invert_report.html", page.encode())
+    run.log_file("invert_report.json", json.dumps(dataclasses.asdict(report), indent=2).encode())

@@ -1,4 +1,4 @@
-"""A progress bar in the terminal, a line now and then in a log, and the same figures on the tracking page."""
+"""A progress bar in the terminal, a line now and then in a log, and the same figures on the run's page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from svgan_ray.orchestration.invert.ledger import Ledger
-from svgan_ray.tracking import Tracker
+from svgan_ray.runs import Run
 
 __all__ = ["Progress"]
 
@@ -21,9 +21,9 @@ LINE_EVERY_S = 15.0
 class Progress:
     """Shows a ledger while it fills."""
 
-    def __init__(self, ledger: Ledger, tracker: Tracker) -> None:
+    def __init__(self, ledger: Ledger, run: Run) -> None:
         self._ledger = ledger
-        self._tracker = tracker
+        self._run = run
         self._console = Console(highlight=False)
         columns = (
             TextColumn("frames"),
@@ -51,7 +51,7 @@ class Progress:
         if now_s - self._told_s < LINE_EVERY_S:
             return
         self._told_s = now_s
-        self._tracker.log_metrics({"frames_done": done, "frames_per_s": frames_per_s}, step=done)
+        self._run.log_metrics({"frames_done": done, "frames_per_s": frames_per_s}, step=done)
         if self._bar.disable:
             known = f" of {ledger.open_frames:,}" if ledger.open_frames >= done else ""
             self._console.print(f"frames {done:,}{known}: {text}")
