@@ -45,10 +45,6 @@ _INK, _GRID = "#5c6773", "#d8dee5"
 _PAGE_COLOURS = {_INK: "var(--soft)", _GRID: "var(--line)"} | {
     colour: f"var(--series-{number})" for number, colour in enumerate(SERIES_COLOURS)
 }
-_SVG_SETTINGS = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "svgan-ray",
-}  # text stays text, the same bits each time
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 REAL, GENERATED = 0, 1  # colours of the charts
@@ -126,7 +122,7 @@ def _svg(chart: Chart) -> Html:
     for side in axes.spines.values():
         side.set_color(_GRID)
     data = io.StringIO()
-    with rc_context(_SVG_SETTINGS):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "svgan-ray"}):  # text stays text; no chance
         figure.savefig(data, format="svg", transparent=True, metadata=_NO_METADATA)
     drawn = data.getvalue()
     for colour, name in _PAGE_COLOURS.items():

@@ -144,7 +144,8 @@ def test_the_gallery_is_shown_with_its_video_and_chart(site: Site) -> None:
     site.browser.get_by_text("gallery.html").first.click()
     gallery: FrameLocator = site.browser.frame_locator("iframe")
     gallery.get_by_role("heading", name="Motion after 1,000 steps").wait_for(timeout=60_000)
-    assert gallery.locator("polyline").count() == 1
+    curve = gallery.locator('svg path[clip-path][style*="--series-0"]')
+    assert curve.count() == 1
     gallery.locator("video").evaluate("video => video.play()")
     assert gallery.locator("video").evaluate("video => video.videoWidth") == 128
     screenshot(site.browser, site.folder / "gallery.png")
