@@ -23,7 +23,7 @@ from pathlib import Path
 
 from svgan_ray.errors import ConfigError, MlflowError
 from svgan_ray.runs.client import artifact_root, connect
-from svgan_ray.runs.run import default_uri
+from svgan_ray.runs.local_run import default_uri
 
 __all__ = ["free_port", "page_url", "serve", "start_server", "stop_server"]
 
