@@ -16,7 +16,7 @@ from urllib.parse import quote
 import numpy as np
 
 from svgan_ray.errors import MlflowError
-from svgan_ray.runs import registry
+from svgan_ray.runs import compat, registry
 from svgan_ray.runs.client import artifact_root, connect, database_path
 from svgan_ray.runs.events import Event
 from svgan_ray.runs.spool import RunInfo
@@ -42,7 +42,6 @@ _METRICS_A_REQUEST = 1000
 _PARAMETERS_A_REQUEST = 100
 _PARAMETER_CHARACTERS = 6000
 _TAG_CHARACTERS = 8000
-_PREVIEW_SIDE = 1024  # the UI shows it on the whole screen, too
 _NOTE_TAG, _NOTE = "mlflow.note.content", "Runs of the same "
 _INPUT_FIELDS = ("name", "digest", "source", "context")
 _SHOWN_CHARACTERS = 40
@@ -180,16 +179,9 @@ class MlflowSink:
 
         path, name = event.file, event.payload["name"]
         image = Image.fromarray(np.load(path, allow_pickle=False))
-        full, preview = path.with_name(f"{name}.png"), path.with_name(f"{name}+compressed.webp")
-        image.save(full)
-        image.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-        side = max(image.size)  # the UI centres it in a square, which reaches below its card: so fill that
-        square = Image.new("RGBA", (side, side))
-        square.paste(image, ((side - image.width) // 2, 0))
-        square.save(preview)
-        for file in (full, preview):
-            self._client.log_artifact(self.run_id, str(file), "images")
-        self._client.set_tag(self.run_id, "mlflow.loggedImages", "True")
+        for file in compat.save_image(image, path.parent, name):
+            self._client.log_artifact(self.run_id, str(file), compat.IMAGES_FOLDER)
+        self._client.set_tag(self.run_id, compat.LOGGED_IMAGES_TAG, "True")
 
     def _send_model(self, event: Event) -> None:
         run = registry.RunOf(self.experiment_id, self.run_id)
@@ -201,7 +193,7 @@ class MlflowSink:
 
         name, digest, source, context = (event.payload[field] for field in _INPUT_FIELDS)
         dataset = Dataset(name, digest, "svgan_ray.snapshot", source)
-        tag = InputTag("mlflow.data.context", context)
+        tag = InputTag(compat.DATASET_CONTEXT_TAG, context)
         self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
     def _send_links(self, event: Event) -> None:
@@ -216,8 +208,7 @@ class MlflowSink:
 
     def _link(self, tag: str, value: str) -> str:
         """A link in Markdown to the table of runs that share a tag."""
-        search = quote(f"tags.`{tag}` = '{value}'", safe="")
-        page = f"#/experiments/{self.experiment_id}/runs?searchFilter={search}&workflowType=machine_learning"
+        page = compat.page(self.experiment_id, shared_tag=(tag, value))
         return f"[{tag.removeprefix(LINK_TAG)} {value[:_SHOWN_CHARACTERS]}]({page})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -14,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from svgan_ray.errors import InputError
+from svgan_ray.runs import compat
 from svgan_ray.runs.events import Attachment, Event
-from svgan_ray.runs.names import image_name, metric_name
 
 __all__ = ["Kind", "Run", "Status", "now_ms"]
 
@@ -45,7 +46,7 @@ class Run(ABC):
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
         """Values at a step; what MLflow refuses in their names is replaced."""
-        values = {metric_name(name): float(value) for name, value in metrics.items()}
+        values = {_metric_name(name): float(value) for name, value in metrics.items()}
         self._tell("metrics", time_ms=now_ms(), step=int(step), values=values)
 
     def log_artifact(self, path: str | Path, folder: str = "") -> None:
@@ -70,7 +71,7 @@ class Run(ABC):
             raise InputError(
                 f"log_image({key!r}) takes uint8 [H, W, 3], got {image.dtype} {list(image.shape)}"
             )
-        name = image_name(key, step, now_ms(), uuid.uuid4().hex)
+        name = compat.image_name(key, step, now_ms(), uuid.uuid4().hex)
         # Encoding a large film strip takes tens of milliseconds: the raw pixels are kept here.
         self._tell("image", Attachment("image.npy", image), name=name)
 
@@ -96,6 +97,11 @@ class Run(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.finish("FINISHED" if kind is None else "FAILED")
+
+
+def _metric_name(name: str) -> str:
+    """`name` with what MLflow refuses in it replaced."""
+    return re.sub(r"[^\w\-.: /]", "_", name, flags=re.ASCII)[:250]
 
 
 def now_ms() -> int:
