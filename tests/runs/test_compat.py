@@ -1,4 +1,4 @@
-"""Canaries: where one of these fails, MLflow does otherwise than svgan_ray/runs/compat.py says; change it there."""
+"""Where one of these fails, MLflow does otherwise than svgan_ray/runs/compat.py says: change it there."""
 
 from __future__ import annotations
 
