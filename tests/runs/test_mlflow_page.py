@@ -16,7 +16,8 @@ from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.report.page import embedded_video, page, section, write_page
 from svgan_ray.report.plots import Chart, Line, as_html
 from svgan_ray.runs import open_run
-from svgan_ray.runs.run import Kind, LocalRun
+from svgan_ray.runs.local_run import LocalRun
+from svgan_ray.runs.run import Kind
 from svgan_ray.runs.server import page_url, serve
 from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 from tests.browser import media_state, open_browser, screenshot

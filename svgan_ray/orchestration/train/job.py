@@ -105,25 +105,18 @@ def run(config: TrainConfig) -> TrainReport:
 
 
 def _train(plan: TrainingPlan) -> Finished:
-    journal = start_journal()
-    run = RemoteRun(journal, plan.run)
-    snapshot = plan.job.snapshot
+    run, snapshot = RemoteRun(start_journal(), plan.run), plan.job.snapshot
     log_settings(run, plan.config)
     run.log_input(snapshot.name, snapshot.digest, plan.job.store)
     run.link({"inversion": snapshot.inversion_id, "snapshot": snapshot.digest})
     run.set_tags({"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder})
-    try:
+    with run:
         gpu = _use_gpu(plan.config)
         beginning = _show_beginning(plan, run, gpu)
         with training_progress(run, plan.job):
             result = cast(Result, _fit(plan, run, gpu))
         ray.wait([beginning])
-        finished = _finish(plan, result, run)
-    except BaseException:
-        run.finish("FAILED")
-        raise
-    run.finish("FINISHED")
-    return finished
+        return _finish(plan, result, run)
 
 
 def _show_beginning(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> ray.ObjectRef[None]:
