@@ -36,7 +36,8 @@ class OwnRange:
         length = rest.norm(dim=-1, keepdim=True)
         kept = _held(length, torch.tensor(0.0), torch.tensor(self.remainder)) / length.clamp(min=1e-12)
         held = self.basis.reconstruct(_held(coefficients, self.low, self.high))
-        return held + (rest * kept).unflatten(-1, w_plus.shape[-2:])
+        remainder: Tensor = (rest * kept).unflatten(-1, w_plus.shape[-2:])
+        return held + remainder
 
 
 def own_range(w_plus: Tensor, k: int) -> OwnRange:

@@ -70,11 +70,11 @@ class FaceReadings:
         return FaceReadings(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
-def readings_of(mesh: NDArray[np.floating]) -> FaceReadings:
+def readings_of(mesh: Floats) -> FaceReadings:
     """Meshes [T, 478, 3], x and y in shares of a square picture and z in the same unit -> what they say."""
     if mesh.ndim != 3 or mesh.shape[1:] != (_POINTS, 3):
         raise DataError(f"face mesh: expected [T, {_POINTS}, 3], got {list(mesh.shape)}")
-    mesh = mesh.astype(np.float64)
+    mesh = np.asarray(mesh, np.float64)
     right, left = (mesh[:, corners].mean(axis=1) for corners in (_RIGHT_CORNERS, _LEFT_CORNERS))
     apart = _length(left - right)
     across = mesh[:, _TEMPLES[1]] - mesh[:, _TEMPLES[0]]  # from the picture's left to its right
