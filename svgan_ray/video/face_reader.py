@@ -71,7 +71,11 @@ class FaceReadings:
 
 
 def readings_of(mesh: Floats) -> FaceReadings:
-    """Meshes [T, 478, 3], x and y in shares of a square picture and z in the same unit -> what they say."""
+    """Meshes [T, 478, 3], x and y in shares of a square picture and z in the same unit -> what they say.
+
+    Openings are taken in the picture's plane, since the mesh's depth is poorest inside eyes and mouth; what
+    they are divided by, in space, so that a turned head does not seem to open its eyes.
+    """
     if mesh.ndim != 3 or mesh.shape[1:] != (_POINTS, 3):
         raise DataError(f"face mesh: expected [T, {_POINTS}, 3], got {list(mesh.shape)}")
     mesh = np.asarray(mesh, np.float64)
@@ -83,7 +87,7 @@ def readings_of(mesh: Floats) -> FaceReadings:
     return FaceReadings(
         right_eye=_opening(mesh, _RIGHT_LIDS, _RIGHT_CORNERS),
         left_eye=_opening(mesh, _LEFT_LIDS, _LEFT_CORNERS),
-        mouth_opening=_distance(mesh, _LIPS) / apart,
+        mouth_opening=_distance(mesh[..., :2], _LIPS) / apart,
         mouth_width=_distance(mesh, _MOUTH_CORNERS) / apart,
         yaw_deg=np.degrees(np.arctan2(across[:, 2], across[:, 0])),
         pitch_deg=np.degrees(np.arctan2(down[:, 2], down[:, 1])),
@@ -137,7 +141,7 @@ def count_blinks(readings: FaceReadings, threshold: float) -> int:
 
 
 def _opening(mesh: Floats, lids: tuple[tuple[int, int], ...], corners: tuple[int, int]) -> Floats:
-    heights = np.mean([_distance(mesh, pair) for pair in lids], axis=0)
+    heights = np.mean([_distance(mesh[..., :2], pair) for pair in lids], axis=0)
     return np.asarray(heights / _distance(mesh, corners))
 
 

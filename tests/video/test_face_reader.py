@@ -54,7 +54,9 @@ def test_a_turn_is_read_as_itself_alone(name: str, axis: int, sign: int) -> None
     assert sign * getattr(read, name) == pytest.approx((-20, 10, 25), abs=1e-6)
     for other in {"yaw_deg", "pitch_deg", "roll_deg"} - {name}:
         assert getattr(read, other) == pytest.approx((0, 0, 0), abs=1e-6)
-    assert read.mouth_opening == pytest.approx((0.2,) * 3) and read.left_eye == pytest.approx((0.3,) * 3)
+    assert read.mouth_width == pytest.approx((0.9,) * 3)
+    nod = np.cos(np.radians((-20, 10, 25))) if axis == 0 else np.ones(3)  # the one that shortens openings
+    assert read.mouth_opening == pytest.approx(0.2 * nod) and read.left_eye == pytest.approx(0.3 * nod)
 
 
 def readings(eyes: list[float]) -> FaceReadings:
