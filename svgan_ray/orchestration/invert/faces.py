@@ -110,8 +110,8 @@ def _warnings_of_rate(frame_rate_hz: float) -> Iterator[str]:
     """Of a lapse of pictures: each of them would be a clip's gap in footage of an ordinary rate."""
     if 0 < frame_rate_hz * _LONGEST_GAP_S < 1:
         yield (
-            f"its frames are {1 / frame_rate_hz:g} s apart, further than the {_LONGEST_GAP_S:g} s that a face "
-            "may be out of sight: what it shows between them is a guess"
+            f"its frames are {1 / frame_rate_hz:g} s apart, further than the {_LONGEST_GAP_S:g} s that a "
+            "face may be out of sight: what it shows between them is a guess"
         )
 
 
