@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from rich.table import Table
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.errors import StoreAccessError
+from svgan_ray.errors import StoreAccessError, VideoError
 from svgan_ray.orchestration.invert.demo_footage import demo_footage
 from svgan_ray.orchestration.invert.encoding import SYNTHESIS_BATCH
 from svgan_ray.orchestration.invert.faces import file_sha256
@@ -34,7 +35,9 @@ from svgan_ray.stylegan.weights import (
     weights_hash,
 )
 from svgan_ray.video.alignment import CropParameters
+from svgan_ray.video.footage_facts import FootageFacts, conversions
 from svgan_ray.video.landmarks import landmark_source
+from svgan_ray.video.reading import rules_at_a_glance
 
 __all__ = ["Plan", "inversion_of", "plan_only", "plan_sources", "sources_of"]
 
@@ -54,15 +57,21 @@ class Plan:
     """By video or clip id."""
     relabelled: list[Source] = field(default_factory=list)
     """Keep the subject that they were first tracked with, though another one is asked for."""
+    conversions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By uri: what the first picture of a video to do needs; a dry run alone looks for it."""
 
     def __rich__(self) -> Table:
         table = Table("video", "plan", box=None)
         for source in self.todo:
-            table.add_row(source.uri, "invert")
+            rules = self.conversions.get(source.uri)
+            table.add_row(source.uri, f"invert, converted: {', '.join(rules)}" if rules else "invert")
         for source in self.done:
             table.add_row(source.uri, "in the store already")
         for uri, record in self.failed.items():
             table.add_row(uri, f"failed before: {record.reason} (--retry-failures tries again)")
+        if self.conversions:
+            counts = conversions(FootageFacts(rules) for rules in self.conversions.values())
+            table.add_row("files to be converted", counts)
         return table
 
 
@@ -170,6 +179,17 @@ def plan_only(config: InvertConfig) -> Plan:
     place = durable(config.store, "--store")
     job, sources = inversion_of(config, place), sources_of(config, render=False)
     try:
-        return plan_sources(config, job, open_store(place), sources)
+        plan = plan_sources(config, job, open_store(place), sources)
     except StoreAccessError:  # none there yet
-        return Plan(todo=sources)
+        plan = Plan(todo=sources)
+    return dataclasses.replace(plan, conversions=_conversions_of(plan.todo))
+
+
+def _conversions_of(sources: list[Source]) -> dict[str, tuple[str, ...]]:
+    """By uri, of files on this machine; what cannot be read is told by tracking."""
+    found = {}
+    for source in sources:
+        if Path(source.uri).is_file():
+            with suppress(VideoError):
+                found[source.uri] = rules_at_a_glance(source.uri)
+    return {uri: rules for uri, rules in found.items() if rules}
