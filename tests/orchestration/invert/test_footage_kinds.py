@@ -15,7 +15,7 @@ from svgan_ray.orchestration.invert.encoding import crop_block
 from svgan_ray.orchestration.invert.faces import track_source
 from svgan_ray.orchestration.invert.items import Block
 from svgan_ray.orchestration.invert.plan import plan_only
-from svgan_ray.orchestration.runtime.sources import expand
+from svgan_ray.orchestration.runtime.choosing import expand
 from svgan_ray.store import LatentStore, TrackRecord, open_store
 from svgan_ray.store.keys import clip_id
 from svgan_ray.stylegan.encoder import Encoder
