@@ -16,8 +16,8 @@ from svgan_ray.orchestration.runtime.command_line import parse
 from svgan_ray.orchestration.store_tool.job import command_of
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-FOLDERS = ("svgan_ray", "jobs", "analysis", "benchmarks", "tests", "docs", "cluster")
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FOLDERS = ("svgan_ray", "jobs", "analysis", "benchmarks", "examples", "tests", "docs", "cluster")
 
 
 def commands(document: Path) -> Iterator[list[str]]:
