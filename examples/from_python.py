@@ -1,7 +1,7 @@
 """From Python instead of the command line: footage becomes latents, those become a model, that makes a video.
 
 Run it as a program (`python examples/from_python.py`), or cell by cell in an editor that knows `# %%`. It
-works in the folder `example/`, renders its own footage, and needs neither GPU nor weights; a minute on two cores.
+works in the folder `example/`, renders its own footage, and needs neither GPU nor weights. It takes a minute.
 """
 
 # %% The jobs take a frozen dataclass each, the same one that flags and `experiment.toml` fill.
