@@ -124,9 +124,7 @@ def _log(report: SampleReport, strip: npt.NDArray[np.uint8] | None) -> None:
     plan, card = report.plan, report.plan.model.card
     settings = {name: str(value) for name, value in flatten(plan.config).items()}
     if plan.paste is None:
-        del settings[
-            "paste_into"
-        ]  # videos without it keep the runs that they had before there was such a setting
+        del settings["paste_into"]  # the run is then the same as before there was such a setting
     identity = f"sample-{content_id({**settings, 'model': plan.model_sha256})}"
     name = f"sample {Path(plan.out).stem}"
     with open_run(plan.config.experiment, name, "sample", identity) as run:
