@@ -24,8 +24,8 @@ from svgan_ray.store.botocore_compat import quick_session, sign_known_content
 ROOT = Path(__file__).parents[1]
 INNER_MODULES = ("ray.train.v2", "ray.autoscaler.v2", "ray.dashboard", "ray.core", "botocore.auth")
 """Modules without an underscore of which their libraries promise nothing."""
-OWN_OBJECTS = ("reader",)
-"""Where an object of a module's own class is handed to its functions."""
+OURS = ("self", "cls", "PickleReader", "reader")
+"""Objects whose own inner names are meant."""
 ONE_VERSION = "torch."
 """Exactly one version of torch is allowed, so that its inner parts move only when we change it."""
 
@@ -39,7 +39,7 @@ def is_inner(dotted: str) -> bool:
 def inner_parts(text: str) -> Iterator[str]:
     """Every import and every attribute that is an inner part of something else."""
     tree = ast.parse(text)
-    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    own_classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if is_inner(alias.name))
@@ -48,7 +48,7 @@ def inner_parts(text: str) -> Iterator[str]:
             yield from (name for name in names if is_inner(name))
         elif isinstance(node, ast.Attribute) and is_inner(node.attr):
             owner = ast.unparse(node.value)
-            if owner not in ("self", "cls") and node.attr not in own and owner not in OWN_OBJECTS:
+            if owner not in OURS and owner not in own_classes:
                 yield f"{owner}.{node.attr}"
 
 

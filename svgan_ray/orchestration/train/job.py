@@ -32,7 +32,7 @@ from svgan_ray.orchestration.runtime.machines import grows, label_selector, reso
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import snapshot_rows
 from svgan_ray.orchestration.runtime.start import started
-from svgan_ray.orchestration.runtime.terminal import print_line
+from svgan_ray.orchestration.runtime.terminal import command, print_line
 from svgan_ray.orchestration.train.checkpoints import explosion_of
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import export_model, restore_model
@@ -80,7 +80,7 @@ class TrainReport:
             if name in self.finished.figures:
                 table.add_row(name, f"{self.finished.figures[name]:.3g}")
         table.add_row("model", self.plan.model)
-        table.add_row("next", f"jobs/sample.py --model {self.plan.model}")
+        table.add_row("next", command("sample", "--model", self.plan.model))
         return table
 
 
