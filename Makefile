@@ -60,11 +60,14 @@ format: setup  ## mend what the linter and the formatter can
 test: setup system-packages  ## unit tests
 	$(BIN)/pytest -m "not cluster" --numprocesses logical --maxprocesses 4 $(PYTEST_FLAGS)
 
-# Its tests need no video, no network of real size and no process of their own.
+# Tests of whole files of code and docs, of formats and of mathematics: none needs a video, a server or a process.
+QUICK_TESTS := $(filter-out tests/test_analysis.py tests/test_quickstart.py tests/test_aws_launch.py,$(wildcard tests/test_*.py)) \
+	tests/latents tests/metrics tests/store tests/temporal
+
 quick: setup  ## lint, types and the fast tests, within four minutes on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy & types=$$!; $(BIN)/pytest -m "not cluster and not slow" --timeout 60 $(PYTEST_FLAGS); tests=$$?; wait $$types && exit $$tests
+	$(BIN)/mypy & types=$$!; $(BIN)/pytest -m "not cluster" $(QUICK_TESTS) $(PYTEST_FLAGS); tests=$$?; wait $$types && exit $$tests
 
 test-face: .venv-face/.ready  ## tests of the extra `face`, in an environment with the older numpy and protobuf that it needs
 	.venv-face/bin/pytest tests/video/test_mediapipe_landmarks.py tests/orchestration/invert/test_face_model_on_ray.py $(PYTEST_FLAGS)
