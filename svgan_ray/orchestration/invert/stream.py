@@ -23,7 +23,6 @@ from svgan_ray.orchestration.invert.encoding import BlockEncoder, crop_block
 from svgan_ray.orchestration.invert.faces import track_source
 from svgan_ray.orchestration.invert.failures import clip_failure, source_failure
 from svgan_ray.orchestration.invert.items import Block, Crops, Inversion, Item
-from svgan_ray.orchestration.runtime.false_alarms import without_false_alarm
 from svgan_ray.orchestration.runtime.machines import actors_that_fit, label_selector, resources_of
 from svgan_ray.orchestration.runtime.sources import Source
 from svgan_ray.store import open_store
@@ -60,11 +59,9 @@ def stream(
         "ray_remote_args_fn": lambda: {"name": _new_name(names)},
         **encoder,
     }
-    encoded = without_retries(crops.map, _EncodeRow, fn_constructor_args=(job,), **encoders)
     try:
-        with without_false_alarm():
-            for row in encoded.iter_rows():
-                yield row["item"]
+        for row in without_retries(crops.map, _EncodeRow, fn_constructor_args=(job,), **encoders).iter_rows():
+            yield row["item"]
     finally:
         _end(names)
 
