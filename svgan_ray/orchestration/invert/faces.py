@@ -78,6 +78,11 @@ def make_track(
         tracks = [track(points_of_one, video.time_s, job.crop) for points_of_one in chosen]
         clips = list(_named_clips(video_id, job.tracking_id, tracks))
         tensors = {key: value for clip in clips for key, value in _tensors(clip, video.time_s)}
+        landmarks = {
+            f"{clip.clip_id}.landmarks": _landmarks(clip.span, chosen[clip.person])
+            for clip in clips
+            if job.faces != "aligned"  # whose landmarks say where the crop is, not where a mouth is
+        }
         record = TrackRecord(
             tracking_id=job.tracking_id,
             video_id=video_id,
@@ -95,7 +100,7 @@ def make_track(
             parameters=dataclasses.asdict(job.crop),
         )
         seen = _FaceSummary(face_report(people, chosen, tracks), face_sheet(video, tracks))
-    return store.put_track(record, tensors), seen
+    return store.put_track(record, tensors, landmarks), seen
 
 
 @dataclass(frozen=True)
@@ -124,6 +129,11 @@ def _tensors(clip: _NamedClip, time_s: Floats) -> Iterator[tuple[str, Tensor]]:
     yield f"{clip.clip_id}.person", torch.tensor([clip.person])
 
 
+def _landmarks(span: TrackedClip, points: npt.NDArray[np.floating]) -> Tensor:
+    """A clip's landmarks [T, 68, 2] in pixels of the video, NaN where the face was not seen."""
+    return torch.from_numpy(points[span.first_frame : span.stop_frame].astype(np.float32))
+
+
 def _open_items(
     job: Inversion,
     store: LatentStore,
@@ -135,7 +145,7 @@ def _open_items(
     todo = [
         clip
         for clip in record.clips
-        if clip.clip_id not in closed and not _is_committed(job, store, clip.clip_id)
+        if not job.tracks_only and clip.clip_id not in closed and not _is_committed(job, store, clip.clip_id)
     ]
     yield Tracked(
         source=source,

@@ -80,11 +80,13 @@ def run(config: InvertConfig) -> InvertReport:
     if not plan.todo:
         return report_of(config, plan, ledger, time.monotonic() - began_s)
     networks = publish_networks(store, config)
-    identity = content_id({"inversion_id": job.inversion_id, "store": store.uri})
+    made = {"tracking_id": job.tracking_id} if job.tracks_only else {"inversion_id": job.inversion_id}
+    identity = content_id({**made, "store": store.uri})
     with started(store.uri, networks, config.machines):
         encoder = encoder_resources(config)
         _require_memory(config, job, encoder)
-        with open_tracker(config.experiment, f"invert {identity[:8]}", "invert", identity) as tracker:
+        name = f"{plan.verb} {identity[:8]}"
+        with open_tracker(config.experiment, name, "invert", identity) as tracker:
             log_settings(tracker, config)
             _work_through(config, plan, ledger, tracker, encoder)
             duration_s = time.monotonic() - began_s
@@ -95,7 +97,7 @@ def run(config: InvertConfig) -> InvertReport:
 
 def _require_memory(config: InvertConfig, job: Inversion, encoder: Resources) -> None:
     """Raises MachineError, from a process where an encoder would be, before anything begins."""
-    if "num_gpus" not in encoder:
+    if "num_gpus" not in encoder and not job.tracks_only:
         check = ray.remote(**encoder, label_selector=label_selector(config.machines))(require_memory)
         ray.get(check.remote(job.cpu_memory_bytes, f"encoding with {config.weights}"))
 
@@ -169,7 +171,8 @@ def _whatever_is_left(config: InvertConfig) -> InvertConfig:
 
 def _log_report(tracker: Tracker, ledger: Ledger, report: InvertReport) -> None:
     tracker.set_tags({"store": report.store})
-    tracker.link({"inversion": report.inversion_id})
+    if not report.tracks_only:
+        tracker.link({"inversion": report.inversion_id})
     tracker.log_metrics(report.metrics(), step=report.frames_encoded)
     typical = list(ledger.typical.values())
     for name, pairs in (("reconstructions", typical), ("worst frames", ledger.worst)):

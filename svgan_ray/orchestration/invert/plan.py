@@ -54,11 +54,12 @@ class Plan:
     """By video or clip id."""
     relabelled: list[Source] = field(default_factory=list)
     """Keep the subject that they were first tracked with, though another one is asked for."""
+    verb: str = "invert"
 
     def __rich__(self) -> Table:
         table = Table("video", "plan", box=None)
         for source in self.todo:
-            table.add_row(source.uri, "invert")
+            table.add_row(source.uri, self.verb)
         for source in self.done:
             table.add_row(source.uri, "in the store already")
         for uri, record in self.failed.items():
@@ -111,6 +112,7 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         cpu_memory_bytes=_cpu_memory_bytes(generator, encoder, config.batch_frames, refinement),
         refinement=refinement,
         float16=config.float16,
+        tracks_only=config.until == "tracks",
         lpips_sha256=lpips_sha256,
         **identity,
     )
@@ -145,11 +147,13 @@ def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, sourc
     tracks = store.track_outlines(job.tracking_id)
     committed = store.committed_ids(job.inversion_id)
     failures = store.failures(job.tracking_id) | store.failures(job.inversion_id)
-    plan = Plan(earlier_failures=failures)
+    plan = Plan(earlier_failures=failures, verb="track" if job.tracks_only else "invert")
     for source in sources:
         video_id = video_ids.get(source.id, "")
         track = tracks.get(video_id)
-        if track:
+        if track and job.tracks_only:
+            outcomes = []
+        elif track:
             outcomes = [failures.get(clip_id) for clip_id in track.clip_ids if clip_id not in committed]
         else:  # a process that died may have done so before or after it knew the bytes
             outcomes = [failures.get(video_id) or failures.get(unread_id(source))]
