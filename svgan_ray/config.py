@@ -110,8 +110,8 @@ class FitConfig:
     out: str = "weights/fitted"
     """Folder of the fitted `generator` and `encoder`, a local one or s3://bucket/prefix."""
     what: Literal["both", "generator"] = "both"
-    """`both` trains synthesis and encoder; `generator` tunes synthesis alone to the latents that the store holds
-    of the footage (pivotal tuning), which large generators want."""
+    """`both` trains synthesis and encoder; `generator` tunes synthesis alone to the latents that the store
+    holds of the footage (pivotal tuning), which large generators want."""
     minutes: Annotated[float, above(0)] = 10.0
     """How long to fit; becomes a number of steps when one step was measured, once for each fit."""
     steps: Annotated[int | None, at_least(1)] = None
@@ -144,7 +144,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         check_ranges(self)
         _require(self.subject is None or self.subjects, "subject", "a name, or several", self.subject)
-        _require(self.workers <= self.batch, "workers", f"as many as a batch feeds, {self.batch}", self.workers)
+        fed = f"at most {self.batch}, the batch"
+        _require(self.workers <= self.batch, "workers", fed, self.workers)
 
     @property
     def subjects(self) -> tuple[str, ...]:
