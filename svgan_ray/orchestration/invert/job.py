@@ -31,7 +31,7 @@ from svgan_ray.orchestration.invert.page import report_page
 from svgan_ray.orchestration.invert.plan import Plan, inversion_of, plan_only, plan_sources, sources_of
 from svgan_ray.orchestration.invert.progress import Progress
 from svgan_ray.orchestration.invert.report import InvertReport, reconstruction_sheet, report_of
-from svgan_ray.orchestration.invert.stream import Resources, encoder_resources, one_by_one, stream
+from svgan_ray.orchestration.invert.stream import Resources, encoder_resources, run_isolated, stream
 from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.orchestration.runtime.machines import (
     await_room,
@@ -61,7 +61,7 @@ LOST_MACHINE_ERRORS = (
 """What ends a stream where a machine went: rows that nobody else has, or a standstill among what is left."""
 MAX_PASSES = 2
 """What is left after so many streams that came to their end is done a process for each source and block."""
-MAX_FRUITLESS_LOST_MACHINE_ERRORS = 3
+MAX_FRUITLESS_RESTARTS = 3
 """So many in a row, with nothing done between them, are not the fate of machines that come and go."""
 
 
@@ -120,7 +120,7 @@ def _work_through(
                 _go_on_or_give_up(loss, len(left), fruitless)
                 await_room(encoder, config.machines)
             config = _whatever_is_left(config)
-        _book(one_by_one(config, ledger.job, _unsettled(plan, ledger), closed, encoder), ledger, progress)
+        _book(run_isolated(config, ledger.job, _unsettled(plan, ledger), closed, encoder), ledger, progress)
 
 
 def _passed(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> Exception | None:
@@ -139,7 +139,7 @@ def _go_on_or_give_up(loss: Exception | None, left: int, fruitless: int) -> None
         print_line(f"processes ended with what they had at hand of {left} videos, which is planned anew")
         return
     cause = f"{type(loss).__name__}: {' '.join(str(loss).split())}"
-    if fruitless < MAX_FRUITLESS_LOST_MACHINE_ERRORS:
+    if fruitless < MAX_FRUITLESS_RESTARTS:
         print_line(f"machines or encoders were lost, the rest is planned anew ({cause})")
         return
     raise ClusterError(

@@ -27,7 +27,7 @@ from svgan_ray.orchestration.runtime.machines import actors_that_fit, label_sele
 from svgan_ray.orchestration.runtime.sources import Source
 from svgan_ray.store import open_store
 
-__all__ = ["Resources", "encoder_resources", "one_by_one", "stream"]
+__all__ = ["Resources", "encoder_resources", "run_isolated", "stream"]
 
 Row = dict[str, Any]
 Resources = dict[str, Any]
@@ -108,7 +108,7 @@ def without_retries(stage: Callable[..., ray.data.Dataset], work: Any, **options
         return stage(work, **retries, **options)
 
 
-def one_by_one(
+def run_isolated(
     config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: Resources
 ) -> Generator[Item, None, None]:
     """The same work, a process for each source and block: a death is the failure of that video or clip."""

@@ -28,6 +28,7 @@ from svgan_ray.orchestration.runtime.start import started
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import export_model
 from svgan_ray.orchestration.train.validation import OBJECTIVE, require_measurable
+from svgan_ray.orchestration.tune.earlier_versions import find_moved_modules
 from svgan_ray.orchestration.tune.plan import StudyPlan, plan_only, plan_study
 from svgan_ray.orchestration.tune.progress import TrialBook, study_progress
 from svgan_ray.orchestration.tune.report import TuneReport, list_of, preset_of, trial_rows
@@ -95,6 +96,7 @@ def _tuner(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tun
     resources = tune.PlacementGroupFactory([bundle], bundle_label_selector=[labels])
     trainable = tune.with_resources(tune.with_parameters(run_trial, plan=plan), resources)
     if Tuner.can_restore(path, storage):
+        find_moved_modules()
         return Tuner.restore(path, trainable, param_space={}, storage_filesystem=storage, resume_errored=True)
     return Tuner(
         trainable,

@@ -75,7 +75,7 @@ def test_losses_between_which_something_is_done_end_no_job(
 ) -> None:
     passing = [0, 0, 1, 0, 0, 1, 0, 0, 1]
     monkeypatch.setattr(invert_module, "stream", stream_that_ends_after(passing, ActorDiedError()))
-    monkeypatch.setattr(invert_module, "one_by_one", lambda *_: (item for item in ()))
+    monkeypatch.setattr(invert_module, "run_isolated", lambda *_: (item for item in ()))
     assert len(work().commits) == VIDEOS
     assert waits == [({"num_cpus": 1}, "any")] * 8, "for a machine, before the work begins again"
     said = capsys.readouterr().err.splitlines()
@@ -104,14 +104,14 @@ def test_what_processes_took_with_them_is_planned_anew_once_and_then_done_alone(
 ) -> None:
     streams, by_themselves = stream_that_ends_after(passing), []
 
-    def one_by_one(
+    def run_isolated(
         config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: object
     ) -> Iterator[Item]:
         by_themselves.extend([len(sources)] if sources else [])
         return stream_that_ends_after([len(sources)])(config, job, sources, closed, encoder)
 
     monkeypatch.setattr(invert_module, "stream", streams)
-    monkeypatch.setattr(invert_module, "one_by_one", one_by_one)
+    monkeypatch.setattr(invert_module, "run_isolated", run_isolated)
     assert len(work().commits) == VIDEOS
     assert by_themselves == alone
     assert capsys.readouterr().err.count("planned anew") == len(passing) - 1
