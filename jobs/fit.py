@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Trains a temporal GAN on one subject's latents; run again, it goes on.
+"""Fits a generator and an encoder to the people in footage; run again, it goes on.
 
 `--help` explains every flag.
 """
@@ -9,4 +9,4 @@ import sys
 from svgan_ray.orchestration.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(main(["fit", *sys.argv[1:]]))

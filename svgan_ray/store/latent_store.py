@@ -126,9 +126,9 @@ class LatentStore(ModelStore):
         """The tensors that were put with a track."""
         return self._tensors(record.tensors) if record.tensors else {}
 
-    def track_landmarks(self, record: TrackRecord) -> dict[str, Tensor]:
-        """The landmarks that were put with a track; none with tracks of earlier versions."""
-        return self._tensors(record.landmarks) if record.landmarks else {}
+    def landmarks(self, ref: ObjectRef) -> dict[str, Tensor]:
+        """The landmarks that `TrackRecord.landmarks` names; tracks of earlier versions have none."""
+        return self._tensors(ref)
 
     def tracks(self, tracking_id: str) -> Iterator[TrackRecord]:
         """All tracks made in one way, in the order of their video ids."""

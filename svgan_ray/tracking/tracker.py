@@ -25,7 +25,7 @@ __all__ = ["Kind", "SpooledTracker", "Status", "Tracker", "default_uri", "open_t
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["invert", "train", "tune", "trial", "sample", "evaluate", "demo"]
+Kind = Literal["invert", "fit", "train", "tune", "trial", "sample", "evaluate", "demo"]
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _FINISH_TIMEOUT_S = 60.0

@@ -29,7 +29,7 @@ from svgan_ray.video.reading import open_video
 from svgan_ray.video.tracking import Clip as TrackedClip
 from svgan_ray.video.tracking import Track, skipped_by_all, track
 
-__all__ = ["track_source"]
+__all__ = ["person_name", "track_source"]
 
 
 def track_source(job: Inversion, source: Source, closed: frozenset[str]) -> Iterator[Item]:
@@ -164,7 +164,7 @@ def _open_items(
             clip_id=standing.clip_id,
             video_id=record.video_id,
             source=source,
-            subject=_subject(record.subject, int(tensors[f"{standing.clip_id}.person"])),
+            subject=person_name(record.subject, int(tensors[f"{standing.clip_id}.person"])),
             first_frame=standing.first_frame,
             stop_frame=standing.stop_frame,
             frame_rate_hz=record.frame_rate_hz,
@@ -179,7 +179,7 @@ def _is_committed(job: Inversion, store: LatentStore, clip_id: str) -> bool:
         return False
 
 
-def _subject(first: str, person: int) -> str:
+def person_name(first: str, person: int) -> str:
     """`anna` for the first person who is followed, `anna-2` for the second."""
     return f"{first}-{person + 1}" if person else first
 

@@ -1,0 +1,37 @@
+"""The bar that a person watches while workers fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from svgan_ray.orchestration.runtime.background import repeat_in_background
+from svgan_ray.orchestration.runtime.journal import RunTracker
+
+__all__ = ["fit_progress"]
+
+
+@contextmanager
+def fit_progress(tracker: RunTracker, steps: int) -> Iterator[Callable[[str], None]]:
+    """Follow the run's curves in a thread; the block says by what it is given what it does before the first."""
+    columns = (
+        TextColumn("fitting"),
+        BarColumn(),
+        TextColumn("{task.fields[about]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task("fitting", total=steps, about="")
+        with repeat_in_background(lambda: _show(bar, task, tracker, steps)):
+            yield lambda about: bar.update(task, about=about)
+
+
+def _show(bar: Progress, task: TaskID, tracker: RunTracker, steps: int) -> None:
+    step, values = tracker.latest()
+    if "fit/images_per_s" not in values:
+        return
+    about = f"step {step:,} of {steps:,}, {values['fit/images_per_s']:,.0f} images/s"
+    bar.update(task, completed=step, about=about)
