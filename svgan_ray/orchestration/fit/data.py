@@ -7,7 +7,7 @@ portion, while the workers compute.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -38,7 +38,8 @@ STORE_SHARE = 0.4
 def rows_of(piece: Piece, side: int, store: LatentStore) -> dict[str, npt.NDArray[Any]]:
     """number [M], crop [M, S, S, 3], boxes [M, 2, 4], and w_plus [M, n, d] where the piece has pivots."""
     crops = crop_block(piece.block, side).frames[piece.at]
-    rows = {"number": piece.number, "crop": crops, "boxes": _boxes(piece, store).numpy()}
+    boxes = _boxes(piece, store).numpy()
+    rows: dict[str, npt.NDArray[Any]] = {"number": piece.number, "crop": crops, "boxes": boxes}
     if piece.pivots:
         block = piece.block
         begins = max(block.first_frame - block.first_frame % BLOCK_FRAMES, block.clip.first_frame)
@@ -114,12 +115,11 @@ def _configure(labels: dict[str, str]) -> None:
 def _dataset(pieces: Sequence[Piece], side: int, store: str) -> ray.data.Dataset:
     items = [{"item": piece} for piece in pieces]
     rows = ray.data.from_items(items, override_num_blocks=max(1, len(items)))
-    return rows.map_batches(
-        _rows, fn_args=(side, store), batch_size=1, batch_format="numpy", num_cpus=CROP_CPUS
-    )
+    crop = partial(_rows, side=side, store=store)
+    return rows.map_batches(crop, batch_size=1, batch_format="numpy", num_cpus=CROP_CPUS)
 
 
-def _rows(batch: Rows, side: int, store: str) -> Rows:
+def _rows(batch: dict[str, Any], side: int, store: str) -> dict[str, npt.NDArray[Any]]:
     (piece,) = batch["item"]
     return rows_of(piece, side, open_store(store))
 

@@ -26,7 +26,7 @@ __all__ = ["export_weights", "left_out_spans"]
 
 
 def export_weights(plan: FitPlan, finished: Finished) -> str:
-    """Write the networks of the best checkpoint to the place that was asked for; returns the generator's hash.
+    """Write the networks of the best checkpoint to their place; returns the generator's hash.
 
     Each network's record goes last, so that no mixture can be read.
     """

@@ -1,4 +1,4 @@
-"""What of the store's footage is fitted to: tracked clips, the frames to train on, those that are held out."""
+"""What of the store's footage is fitted to: clips, the frames to train on, those that are held out."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Footage:
         return [clip for clip in self.clips if clip.clip.subject == subject]
 
     def _pieces(self, span: tuple[int, int], frames: Sequence[npt.NDArray[np.int64]]) -> Iterator[Piece]:
-        """Frames [first, stop) of those that are numbered through, cut at the blocks that inversion decodes."""
+        """Frames [first, stop) by their numbers, cut at the blocks that inversion decodes."""
         offset = 0
         for clip, rows in zip(self.clips, frames, strict=True):
             mine = np.arange(max(span[0] - offset, 0), min(span[1] - offset, len(rows)))
@@ -140,9 +140,7 @@ def _spread(clips: Sequence[FittedClip]) -> list[npt.NDArray[np.int64]]:
     return chosen
 
 
-def _cut(
-    clip: FittedClip, rows: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]
-) -> Iterator[Piece]:
+def _cut(clip: FittedClip, rows: npt.NDArray[np.int64], numbers: npt.NDArray[np.int64]) -> Iterator[Piece]:
     first_frame = clip.clip.first_frame
     for count, (start, stop) in enumerate(block_spans(first_frame, clip.clip.stop_frame)):
         inside = (rows >= start - first_frame) & (rows < stop - first_frame)

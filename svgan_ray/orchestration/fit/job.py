@@ -84,8 +84,12 @@ class FitReport:
         for subject, training, held_out in zip(
             footage.subjects, footage.training, footage.held_out, strict=True
         ):
-            table.add_row("subject", f"{subject}: {training:,} frames fitted to, {held_out} held out and scored")
-        table.add_row("steps", f"{done.steps:,} in {done.elapsed_s / 60:.1f} minutes, best at {done.best_step:,}")
+            table.add_row(
+                "subject", f"{subject}: {training:,} frames fitted to, {held_out} held out and scored"
+            )
+        table.add_row(
+            "steps", f"{done.steps:,} in {done.elapsed_s / 60:.1f} minutes, best at {done.best_step:,}"
+        )
         for name in _DB:
             was, now = done.before[name], done.scores[name]
             table.add_row(f"held-out {name.removesuffix('_db')}", f"{now:.1f} dB (before {was:.1f})")
@@ -126,9 +130,7 @@ def _fit(plan: FitPlan) -> Finished:
     tracker = RunTracker(start_journal(), plan.run)
     log_settings(tracker, plan.config)
     tracker.log_input(",".join(plan.footage.subjects), plan.digest, plan.store.uri)
-    tracker.set_tags(
-        {"fit": plan.id, "subject": ",".join(plan.footage.subjects), "checkpoints": plan.folder}
-    )
+    tracker.set_tags({"fit": plan.id, "subject": ",".join(plan.footage.subjects), "checkpoints": plan.folder})
     try:
         gpu = use_gpu(plan.config)
         plan = _settled(plan, gpu)

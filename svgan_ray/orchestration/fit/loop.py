@@ -43,7 +43,16 @@ from svgan_ray.stylegan.resize import resize_antialiased
 from svgan_ray.stylegan.weights import load_encoder, load_generator
 from svgan_ray.temporal.workers import Workers
 
-__all__ = ["CHECKPOINT", "FittingJob", "SCORE", "Outcome", "PersonalFit", "fit_worker", "fitter_of", "places_of"]
+__all__ = [
+    "CHECKPOINT",
+    "SCORE",
+    "FittingJob",
+    "Outcome",
+    "PersonalFit",
+    "fit_worker",
+    "fitter_of",
+    "places_of",
+]
 
 LOG_EVERY_STEPS = 20
 CHECKPOINT = "fitting.safetensors"
@@ -74,11 +83,12 @@ class FittingJob:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a fit came; `left_out` numbers the frames that stood out, `diverged` says why it cannot go on."""
+    """How far a fit came; `diverged` says why it cannot go on."""
 
     steps: int
     elapsed_s: float
     left_out: tuple[int, ...]
+    """Numbers of the frames that stood out."""
     before: dict[str, float]
     """Scores before the first step."""
     diverged: str = ""
@@ -281,5 +291,3 @@ class _Teller:
 
     def _left_out(self) -> list[int]:
         return [int(number) for number in np.flatnonzero(self._fit.left_out)]
-
-

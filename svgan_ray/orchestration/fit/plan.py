@@ -29,7 +29,17 @@ from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.memory import encoding_bytes, synthesis_bytes
 from svgan_ray.stylegan.weights import load_encoder, load_generator, weights_hash
 
-__all__ = ["FINISHED", "SETTLED", "Finished", "FitPlan", "Settled", "plan_fit", "step_time_s", "steps_for", "with_estimate"]
+__all__ = [
+    "FINISHED",
+    "SETTLED",
+    "Finished",
+    "FitPlan",
+    "Settled",
+    "plan_fit",
+    "step_time_s",
+    "steps_for",
+    "with_estimate",
+]
 
 FINISHED, SETTLED = "finished.json", "settled.json"
 _SCHEMA = 1
@@ -115,7 +125,9 @@ class FitPlan:
         for subject, training, held_out in zip(
             footage.subjects, footage.training, footage.held_out, strict=True
         ):
-            table.add_row("subject", f"{subject}: {training:,} frames to train on, {held_out} to be scored on")
+            table.add_row(
+                "subject", f"{subject}: {training:,} frames to train on, {held_out} to be scored on"
+            )
         table.add_row("crops", f"{self.side} px, {self.footage_bytes / 1e6:,.0f} MB")
         table.add_row("fit", f"{self.id}, {self.config.what}")
         table.add_row("time", self.estimate)
@@ -136,11 +148,11 @@ def plan_fit(config: FitConfig, put: bool = True) -> FitPlan:
     generator, encoder = _networks(config, folders)
     hashes = weights_hash(folders[0]), weights_hash(folders[1])
     if config.what == "both":
-        clips, found_in = tracked_clips(store, config), {"clips": []}
-        found_in = {"clips": sorted(clip.clip.clip_id for clip in clips)}
+        clips = tracked_clips(store, config)
+        identities = sorted(clip.clip.clip_id for clip in clips)
     else:
         clips, snapshots = inverted_clips(store, config, hashes[0], put)
-        found_in = {"clips": [snapshot.digest for snapshot in snapshots]}
+        identities = [snapshot.digest for snapshot in snapshots]
     subjects = config.subjects or (clips[0].clip.subject,)
     footage = footage_of(clips, subjects)
     fewest = min(footage.training) // -(-config.batch // len(subjects))
@@ -149,7 +161,7 @@ def plan_fit(config: FitConfig, put: bool = True) -> FitPlan:
             f"--batch {config.batch}: expected a place for each of {len(subjects)} subjects, and a frame for "
             f"each place; the least footage has {min(footage.training)} frames"
         )
-    digest = content_id(found_in)
+    digest = content_id({"footage": identities})
     plan = FitPlan(
         config=config,
         store=store,
@@ -241,8 +253,9 @@ def _memory_bytes(generator: Generator, encoder: Encoder, config: FitConfig) -> 
     trained = [generator, encoder] if config.what == "both" else [generator]
     if config.what == "both":
         maps += 3 * encoding_bytes(encoder.config, micro_batch)
-    weights = [tensor for network in trained for tensor in network.state_dict().values()]
-    return maps + sum(4 * tensor.numel() * tensor.element_size() for tensor in weights)
+    tensors = [tensor for network in trained for tensor in network.state_dict().values()]
+    weights_bytes: int = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    return maps + 4 * weights_bytes
 
 
 def _plain(subject: str) -> str:

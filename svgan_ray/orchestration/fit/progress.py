@@ -15,7 +15,7 @@ __all__ = ["fit_progress"]
 
 @contextmanager
 def fit_progress(tracker: RunTracker, steps: int) -> Iterator[Callable[[str], None]]:
-    """Follow the run's curves in a thread; the block says by what it is given what it does before the first."""
+    """Follow the run's curves in a thread; what happens before the first the block tells."""
     columns = (
         TextColumn("fitting"),
         BarColumn(),

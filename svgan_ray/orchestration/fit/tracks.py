@@ -38,7 +38,8 @@ def tracked_clips(store: LatentStore, config: FitConfig) -> list[FittedClip]:
             + ", ".join(held)
         )
     [people] = held.values()
-    return [clip for track, who in people if set(who) & set(subjects) for clip in _clips(store, track, subjects)]
+    tracks = [track for track, names in people if set(names) & set(subjects)]
+    return [clip for track in tracks for clip in _clips(store, track, subjects)]
 
 
 def inverted_clips(
@@ -86,9 +87,7 @@ def _names(people: Iterable[tuple[TrackRecord, list[str]]]) -> set[str]:
     return {name for _, names in people for name in names}
 
 
-def _only_subject(
-    store: LatentStore, by_tracking: dict[str, list[tuple[TrackRecord, list[str]]]]
-) -> str:
+def _only_subject(store: LatentStore, by_tracking: dict[str, list[tuple[TrackRecord, list[str]]]]) -> str:
     names = sorted({name for people in by_tracking.values() for name in _names(people)})
     if len(names) != 1:
         shown = ", ".join(names) or "nobody"
@@ -146,9 +145,7 @@ def _clip(
     return FittedClip(clip, quad, time_s, _split(track, time_s, interpolated), track.landmarks, pivots)
 
 
-def _split(
-    track: TrackRecord, time_s: npt.NDArray[np.float64], interpolated: npt.NDArray[np.bool_]
-) -> Split:
+def _split(track: TrackRecord, time_s: npt.NDArray[np.float64], interpolated: npt.NDArray[np.bool_]) -> Split:
     """By the time in the video; frames in which no face was seen are in neither part."""
     split = held_out_split(time_s, track.frame_count / track.frame_rate_hz)
     return Split(split.training & ~interpolated, split.held_out & ~interpolated)

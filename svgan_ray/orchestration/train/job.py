@@ -34,6 +34,7 @@ from svgan_ray.orchestration.runtime.machines import label_selector
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import snapshot_rows
 from svgan_ray.orchestration.runtime.start import started
+from svgan_ray.orchestration.runtime.worker_groups import run_trainer, use_gpu
 from svgan_ray.orchestration.train.checkpoints import explosion_of
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import export_model, restore_model
