@@ -17,7 +17,7 @@ BIN := .venv/bin
 HAS_NVIDIA_GPU := $(shell [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1 && echo yes)
 TORCH_INDEX := $(if $(HAS_NVIDIA_GPU),$(TORCH_CUDA_INDEX),$(TORCH_CPU_INDEX))
 PIP_INDEX_FLAGS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-# What some tests need beside Python packages: a browser for the tracking page, Ceph's gateway as a real S3 server,
+# What some tests need beside Python packages: a browser for MLflow's page, Ceph's gateway as a real S3 server,
 # PostgreSQL, Prometheus, and iproute2 for several machines on one.
 SYSTEM_PACKAGES := chromium curl radosgw ceph-mon ceph-osd postgresql prometheus iproute2
 
@@ -103,8 +103,8 @@ cluster-up: setup  ## start a Ray head on loopback with token authentication; su
 cluster-down:  ## stop that head and nothing else
 	@cluster/head.sh down
 
-mlflow-ui: setup  ## open the tracking page on the experiment of this machine's latest run
-	$(BIN)/python -m svgan_ray.tracking.server --port $(MLFLOW_PORT)
+mlflow-ui: setup  ## open MLflow's page on the experiment of this machine's latest run
+	$(BIN)/python -m svgan_ray.runs.server --port $(MLFLOW_PORT)
 
 clean:  ## remove what the tools cached (results of jobs stay)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Imports point down only, and the pure layer needs neither Ray nor a tracking server nor a cloud."""
+"""Imports point down only, and the pure layer needs neither Ray nor MLflow nor a cloud."""
 
 from __future__ import annotations
 
@@ -21,11 +21,12 @@ PURE = (
     "demo",
     "report",
     "config",
-    "experiment",
+    "decoding",
+    "experiment_file",
     "errors",
     "ranges",
 )
-LAYERS = {name: 0 for name in PURE} | {"store": 1, "tracking": 1, "orchestration": 2}
+LAYERS = {name: 0 for name in PURE} | {"store": 1, "runs": 1, "orchestration": 2}
 
 # Who may import what: at all, and when the module is imported (what is heavy waits until it is used).
 HOMES = {
@@ -35,9 +36,9 @@ HOMES = {
     "rich": ("orchestration",),
     "boto3": ("store",),
     "botocore": ("store",),
-    "mlflow": ("tracking",),
+    "mlflow": ("runs",),
     "av": ("video",),
-    "PIL": ("video", "tracking", "report", "orchestration"),
+    "PIL": ("video", "runs", "report", "orchestration"),
 }
 ORCHESTRATION = PACKAGE / "orchestration"
 ROOMS_BELOW = {"fit": {"invert"}, "tune": {"train"}, "evaluate": {"train", "sample"}}
@@ -50,7 +51,7 @@ from svgan_ray.orchestration.main import main
 if __name__ == "__main__":
     sys.exit(main([JOB, *sys.argv[1:]]))
 """
-CODE_OF_MODELS = PACKAGE / "tracking" / "motion_pyfunc.py"  # MLflow alone runs it
+CODE_OF_MODELS = PACKAGE / "runs" / "motion_pyfunc.py"  # MLflow alone runs it
 LAZY = {"mlflow", "av", "PIL", "mediapipe"}
 BLOCKED = ("ray", "mlflow", "boto3", "botocore", "optuna", "av", "PIL", "tyro", "rich", "pyarrow")
 

@@ -14,7 +14,7 @@ import optuna
 import torch
 
 from svgan_ray.config import TrainConfig
-from svgan_ray.experiment import Experiment
+from svgan_ray.experiment_file import ExperimentFile
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot
 from svgan_ray.orchestration.train.data import resampled_clips
 from svgan_ray.orchestration.tune.earlier_versions import find_moved_modules
@@ -49,7 +49,7 @@ def test_a_model_moves() -> None:
 def test_a_preset_is_the_winner_of_its_study() -> None:
     model = load_model(DATA / "model")
 
-    preset = Experiment(Path("none.toml"), {}, {}).config(TrainConfig, preset=str(DATA / "tuned.json"))
+    preset = ExperimentFile(Path("none.toml"), {}, {}).config(TrainConfig, preset=str(DATA / "tuned.json"))
     assert preset.temporal.optimiser == model.config.optimiser
     assert preset.temporal.generator == model.config.generator
 

@@ -13,7 +13,7 @@ ABANDONED_NAMES = {
     "repeatedly": "repeat_in_background",
     "restless": "most_jittery",
     "contained": "without_retries",
-    "booked": "progress_count",
+    "booked": "recorded_items",
     "LOSSES": "LOST_MACHINE_ERRORS, where machines are meant",
     "Made": "VideoFolder",
     "Seen": "SnippetFeatures",

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from svgan_ray.config import ReplayConfig
 from svgan_ray.errors import ConfigError
-from svgan_ray.tracking import ReplayReport, default_uri, replay, waiting
+from svgan_ray.runs import ReplayReport, default_uri, replay, waiting
 
 __all__ = ["Replayed", "plan", "run"]
 
@@ -35,7 +35,7 @@ class Replayed:
 
 
 def run(config: ReplayConfig) -> Replayed:
-    """Deliver all that waits. Raises ConfigError, and TrackingError where the server cannot be reached."""
+    """Deliver all that waits. Raises ConfigError, and MlflowError where the server cannot be reached."""
     folder = _folder(config)
     return Replayed(folder, replay(folder, config.tracking_uri or default_uri()))
 
@@ -44,7 +44,7 @@ def plan(config: ReplayConfig) -> Table:
     """What waits, with nothing delivered."""
     table = Table("run", "kind", "opened in experiment", "waiting", box=None)
     for left in waiting(_folder(config)):
-        table.add_row(left.run.name, left.run.kind, left.run.experiment, f"{left.size_bytes:,} bytes")
+        table.add_row(left.info.name, left.info.kind, left.info.experiment, f"{left.size_bytes:,} bytes")
     return table
 
 

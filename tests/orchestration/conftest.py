@@ -1,4 +1,4 @@
-"""What tests of several jobs share: footage, a tracking database, a Ray cluster."""
+"""What tests of several jobs share: footage, an MLflow database, a Ray cluster."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.footage import make_bad_videos, make_video, make_weights
+from tests.mlflow_database import make_mlflow_database
 from tests.s3_servers import make_bucket, moto_server
-from tests.tracking_database import make_tracking_database
 
 
 @pytest.fixture(scope="session")
 def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Address of a database that exists."""
-    return f"sqlite:///{make_tracking_database(tmp_path_factory.mktemp('mlflow'))}"
+    return f"sqlite:///{make_mlflow_database(tmp_path_factory.mktemp('mlflow'))}"
 
 
 @pytest.fixture(scope="session")
@@ -35,8 +35,8 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tracked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> Path:
-    """A working directory of the test's own; what it tracks goes to the shared database."""
+def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> Path:
+    """A working directory of the test's own; its runs go to the shared database."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     return tmp_path

@@ -27,8 +27,8 @@ from svgan_ray.orchestration.runtime.checks import (
     check_disk,
     check_gpu,
     check_memory,
+    check_mlflow,
     check_store,
-    check_tracking,
     check_versions,
     check_video,
     check_weights,
@@ -186,13 +186,13 @@ def test_a_server_that_overwrites_what_stands(moto: dict[str, str], monkeypatch:
         require(check_store("s3://latents/a"), "failed", "overwrites what stands")
 
 
-# Tracking
+# MLflow
 
 
 def test_a_database_is_made_on_first_use_only(tmp_path: Path, mlflow_uri: str) -> None:
-    require(check_tracking(f"sqlite:///{tmp_path}/mlflow.db"), "ok", "made on first use")
+    require(check_mlflow(f"sqlite:///{tmp_path}/mlflow.db"), "ok", "made on first use")
     assert list(tmp_path.iterdir()) == []
-    require(check_tracking(mlflow_uri), "ok", "answers")
+    require(check_mlflow(mlflow_uri), "ok", "answers")
 
 
 @pytest.mark.parametrize(
@@ -206,13 +206,13 @@ def test_a_database_is_made_on_first_use_only(tmp_path: Path, mlflow_uri: str) -
         ),
     ],
 )
-def test_a_tracking_server_that_is_older_or_refuses(answers: dict[str, tuple[int, str]], found: str) -> None:
+def test_an_mlflow_server_that_is_older_or_refuses(answers: dict[str, tuple[int, str]], found: str) -> None:
     with web_server(answers) as address:
-        require(check_tracking(address), "failed", found)
+        require(check_mlflow(address), "failed", found)
 
 
-def test_a_tracking_server_that_is_gone_and_a_password_that_stays_private() -> None:
-    check = check_tracking(f"http://anna:planted-password@127.0.0.1:{free_port()}")
+def test_an_mlflow_server_that_is_gone_and_a_password_that_stays_private() -> None:
+    check = check_mlflow(f"http://anna:planted-password@127.0.0.1:{free_port()}")
     require(check, "failed", "no answer", remedy="MLFLOW_TRACKING_URI")
     assert "planted-password" not in str(check)
 

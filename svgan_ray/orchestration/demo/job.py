@@ -19,7 +19,7 @@ from svgan_ray.orchestration.demo.plan import plan_of
 from svgan_ray.orchestration.demo.stages import Finished, Stage, StateFile
 from svgan_ray.orchestration.demo.work import stages_of
 from svgan_ray.orchestration.runtime.cluster import connect
-from svgan_ray.tracking.tracker import default_uri
+from svgan_ray.runs.run import default_uri
 
 __all__ = ["DemoReport", "Row", "plan", "run", "run_stages"]
 
@@ -59,7 +59,7 @@ class DemoReport:
             table,
             "memory is that of all processes together, each stage's peak, Ray's object store left out",
             f"look at     {self.folder / PAGE}",
-            f"or at       experiment {self.experiment!r} on the tracking page, {_tracking_page()}",
+            f"or at       experiment {self.experiment!r} in MLflow, {_mlflow_page()}",
         )
 
 
@@ -126,6 +126,6 @@ def _gibibytes(size_bytes: int | None) -> str:
     return "not measured" if size_bytes is None else f"{size_bytes / 2**30:.1f} GiB"
 
 
-def _tracking_page() -> str:
+def _mlflow_page() -> str:
     uri = default_uri()
     return uri if uri.startswith("http") else "which `make mlflow-ui` opens at http://127.0.0.1:5000"

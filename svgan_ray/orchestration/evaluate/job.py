@@ -1,4 +1,4 @@
-"""How a model's motion compares with footage: a table, JSON beside it, a figure, a tracked run."""
+"""How a model's motion compares with footage: a table, JSON beside it, a figure, a run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from svgan_ray.config import EvaluateConfig, flatten
-from svgan_ray.errors import ConfigError, DataError, TrackingError
+from svgan_ray.config import DataChoice, EvaluateConfig, flatten
+from svgan_ray.errors import ConfigError, DataError, MlflowError
 from svgan_ray.latents.windows import valid_segments
 from svgan_ray.metrics.evaluation import MotionReport, Row, evaluate_motion
 from svgan_ray.orchestration.evaluate.figure import draw_figure
@@ -31,7 +31,6 @@ from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.orchestration.runtime.folders import local_file, model_folder
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import (
-    Choice,
     links_of,
     named_snapshot,
     resolve_snapshot,
@@ -39,12 +38,12 @@ from svgan_ray.orchestration.runtime.snapshots import (
 )
 from svgan_ray.orchestration.train.data import resampled_clips
 from svgan_ray.orchestration.train.validation import frechet_of
+from svgan_ray.runs import default_uri, open_run
+from svgan_ray.runs.registry import Score, promote, registered_name
 from svgan_ray.store import LatentStore, Snapshot, open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.model import MotionModel, load_model
-from svgan_ray.tracking import default_uri, open_tracker
-from svgan_ray.tracking.registry import Score, promote, registered_name
 
 __all__ = ["EvaluateReport", "EvaluationPlan", "plan", "run"]
 
@@ -98,7 +97,7 @@ class EvaluateReport:
 
     @property
     def figures(self) -> dict[str, float]:
-        """Flat names and values, as a tracker takes them."""
+        """Flat names and values, as a run takes them."""
         return {**self.motion.figures(), **(self.pixels.figures() if self.pixels else {})}
 
     def __rich__(self) -> Table:
@@ -181,7 +180,7 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
 def _real(store: LatentStore, model: MotionModel, subject: str | None) -> Snapshot:
     """What the model learnt from, or all clips of the subject that is asked for."""
     if subject is not None:
-        choice = Choice(subject, inversion=model.card.get("inversion_id"))
+        choice = DataChoice(subject, inversion=model.card.get("inversion_id"))
         return resolve_snapshot(store, choice, model.generator_sha256, put=False)
     snapshot = named_snapshot(store, str(model.card.get("snapshot", "unknown")))
     if snapshot.digest != model.card.get("snapshot_digest"):
@@ -218,7 +217,7 @@ def _standing(plan: EvaluationPlan, motion: MotionReport) -> str:
     score = Score(frechet_of(motion), content_id({**held_against, **generated}))
     try:
         return promote(default_uri(), registered_name(card["subject"]), plan.model_sha256, score)
-    except TrackingError as error:
+    except MlflowError as error:
         return f"the registry was not asked: {error}"
 
 
@@ -231,13 +230,13 @@ def _log(report: EvaluateReport) -> None:
     settings = {name: str(value) for name, value in flatten(plan.config).items()}
     identity = f"evaluate-{content_id({**settings, 'model': plan.model_sha256, 'real': plan.real.digest})}"
     run_name = f"evaluate {Path(plan.config.model).name}"
-    with open_tracker(plan.config.experiment, run_name, "evaluate", identity) as tracker:
-        log_settings(tracker, plan.config)
-        tracker.set_tags({"model_sha256": plan.model_sha256})
-        tracker.link(links_of(plan.model.card))
+    with open_run(plan.config.experiment, run_name, "evaluate", identity) as run:
+        log_settings(run, plan.config)
+        run.set_tags({"model_sha256": plan.model_sha256})
+        run.link(links_of(plan.model.card))
         for snapshot, context in ((plan.real, "evaluation"), (plan.held_out, "held out")):
             if snapshot is not None:
-                tracker.log_input(snapshot.name, snapshot.digest, plan.store.uri, context)
-        tracker.log_metrics({k: v for k, v in report.figures.items() if math.isfinite(v)}, 0)
+                run.log_input(snapshot.name, snapshot.digest, plan.store.uri, context)
+        run.log_metrics({k: v for k, v in report.figures.items() if math.isfinite(v)}, 0)
         for suffix in (plan.out.suffix, ".png", *([_PIXELS] if report.pixels else [])):
-            tracker.log_artifact(plan.out.with_suffix(suffix))
+            run.log_artifact(plan.out.with_suffix(suffix))

@@ -46,7 +46,7 @@ from svgan_ray.orchestration.fit.plan import (
 )
 from svgan_ray.orchestration.fit.progress import fit_progress
 from svgan_ray.orchestration.runtime.folders import filesystem, write_record
-from svgan_ray.orchestration.runtime.journal import RunTracker, start_journal
+from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
 from svgan_ray.orchestration.runtime.machines import label_selector
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.start import started
@@ -127,24 +127,24 @@ def run(config: FitConfig) -> FitReport:
 
 
 def _fit(plan: FitPlan) -> Finished:
-    tracker = RunTracker(start_journal(), plan.run)
-    log_settings(tracker, plan.config)
-    tracker.log_input(",".join(plan.footage.subjects), plan.digest, plan.store.uri)
-    tracker.set_tags({"fit": plan.id, "subject": ",".join(plan.footage.subjects), "checkpoints": plan.folder})
+    run = RemoteRun(start_journal(), plan.run)
+    log_settings(run, plan.config)
+    run.log_input(",".join(plan.footage.subjects), plan.digest, plan.store.uri)
+    run.set_tags({"fit": plan.id, "subject": ",".join(plan.footage.subjects), "checkpoints": plan.folder})
     try:
         gpu = use_gpu(plan.config)
         plan = _settled(plan, gpu)
         job = _job(plan)
-        with fit_progress(tracker, job.config.steps) as tell:
+        with fit_progress(run, job.config.steps) as tell:
             tell("decoding and cropping")
             datasets = _datasets(plan, job)
             tell("starting workers")
-            result = cast(Result, run_trainer(_trainer(plan, job, tracker, datasets, gpu)))
-        finished = _finish(plan, result, tracker)
+            result = cast(Result, run_trainer(_trainer(plan, job, run, datasets, gpu)))
+        finished = _finish(plan, result, run)
     except BaseException:
-        tracker.finish("FAILED")
+        run.finish("FAILED")
         raise
-    tracker.finish("FINISHED")
+    run.finish("FINISHED")
     return finished
 
 
@@ -204,12 +204,12 @@ def _resources(plan: FitPlan, gpu: bool) -> dict[str, Any]:
 
 
 def _trainer(
-    plan: FitPlan, job: FittingJob, tracker: RunTracker, datasets: dict[str, Any], gpu: bool
+    plan: FitPlan, job: FittingJob, run: RemoteRun, datasets: dict[str, Any], gpu: bool
 ) -> TorchTrainer:
     storage, path = filesystem(plan.checkpoints)
     options = ray.data.DataContext.get_current().execution_options
     return TorchTrainer(
-        partial(fit_worker, job, tracker),
+        partial(fit_worker, job, run),
         torch_config=TorchConfig("cpu:gloo,cuda:nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=plan.config.workers,
@@ -231,7 +231,7 @@ def _trainer(
     )
 
 
-def _finish(plan: FitPlan, result: Result, tracker: RunTracker) -> Finished:
+def _finish(plan: FitPlan, result: Result, run: RemoteRun) -> Finished:
     """From the best checkpoint to weights, and what is told of it."""
     outcome = cast(Outcome, result.return_value)
     if outcome.diverged:
@@ -247,9 +247,9 @@ def _finish(plan: FitPlan, result: Result, tracker: RunTracker) -> Finished:
         left_out=outcome.left_out,
     )
     sha256 = export_weights(plan, finished)
-    tracker.link({"generator": sha256})
+    run.link({"generator": sha256})
     spans = left_out_spans(plan.footage, finished.left_out)
-    tracker.log_file("left_out.json", json.dumps(spans, indent=2).encode())
-    tracker.log_metrics({SCORE: finished.scores["mean_db"]}, finished.steps)
+    run.log_file("left_out.json", json.dumps(spans, indent=2).encode())
+    run.log_metrics({SCORE: finished.scores["mean_db"]}, finished.steps)
     write_record(plan.folder, FINISHED, dataclasses.asdict(finished))
     return finished

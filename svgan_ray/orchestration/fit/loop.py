@@ -23,7 +23,7 @@ from svgan_ray.errors import DivergenceError
 from svgan_ray.orchestration.fit.data import Rows, Shard, shard_name
 from svgan_ray.orchestration.fit.page import Progress, fit_page, pair_strip
 from svgan_ray.orchestration.fit.schedule import Mask, Schedule
-from svgan_ray.orchestration.runtime.journal import RunTracker
+from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.runtime.worker_groups import Uploader, compute_alike, worker_group
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.store.weights import local_weights
@@ -181,7 +181,7 @@ def _parts(numbers: list[int]) -> list[list[int]]:
     return [numbers[first : first + _AT_ONCE] for first in range(0, len(numbers), _AT_ONCE)]
 
 
-def fit_worker(job: FittingJob, tracker: RunTracker) -> Outcome:
+def fit_worker(job: FittingJob, run: RemoteRun) -> Outcome:
     """Fit from the last registered checkpoint on; every worker of the group runs this."""
     compute_alike()
     device, workers = ray.train.torch.get_device(), worker_group()
@@ -195,7 +195,7 @@ def fit_worker(job: FittingJob, tracker: RunTracker) -> Outcome:
         np.zeros(sum(job.counts), np.bool_),
     )
     fit.held_out.load(0)
-    teller = _Teller(job, tracker, fit, _resume(fit))
+    teller = _Teller(job, run, fit, _resume(fit))
     if fitter.step == 0:
         teller.show(fit.score())
     try:
@@ -237,8 +237,8 @@ def _resume(fit: PersonalFit) -> Progress:
 class _Teller:
     """What a worker tells of the fit: to the run and, with checkpoints, to Ray."""
 
-    def __init__(self, job: FittingJob, tracker: RunTracker, fit: PersonalFit, progress: Progress) -> None:
-        self._job, self._tracker, self._fit, self._progress = job, tracker, fit, progress
+    def __init__(self, job: FittingJob, run: RemoteRun, fit: PersonalFit, progress: Progress) -> None:
+        self._job, self._run, self._fit, self._progress = job, run, fit, progress
         self._began_s = time.monotonic() - progress.elapsed_s
         self._is_first = fit.fitter.workers.rank == 0
         self._last = fit.fitter.step, time.monotonic()
@@ -251,7 +251,7 @@ class _Teller:
         self._last = step, now_s
         if self._is_first:
             values = {f"fit/{name}": value for name, value in {**losses, **rates}.items()}
-            self._tracker.log_metrics(values, step)
+            self._run.log_metrics(values, step)
 
     def show(self, scores: HeldOutScores) -> None:
         """Scores, a strip of pairs, the page."""
@@ -260,10 +260,10 @@ class _Teller:
         if not self._is_first:
             return
         values = {f"held_out/{name}": value for name, value in scores.to_dict().items()}
-        self._tracker.log_metrics(values, step)
+        self._run.log_metrics(values, step)
         strip = pair_strip(pairs)
-        self._tracker.log_image(strip, "held-out pairs", step)
-        self._tracker.log_file("gallery.html", fit_page(self._progress, strip).encode())
+        self._run.log_image(strip, "held-out pairs", step)
+        self._run.log_file("gallery.html", fit_page(self._progress, strip).encode())
 
     def report(self, scores: HeldOutScores) -> None:
         """Hand a checkpoint to Ray, which uploads it while the fit goes on and keeps the best."""

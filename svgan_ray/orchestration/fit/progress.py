@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from svgan_ray.orchestration.runtime.background import repeat_in_background
-from svgan_ray.orchestration.runtime.journal import RunTracker
+from svgan_ray.orchestration.runtime.journal import RemoteRun
 
 __all__ = ["fit_progress"]
 
 
 @contextmanager
-def fit_progress(tracker: RunTracker, steps: int) -> Iterator[Callable[[str], None]]:
+def fit_progress(run: RemoteRun, steps: int) -> Iterator[Callable[[str], None]]:
     """Follow the run's curves in a thread; what happens before the first the block tells."""
     columns = (
         TextColumn("fitting"),
@@ -25,12 +25,12 @@ def fit_progress(tracker: RunTracker, steps: int) -> Iterator[Callable[[str], No
     )
     with Progress(*columns) as bar:
         task = bar.add_task("fitting", total=steps, about="")
-        with repeat_in_background(lambda: _show(bar, task, tracker, steps)):
+        with repeat_in_background(lambda: _show(bar, task, run, steps)):
             yield lambda about: bar.update(task, about=about)
 
 
-def _show(bar: Progress, task: TaskID, tracker: RunTracker, steps: int) -> None:
-    step, values = tracker.latest()
+def _show(bar: Progress, task: TaskID, run: RemoteRun, steps: int) -> None:
+    step, values = run.latest()
     if "fit/images_per_s" not in values:
         return
     about = f"step {step:,} of {steps:,}, {values['fit/images_per_s']:,.0f} images/s"

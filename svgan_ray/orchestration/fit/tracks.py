@@ -8,13 +8,13 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from svgan_ray.config import FitConfig
+from svgan_ray.config import DataChoice, FitConfig
 from svgan_ray.errors import ConfigError, DataError
 from svgan_ray.orchestration.fit.footage import FittedClip
 from svgan_ray.orchestration.invert.faces import person_name
 from svgan_ray.orchestration.invert.items import Clip
 from svgan_ray.orchestration.runtime.footage import source_of, track_of
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.runtime.sources import Source
 from svgan_ray.store import ChunkRef, LatentStore, Snapshot, TrackRecord
 from svgan_ray.stylegan.fitting import Split, held_out_split
@@ -47,7 +47,7 @@ def inverted_clips(
 ) -> tuple[list[FittedClip], list[Snapshot]]:
     """The clips whose latents the generator made, with these, and the snapshots that hold them fast."""
     names: Sequence[str | None] = config.subjects or (None,)
-    choices = [Choice(subject=name, inversion=config.inversion) for name in names]
+    choices = [DataChoice(subject=name, inversion=config.inversion) for name in names]
     snapshots = [resolve_snapshot(store, choice, generator_sha256, put) for choice in choices]
     clips = [clip for snapshot in snapshots for clip in _pivots(store, snapshot)]
     return clips, snapshots

@@ -32,11 +32,11 @@ from svgan_ray.video.tracking import Track, skipped_by_all, track
 __all__ = ["person_name", "track_source"]
 
 
-def track_source(job: Inversion, source: Source, closed: frozenset[str]) -> Iterator[Item]:
+def track_source(job: Inversion, source: Source, excluded: frozenset[str]) -> Iterator[Item]:
     """Track a source, or take the track that stands, and hand on its blocks.
 
-    Clips that are committed or in `closed` are left out. Blocks that a killed run has stored are handed on as
-    chunks. Whatever goes wrong becomes one Failure.
+    Clips that are committed or in `excluded` are left out. Blocks that a killed run has stored are handed on
+    as chunks. Whatever goes wrong becomes one Failure.
     """
     video_id = None
     try:
@@ -47,7 +47,7 @@ def track_source(job: Inversion, source: Source, closed: frozenset[str]) -> Iter
         record, seen = store.get_track(job.tracking_id, video_id), _FaceSummary()
         if record is None:
             record, seen = make_track(job, store, source, video_id)
-        yield from _open_items(job, store, source, record, seen, closed)
+        yield from _open_items(job, store, source, record, seen, excluded)
     except Exception as error:  # whatever it is, it travels on as a row
         yield source_failure(job, source, video_id, error)
 
@@ -140,12 +140,14 @@ def _open_items(
     source: Source,
     record: TrackRecord,
     seen: _FaceSummary,
-    closed: frozenset[str],
+    excluded: frozenset[str],
 ) -> Iterator[Item]:
     todo = [
         clip
         for clip in record.clips
-        if not job.tracks_only and clip.clip_id not in closed and not _is_committed(job, store, clip.clip_id)
+        if not job.tracks_only
+        and clip.clip_id not in excluded
+        and not _is_committed(job, store, clip.clip_id)
     ]
     yield Tracked(
         source=source,

@@ -1,4 +1,4 @@
-"""What an inversion tells at its end: a table, a picture of reconstructions, figures for tracking."""
+"""What an inversion tells at its end: a table, a picture of reconstructions, figures for the run."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class InvertReport:
             "reconstruction": psnr_text(self.mean_error),
             "store": self.store,
             "inversion": self.inversion_id,
-            "page": "invert_report.html in the tracked run: failures, faces, reconstructions",
+            "page": "invert_report.html among the run's artifacts: failures, faces, reconstructions",
         }
 
     def _tracking_figures(self) -> dict[str, str]:

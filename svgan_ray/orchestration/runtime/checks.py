@@ -17,15 +17,15 @@ import torch
 from packaging.requirements import Requirement
 
 from svgan_ray.config import DoctorConfig
-from svgan_ray.errors import StoreError, SvganRayError, TrackingError
+from svgan_ray.errors import MlflowError, StoreError, SvganRayError
 from svgan_ray.orchestration.runtime.weights import folders_of
+from svgan_ray.runs import default_uri
+from svgan_ray.runs.probe import probe_mlflow
 from svgan_ray.store import open_store
 from svgan_ray.store.probe import probe_store
 from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.memory import free_memory_bytes
 from svgan_ray.stylegan.weights import load_encoder, load_generator, require_pair
-from svgan_ray.tracking import default_uri
-from svgan_ray.tracking.probe import probe_tracking
 from svgan_ray.video.reading import open_video
 from svgan_ray.video.writing import write_video
 
@@ -72,7 +72,7 @@ def machine_checks(config: DoctorConfig, networks: Sequence[str] = ()) -> list[C
         "disk": lambda: check_disk(config.free_disk_gb * 1e9),
         "store": lambda: check_store(config.store),
         "fetching": lambda: check_fetching(config.store, networks),
-        "tracking": lambda: check_tracking(default_uri()),
+        "mlflow": lambda: check_mlflow(default_uri()),
     }
     if not networks:  # nothing was published yet, or the store is not there
         del checks["fetching"]
@@ -232,11 +232,11 @@ def check_store(uri: str) -> Check:
         return failed("store", str(error), "give --store a folder or s3://bucket/prefix")
 
 
-def check_tracking(uri: str) -> Check:
+def check_mlflow(uri: str) -> Check:
     """MLflow answers, takes our credentials and is not older than the client."""
     try:
-        return ok("tracking", probe_tracking(uri))
-    except TrackingError as error:
+        return ok("mlflow", probe_mlflow(uri))
+    except MlflowError as error:
         return failed(
-            "tracking", str(error), "mend MLFLOW_TRACKING_URI and its credentials; jobs run on meanwhile"
+            "mlflow", str(error), "mend MLFLOW_TRACKING_URI and its credentials; jobs run on meanwhile"
         )

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import AuthenticationError, RayError
 
 from svgan_ray.errors import ClusterError, ConfigError
-from svgan_ray.tracking.registry import REGISTRY
+from svgan_ray.runs.registry import REGISTRY
 
 __all__ = ["connect", "durable", "vanishes"]
 

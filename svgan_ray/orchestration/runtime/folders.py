@@ -12,10 +12,10 @@ from typing import Any
 
 from svgan_ray.errors import ConfigError, WeightsError
 from svgan_ray.orchestration.runtime.cluster import durable
+from svgan_ray.runs import default_uri
+from svgan_ray.runs.registry import REGISTRY, fetch_model
 from svgan_ray.store.backend import Backend, ObjectNotFoundError
 from svgan_ray.store.folder import FolderBackend
-from svgan_ray.tracking import default_uri
-from svgan_ray.tracking.registry import REGISTRY, fetch_model
 
 __all__ = [
     "filesystem",

@@ -1,7 +1,7 @@
-"""One process that keeps the tracked runs of a job, told by workers on any machine.
+"""One process that keeps the runs of a job, told by workers on any machine.
 
 Workers come and go, get killed and resume; MLflow's database and the spool lie where the job was started.
-So an actor beside the driver holds the trackers, and what a worker tells it is not lost with the worker.
+So an actor beside the driver holds the runs, and what a worker tells it is not lost with the worker.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from svgan_ray.orchestration.runtime import telemetry  # noqa: F401  the journal's process tells how deep its spools are
-from svgan_ray.tracking import default_uri, open_tracker
-from svgan_ray.tracking.provenance import program
-from svgan_ray.tracking.tracker import Kind, SpooledTracker, Status
+from svgan_ray.runs import default_uri, open_run
+from svgan_ray.runs.provenance import program
+from svgan_ray.runs.run import Kind, LocalRun, Status
 
-__all__ = ["Journal", "RunKey", "RunTracker", "start_journal"]
+__all__ = ["Journal", "RemoteRun", "RunKey", "start_journal"]
 
 
 @dataclass(frozen=True)
 class RunKey:
-    """What names a tracked run; see `open_tracker`."""
+    """What names a run; see `open_run`."""
 
     experiment: str
     name: str
@@ -38,25 +38,25 @@ class RunKey:
 
 
 class Journal:
-    """The actor: trackers by identity, opened when they are first written to."""
+    """The actor: runs by identity, opened when they are first written to."""
 
     def __init__(self, spool_dir: str, uri: str, source: str) -> None:
         self._spool_dir, self._uri, self._source = Path(spool_dir), uri, source
-        self._trackers: dict[str, SpooledTracker] = {}
+        self._runs: dict[str, LocalRun] = {}
         self._told: dict[str, dict[str, int]] = {}  # last step by metric
         self._latest: dict[str, tuple[int, dict[str, float]]] = {}
 
     def params(self, run: RunKey, values: dict[str, object]) -> None:
-        self._tracker(run).log_params(values)
+        self._run(run).log_params(values)
 
     def tags(self, run: RunKey, values: dict[str, object]) -> None:
-        self._tracker(run).set_tags(values)
+        self._run(run).set_tags(values)
 
     def input(self, run: RunKey, name: str, digest: str, source: str) -> None:
-        self._tracker(run).log_input(name, digest, source, "training")
+        self._run(run).log_input(name, digest, source, "training")
 
     def link(self, run: RunKey, related: dict[str, str]) -> None:
-        self._tracker(run).link(related)
+        self._run(run).link(related)
 
     def metrics(self, run: RunKey, values: dict[str, float], step: int) -> None:
         """A step that was told before is trained again after a kill, to the same values: it is told once."""
@@ -64,35 +64,35 @@ class Journal:
         new = {name: value for name, value in values.items() if step > told.get(name, -1)}
         if new:
             told.update(dict.fromkeys(new, step))
-            self._tracker(run).log_metrics(new, step)
+            self._run(run).log_metrics(new, step)
             self._latest[run.identity] = (step, values)
 
     def image(self, run: RunKey, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
-        self._tracker(run).log_image(image, key, step)
+        self._run(run).log_image(image, key, step)
 
     def file(self, run: RunKey, path: str, content: bytes) -> None:
         """A file of the run, at a path below its artifacts."""
-        self._tracker(run).log_file(path, content)
+        self._run(run).log_file(path, content)
 
     def model(self, run: RunKey, folder: str, name: str, sha256: str) -> None:
-        self._tracker(run).log_model(Path(folder), name, sha256)
+        self._run(run).log_model(Path(folder), name, sha256)
 
     def latest(self, run: RunKey) -> tuple[int, dict[str, float]]:
         """The last step told so far and its metrics."""
         return self._latest.get(run.identity, (0, {}))
 
     def finish(self, run: RunKey, status: Status) -> None:
-        self._tracker(run).finish(status)
-        del self._trackers[run.identity]
+        self._run(run).finish(status)
+        del self._runs[run.identity]
 
     def finish_all(self, status: Status) -> None:
-        for tracker in self._trackers.values():
-            tracker.finish(status)
-        self._trackers.clear()
+        for run in self._runs.values():
+            run.finish(status)
+        self._runs.clear()
 
-    def _tracker(self, run: RunKey) -> SpooledTracker:
-        if run.identity not in self._trackers:
-            self._trackers[run.identity] = open_tracker(
+    def _run(self, run: RunKey) -> LocalRun:
+        if run.identity not in self._runs:
+            self._runs[run.identity] = open_run(
                 run.experiment,
                 run.name,
                 run.kind,
@@ -102,7 +102,7 @@ class Journal:
                 self._uri,
                 self._source,
             )
-        return self._trackers[run.identity]
+        return self._runs[run.identity]
 
 
 def start_journal(name: str | None = None) -> Any:
@@ -114,44 +114,44 @@ def start_journal(name: str | None = None) -> Any:
 
 
 @dataclass(frozen=True)
-class RunTracker:
+class RemoteRun:
     """A run as workers see it. No call waits for the journal or fails with it."""
 
     journal: Any  # the actor's handle
-    run: RunKey
+    key: RunKey
 
     def log_params(self, params: Mapping[str, object]) -> None:
-        self.journal.params.remote(self.run, dict(params))
+        self.journal.params.remote(self.key, dict(params))
 
     def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        self.journal.metrics.remote(self.run, dict(metrics), step)
+        self.journal.metrics.remote(self.key, dict(metrics), step)
 
     def log_file(self, path: str, content: bytes) -> None:
         """A file of the run, at a path below its artifacts."""
-        self.journal.file.remote(self.run, path, content)
+        self.journal.file.remote(self.key, path, content)
 
     def log_model(self, folder: Path, name: str, sha256: str) -> None:
         """A trained model for the registry; from the journal's machine only, waits until it is copied."""
         with contextlib.suppress(RayActorError):  # the model is in its place without the registry, too
-            ray.get(self.journal.model.remote(self.run, str(folder), name, sha256))
+            ray.get(self.journal.model.remote(self.key, str(folder), name, sha256))
 
     def log_image(self, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
         """uint8 [H, W, 3]; images of one key become a step slider."""
-        self.journal.image.remote(self.run, image, key, step)
+        self.journal.image.remote(self.key, image, key, step)
 
     def log_input(self, name: str, digest: str, source: str) -> None:
-        self.journal.input.remote(self.run, name, digest, source)
+        self.journal.input.remote(self.key, name, digest, source)
 
     def link(self, related: Mapping[str, str]) -> None:
-        """Name what this run has in common with others: see `Tracker.link`."""
-        self.journal.link.remote(self.run, dict(related))
+        """Name what this run has in common with others: see `Run.link`."""
+        self.journal.link.remote(self.key, dict(related))
 
     def set_tags(self, tags: Mapping[str, object]) -> None:
-        self.journal.tags.remote(self.run, dict(tags))
+        self.journal.tags.remote(self.key, dict(tags))
 
     def latest(self) -> tuple[int, dict[str, float]]:
         """The last step that was told, and its metrics."""
-        return cast("tuple[int, dict[str, float]]", ray.get(self.journal.latest.remote(self.run)))
+        return cast("tuple[int, dict[str, float]]", ray.get(self.journal.latest.remote(self.key)))
 
     def settle(self) -> None:
         """Wait until what this process told has been taken in: what it still owns would be lost with it."""
@@ -160,4 +160,4 @@ class RunTracker:
 
     def finish(self, status: Status) -> None:
         """Close the run; waits until the server has everything, a minute at most."""
-        ray.get(self.journal.finish.remote(self.run, status))
+        ray.get(self.journal.finish.remote(self.key, status))

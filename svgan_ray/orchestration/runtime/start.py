@@ -8,19 +8,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from svgan_ray.config import Machines
-from svgan_ray.errors import ClusterError, TrackingError
+from svgan_ray.errors import ClusterError, MlflowError
 from svgan_ray.orchestration.runtime.checks import start_checks
 from svgan_ray.orchestration.runtime.cluster import connect, vanishes
 from svgan_ray.orchestration.runtime.cluster_checks import on_all_machines
 from svgan_ray.orchestration.runtime.machines import await_machine
 from svgan_ray.orchestration.runtime.terminal import print_warning
-from svgan_ray.tracking import default_uri
-from svgan_ray.tracking.client import database_path
-from svgan_ray.tracking.probe import probe_tracking
+from svgan_ray.runs import default_uri
+from svgan_ray.runs.client import database_path
+from svgan_ray.runs.probe import probe_mlflow
 
 __all__ = ["started"]
 
-_TRACKING_TIMEOUT_S = 5.0
+_MLFLOW_TIMEOUT_S = 5.0
 _STOPS = ("disk", "fetching")
 """What fails a machine's work for certain; other packages may do, and a silent machine is replaced."""
 
@@ -33,7 +33,7 @@ def started(store: str, networks: Sequence[str], machines: Machines) -> Iterator
     Raises ClusterError that names each machine that is not fit, and what helps. What does not stop a job is
     printed.
     """
-    asking = threading.Thread(target=_ask_tracking, daemon=True)
+    asking = threading.Thread(target=_ask_mlflow, daemon=True)
     asking.start()
     with connect():
         await_machine(machines)
@@ -43,18 +43,18 @@ def started(store: str, networks: Sequence[str], machines: Machines) -> Iterator
             raise ClusterError("\n".join(stops))
         for line in lines.values():
             print_warning(line)
-        asking.join(_TRACKING_TIMEOUT_S)
+        asking.join(_MLFLOW_TIMEOUT_S)
         yield
 
 
-def _ask_tracking() -> None:
+def _ask_mlflow() -> None:
     uri = default_uri()
     database = database_path(uri)
     if database is not None and vanishes(database):
-        print_warning(f"tracking: {database} is removed with this job; set MLFLOW_TRACKING_URI to a server")
+        print_warning(f"MLflow: {database} is removed with this job; set MLFLOW_TRACKING_URI to a server")
         return
     try:
-        probe_tracking(uri)
-    except TrackingError as error:
+        probe_mlflow(uri)
+    except MlflowError as error:
         fate = "vanish with this job's folder" if vanishes(Path.cwd()) else "wait in mlspool"
-        print_warning(f"tracking: {error}; events {fate} until it is mended")
+        print_warning(f"MLflow: {error}; events {fate} until it is mended")

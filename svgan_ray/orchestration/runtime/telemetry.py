@@ -12,8 +12,8 @@ from typing import Literal
 
 from ray.util.metrics import Counter, Gauge
 
+from svgan_ray.runs.drain import watch_depth
 from svgan_ray.store.retries import watch_retries
-from svgan_ray.tracking.drain import watch_depth
 
 __all__ = ["clip_ended", "frames_inverted", "timed", "training_speed"]
 
@@ -23,7 +23,7 @@ _CLIPS = Counter(
 )
 _STAGE_S = Counter("svgan_stage_seconds", "Time spent in a stage of inversion", ("stage",))
 _S3_RETRIES = Counter("svgan_s3_retries", "Requests to S3 that had to be repeated")
-_SPOOL_BYTES = Gauge("svgan_spool_bytes", "Tracking events of a run that MLflow has not taken yet", ("run",))
+_SPOOL_BYTES = Gauge("svgan_spool_bytes", "Events of a run that MLflow has not taken yet", ("run",))
 _SPEED = Gauge("svgan_sequences_per_s", "Sequences that a training sees a second", ("run",))
 
 

@@ -19,10 +19,10 @@ from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import links_of
 from svgan_ray.orchestration.sample.many import VideoFolder, make_missing
 from svgan_ray.orchestration.sample.plan import Motion, SamplePlan, motion_of, plan_sample
+from svgan_ray.runs import open_run
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.temporal.rendering import render
-from svgan_ray.tracking import open_tracker
 from svgan_ray.video.pictures import contact_sheet, film_strip
 from svgan_ray.video.writing import SYNTHETIC_TAGS, VideoWriter
 
@@ -121,13 +121,13 @@ def _log(report: SampleReport, strip: npt.NDArray[np.uint8] | None) -> None:
     settings = {name: str(value) for name, value in flatten(plan.config).items()}
     identity = f"sample-{content_id({**settings, 'model': plan.model_sha256})}"
     name = f"sample {Path(plan.out).stem}"
-    with open_tracker(plan.config.experiment, name, "sample", identity) as tracker:
-        log_settings(tracker, plan.config)
-        tracker.set_tags({"model_sha256": plan.model_sha256})
-        tracker.link(links_of(card))
+    with open_run(plan.config.experiment, name, "sample", identity) as run:
+        log_settings(run, plan.config)
+        run.set_tags({"model_sha256": plan.model_sha256})
+        run.link(links_of(card))
         if "snapshot_digest" in card:
-            tracker.log_input(card["snapshot"], card["snapshot_digest"], plan.config.model, "training")
-        tracker.log_metrics({"frames_per_s": report.frames / report.duration_s}, 0)
+            run.log_input(card["snapshot"], card["snapshot_digest"], plan.config.model, "training")
+        run.log_metrics({"frames_per_s": report.frames / report.duration_s}, 0)
         if strip is not None:
-            tracker.log_image(strip, "sample", 0)
-            tracker.log_artifact(Path(plan.out), "samples")
+            run.log_image(strip, "sample", 0)
+            run.log_artifact(Path(plan.out), "samples")

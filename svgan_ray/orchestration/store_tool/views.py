@@ -12,12 +12,13 @@ from rich.table import Table
 from svgan_ray.errors import DataError
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot
 from svgan_ray.store import CommitRecord, FailureRecord, LatentStore, Snapshot, TrackRecord, keys
+from svgan_ray.store.catalog import CatalogReport
 from svgan_ray.store.collection import CollectionReport
 from svgan_ray.store.objects import OnProgress, unwatched, watched
 from svgan_ray.store.records import ModelManifest
 from svgan_ray.store.verification import VerificationReport
 
-__all__ = ["garbage_view", "overview", "show_view", "snapshot_view", "verification_view"]
+__all__ = ["catalog_view", "garbage_view", "overview", "show_view", "snapshot_view", "verification_view"]
 
 _ROWS = 40
 """Longer tables are cut; their last row says how much is missing."""
@@ -124,6 +125,14 @@ def garbage_view(report: CollectionReport, deleted: bool, grace_days: float) -> 
         lines.append("dry run: --delete deletes them")
     table: list[RenderableType] = [_table(("section", "objects"), rows), ""] if rows else []
     return Group(*table, *lines)
+
+
+def catalog_view(report: CatalogReport) -> RenderableType:
+    """What an update of the catalog did, and where the table is."""
+    lines = [f"{report.rows:,} clips in {report.uri}: {report.added:,} are new, {report.removed:,} are gone"]
+    if report.unreadable:
+        lines.append(f"{report.unreadable:,} commits cannot be read and are left out; `verify` names them")
+    return Group(*lines)
 
 
 # One thing

@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 
 from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.runtime.folders import publish_model
-from svgan_ray.orchestration.runtime.journal import RunTracker
+from svgan_ray.orchestration.runtime.journal import RemoteRun
+from svgan_ray.runs.registry import registered_name
 from svgan_ray.store import CommitRecord, LatentStore, Snapshot
 from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.model import load_model, model_of, save_model
-from svgan_ray.tracking.registry import registered_name
 
 __all__ = ["card_of", "export_model", "publish", "restore_model", "subject_means"]
 
@@ -35,7 +35,7 @@ def export_model(
     uri: str,
     store: LatentStore,
     snapshot: Snapshot,
-    tracker: RunTracker,
+    run: RemoteRun,
 ) -> None:
     """Write the averaged weights of a checkpoint as a model at `uri`, keep it in the store, register it."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -45,14 +45,14 @@ def export_model(
         card = {**card_of(snapshot), "store_name": name}
         save_model(model_of(state, state.basis.mean.clone(), snapshot.generator_sha256, card), folder)
         store.put_model(folder, name)
-        tracker.link({"model": name})
+        run.link({"model": name})
         publish(folder, uri)
         for path in folder.iterdir():
-            tracker.log_file(f"model/{path.name}", path.read_bytes())
+            run.log_file(f"model/{path.name}", path.read_bytes())
         shutil.copytree(local_weights(store, snapshot.generator_sha256), Path(temporary, "generator"))
         save_file(subject_means(store, snapshot.inversion_id), Path(temporary, "subjects.safetensors"))
         subject = snapshot.clips[0].subject
-        tracker.log_model(Path(temporary), registered_name(subject), weights_hash(folder))
+        run.log_model(Path(temporary), registered_name(subject), weights_hash(folder))
 
 
 def subject_means(store: LatentStore, inversion_id: str) -> dict[str, torch.Tensor]:

@@ -29,7 +29,7 @@ from rich.table import Table
 from svgan_ray.config import TrainConfig
 from svgan_ray.errors import DivergenceError
 from svgan_ray.orchestration.runtime.folders import filesystem, write_record
-from svgan_ray.orchestration.runtime.journal import RunTracker, start_journal
+from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
 from svgan_ray.orchestration.runtime.machines import label_selector
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import snapshot_rows
@@ -100,32 +100,30 @@ def run(config: TrainConfig) -> TrainReport:
 
 def _train(plan: TrainingPlan) -> Finished:
     journal = start_journal()
-    tracker = RunTracker(journal, plan.run)
+    run = RemoteRun(journal, plan.run)
     snapshot = plan.job.snapshot
-    log_settings(tracker, plan.config)
-    tracker.log_input(snapshot.name, snapshot.digest, plan.job.store)
-    tracker.link({"inversion": snapshot.inversion_id, "snapshot": snapshot.digest})
-    tracker.set_tags(
-        {"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder}
-    )
+    log_settings(run, plan.config)
+    run.log_input(snapshot.name, snapshot.digest, plan.job.store)
+    run.link({"inversion": snapshot.inversion_id, "snapshot": snapshot.digest})
+    run.set_tags({"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder})
     try:
         gpu = use_gpu(plan.config)
-        beginning = _show_beginning(plan, tracker, gpu)
-        with training_progress(tracker, plan.job):
-            result = cast(Result, run_trainer(_trainer(plan, tracker, gpu)))
+        beginning = _show_beginning(plan, run, gpu)
+        with training_progress(run, plan.job):
+            result = cast(Result, run_trainer(_trainer(plan, run, gpu)))
         ray.wait([beginning])
-        finished = _finish(plan, result, tracker)
+        finished = _finish(plan, result, run)
     except BaseException:
-        tracker.finish("FAILED")
+        run.finish("FAILED")
         raise
-    tracker.finish("FINISHED")
+    run.finish("FINISHED")
     return finished
 
 
-def _show_beginning(plan: TrainingPlan, tracker: RunTracker, gpu: bool) -> ray.ObjectRef[None]:
+def _show_beginning(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> ray.ObjectRef[None]:
     """Have the pictures of step 0 made beside the training."""
     options = _validation_options(plan.config, gpu) | {"max_calls": 1}  # its memory goes with it
-    return ray.remote(**options)(Validator.show_beginning).remote(Validator(plan.job, tracker))
+    return ray.remote(**options)(Validator.show_beginning).remote(Validator(plan.job, run))
 
 
 def _validation_options(config: TrainConfig, gpu: bool) -> dict[str, Any]:
@@ -134,10 +132,10 @@ def _validation_options(config: TrainConfig, gpu: bool) -> dict[str, Any]:
     return {"num_cpus": 0, "num_gpus": gpus, "label_selector": label_selector(config.machines)}
 
 
-def _trainer(plan: TrainingPlan, tracker: RunTracker, gpu: bool) -> TorchTrainer:
+def _trainer(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> TorchTrainer:
     storage, path = filesystem(plan.checkpoints)
     return TorchTrainer(
-        partial(train_worker, plan.job, tracker),
+        partial(train_worker, plan.job, run),
         # Counts of samples stay on the CPU whatever the networks are on.
         torch_config=TorchConfig("cpu:gloo,cuda:nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
@@ -155,12 +153,12 @@ def _trainer(plan: TrainingPlan, tracker: RunTracker, gpu: bool) -> TorchTrainer
             logging_config=LoggingConfig("ERROR"),
         ),
         validation_config=ValidationConfig(
-            Validator(plan.job, tracker), ray_remote_kwargs=_validation_options(plan.config, gpu)
+            Validator(plan.job, run), ray_remote_kwargs=_validation_options(plan.config, gpu)
         ),
     )
 
 
-def _finish(plan: TrainingPlan, result: Result, tracker: RunTracker) -> Finished:
+def _finish(plan: TrainingPlan, result: Result, run: RemoteRun) -> Finished:
     """From the last checkpoint to a model: a folder, a name in the store, artifacts of the run."""
     outcome = cast(Outcome, result.return_value)
     if exploded := explosion_of(plan.folder):
@@ -174,7 +172,7 @@ def _finish(plan: TrainingPlan, result: Result, tracker: RunTracker) -> Finished
         {name: value for name, value in figures.items() if name != "step"},
     )
     snapshot, name = plan.job.snapshot, plan.model_name(finished.steps)
-    export_model(cast(Checkpoint, result.checkpoint), name, plan.model, plan.store, snapshot, tracker)
+    export_model(cast(Checkpoint, result.checkpoint), name, plan.model, plan.store, snapshot, run)
     write_record(plan.folder, FINISHED, dataclasses.asdict(finished))
     return finished
 

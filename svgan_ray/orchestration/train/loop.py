@@ -20,7 +20,7 @@ from ray.train import Checkpoint, CheckpointUploadMode
 from torch import Tensor
 
 from svgan_ray.errors import DivergenceError
-from svgan_ray.orchestration.runtime.journal import RunTracker
+from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.runtime.telemetry import training_speed
 from svgan_ray.orchestration.runtime.worker_groups import Uploader, compute_alike, worker_group
 from svgan_ray.orchestration.train.checkpoints import explosion_of
@@ -76,7 +76,7 @@ class Clock:
         return time.monotonic() - self._began_s
 
 
-def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
+def train_worker(job: TrainingJob, run: RemoteRun) -> Outcome:
     """Train from the last registered checkpoint on; every worker of the group runs this."""
     compute_alike()
     device, workers = ray.train.torch.get_device(), worker_group()
@@ -87,7 +87,7 @@ def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
         Clock(),
     )
     state.side = side_of(job.config, device, workers)
-    speed = Speed(tracker.run.name, state)
+    speed = Speed(run.key.name, state)
     is_over = _is_over(job, state, clock)
     try:
         while not is_over:
@@ -96,7 +96,7 @@ def train_worker(job: TrainingJob, tracker: RunTracker) -> Outcome:
             if state.step % LOG_EVERY_STEPS == 1 or is_over:
                 check_finite(losses, state.step)
                 told = {"sequences_per_s": speed.measure(state), "minutes": clock.elapsed_s / 60}
-                _log(tracker, state, {**losses, **told})
+                _log(run, state, {**losses, **told})
             if is_over or any(
                 state.step % n == 0 for n in (job.checkpoint_every_steps, job.sample_every_steps)
             ):
@@ -166,9 +166,9 @@ def _is_over(job: TrainingJob, state: TrainingState, clock: Clock) -> bool:
     return state.workers.count(int(is_late)) > 0
 
 
-def _log(tracker: RunTracker, state: TrainingState, values: Mapping[str, Tensor | float]) -> None:
+def _log(run: RemoteRun, state: TrainingState, values: Mapping[str, Tensor | float]) -> None:
     if state.workers.rank == 0:
-        tracker.log_metrics({f"train/{name}": float(value) for name, value in values.items()}, state.step)
+        run.log_metrics({f"train/{name}": float(value) for name, value in values.items()}, state.step)
 
 
 def _report(job: TrainingJob, state: TrainingState, clock: Clock, validate: bool) -> None:

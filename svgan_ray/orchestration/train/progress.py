@@ -8,14 +8,14 @@ from contextlib import contextmanager
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from svgan_ray.orchestration.runtime.background import repeat_in_background
-from svgan_ray.orchestration.runtime.journal import RunTracker
+from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.train.loop import TrainingJob
 
 __all__ = ["training_progress"]
 
 
 @contextmanager
-def training_progress(tracker: RunTracker, job: TrainingJob) -> Iterator[None]:
+def training_progress(run: RemoteRun, job: TrainingJob) -> Iterator[None]:
     """Follow the run's curves in a thread: steps, or minutes where these end the training first."""
     columns = (
         TextColumn("training"),
@@ -26,12 +26,12 @@ def training_progress(tracker: RunTracker, job: TrainingJob) -> Iterator[None]:
     )
     with Progress(*columns) as bar:
         task = bar.add_task("training", total=1.0, about="starting workers")
-        with repeat_in_background(lambda: _show(bar, task, tracker, job)):
+        with repeat_in_background(lambda: _show(bar, task, run, job)):
             yield
 
 
-def _show(bar: Progress, task: TaskID, tracker: RunTracker, job: TrainingJob) -> None:
-    step, values = tracker.latest()
+def _show(bar: Progress, task: TaskID, run: RemoteRun, job: TrainingJob) -> None:
+    step, values = run.latest()
     if "train/minutes" not in values:
         return
     minutes, speed = values["train/minutes"], values["train/sequences_per_s"]

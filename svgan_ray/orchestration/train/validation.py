@@ -24,7 +24,7 @@ from svgan_ray.metrics.evaluation import (
     score_motion,
 )
 from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
-from svgan_ray.orchestration.runtime.journal import RunTracker
+from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.train.checkpoints import take_validated
 from svgan_ray.orchestration.train.data import TrainingSet, training_set
 from svgan_ray.orchestration.train.gallery import GALLERY, Shown, charts_of, gallery
@@ -75,7 +75,7 @@ class Validator:
     """Measures a checkpoint's motion, renders samples beside real footage; Ray Train calls it."""
 
     job: TrainingJob
-    tracker: RunTracker
+    run: RemoteRun
 
     def __call__(self, checkpoint: Checkpoint, **_: Any) -> dict[str, float]:
         """Figures of the checkpoint, which is kept where it is the best."""
@@ -96,10 +96,10 @@ class Validator:
             figures = {}
         charts = charts_of(model, data, generated)
         shown = self._show(store, model, data, charts, state.step)
-        self.tracker.log_file(f"samples/step-{state.step:08d}.mp4", shown.video)
-        self.tracker.log_file(GALLERY, gallery(state.step, charts, shown, figures).encode())
+        self.run.log_file(f"samples/step-{state.step:08d}.mp4", shown.video)
+        self.run.log_file(GALLERY, gallery(state.step, charts, shown, figures).encode())
         if figures:
-            self.tracker.log_metrics(figures, state.step)
+            self.run.log_metrics(figures, state.step)
         return state, figures
 
     def show_beginning(self) -> None:
@@ -108,7 +108,7 @@ class Validator:
         data = self._data(store)
         model = self._model(new_state(self.job.config, data.basis.to(_device()), _device()), data)
         self._show(store, model, data, charts_of(model, data, generated_motion(model)), step=0)
-        self.tracker.settle()
+        self.run.settle()
 
     def _data(self, store: LatentStore) -> TrainingSet:
         return training_set(store, self.job.snapshot, self.job.config)
@@ -132,9 +132,9 @@ class Validator:
             path = Path(folder, "samples.mp4")
             write_video(path, np.concatenate(rows, axis=2), model.frame_rate_hz, SYNTHETIC_TAGS)
             shown = Shown(path.read_bytes(), film_strip(rows, COLUMNS, labels), labels)
-        self.tracker.log_image(shown.strip, "samples", step)
+        self.run.log_image(shown.strip, "samples", step)
         for name, drawn in charts.items():
-            self.tracker.log_image(as_picture(drawn), name.lower(), step)
+            self.run.log_image(as_picture(drawn), name.lower(), step)
         return shown
 
 

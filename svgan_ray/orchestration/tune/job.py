@@ -21,7 +21,7 @@ from rich.console import RenderableType
 from svgan_ray.config import TuneConfig
 from svgan_ray.errors import ConfigError, TrainingError
 from svgan_ray.orchestration.runtime.folders import filesystem
-from svgan_ray.orchestration.runtime.journal import RunTracker, start_journal
+from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
 from svgan_ray.orchestration.runtime.machines import label_selector, resources_of
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.start import started
@@ -34,8 +34,8 @@ from svgan_ray.orchestration.tune.progress import TrialBook, study_progress
 from svgan_ray.orchestration.tune.report import TuneReport, list_of, preset_of, trial_rows
 from svgan_ray.orchestration.tune.search import close_open_trials, open_study, study_search
 from svgan_ray.orchestration.tune.trial import SEQUENCES, run_trial
+from svgan_ray.runs.run import Status
 from svgan_ray.temporal.recipes import TemporalConfig
-from svgan_ray.tracking.tracker import Status
 
 __all__ = ["plan", "run"]
 
@@ -74,20 +74,20 @@ def run(config: TuneConfig) -> TuneReport:
 
 
 def _tune(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> TuneReport:
-    tracker = RunTracker(start_journal(plan.identity), plan.run)
-    log_settings(tracker, plan.config)
-    tracker.log_input(plan.snapshot.name, plan.snapshot.digest, plan.store)
-    tracker.link({"inversion": plan.snapshot.inversion_id, "snapshot": plan.snapshot.digest})
+    run = RemoteRun(start_journal(plan.identity), plan.run)
+    log_settings(run, plan.config)
+    run.log_input(plan.snapshot.name, plan.snapshot.digest, plan.store)
+    run.link({"inversion": plan.snapshot.inversion_id, "snapshot": plan.snapshot.digest})
     status: Status = "FAILED"
     try:
-        with study_progress(tracker, plan):
+        with study_progress(run, plan):
             results = _tuner(plan, study, storage, path).fit()
         close_open_trials(study)
-        report = _finish(plan, results, tracker)
+        report = _finish(plan, results, run)
         status = "FINISHED"
     finally:
-        ray.get(tracker.journal.finish_all.remote(status))
-        ray.kill(tracker.journal)  # its name is free for the next run of the study
+        ray.get(run.journal.finish_all.remote(status))
+        ray.kill(run.journal)  # its name is free for the next run of the study
     return report
 
 
@@ -147,7 +147,7 @@ def _places(plan: StudyPlan, bundle: dict[str, float]) -> int:
     return max(1, int(min(there.get(name, 0) / share for name, share in bundle.items())))
 
 
-def _finish(plan: StudyPlan, results: ResultGrid, tracker: RunTracker) -> TuneReport:
+def _finish(plan: StudyPlan, results: ResultGrid, run: RemoteRun) -> TuneReport:
     """Table, preset and model."""
     rows = trial_rows(plan, results)
     measured = [
@@ -163,11 +163,11 @@ def _finish(plan: StudyPlan, results: ResultGrid, tracker: RunTracker) -> TuneRe
     _, best, result = min(measured, key=lambda entry: entry[0])
     options = TemporalConfig.from_dict((result.config or {})["temporal"])
     preset = preset_of(plan, options, best)
-    tracker.log_file(Path(plan.preset).name, preset)
+    run.log_file(Path(plan.preset).name, preset)
     _write(Path(plan.preset), preset)
     name = f"{plan.config.study}/{plan.identity}/{best.trial_id}"
     checkpoint = cast(Checkpoint, result.checkpoint)
-    export_model(checkpoint, name, plan.model, plan.open_store(), plan.snapshot, tracker)
+    export_model(checkpoint, name, plan.model, plan.open_store(), plan.snapshot, run)
     return TuneReport(plan, rows, best)
 
 

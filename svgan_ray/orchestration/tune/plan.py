@@ -12,11 +12,11 @@ from rich.table import Table
 
 from svgan_ray.config import TuneConfig
 from svgan_ray.errors import ConfigError
-from svgan_ray.experiment import load_preset
+from svgan_ray.experiment_file import load_preset
 from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.orchestration.runtime.folders import local_file
 from svgan_ray.orchestration.runtime.journal import RunKey
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot, snapshot_rows
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot, snapshot_rows
 from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.orchestration.train.estimate import step_time_s
 from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, OBJECTIVE
@@ -75,7 +75,7 @@ class StudyPlan:
 
     @property
     def identity(self) -> str:
-        """How tracking and the journal's actor are found."""
+        """What names the study's run and the journal's actor."""
         return f"tune-{content_id({'study': self.config.study, **self.settings})}"
 
     @property
@@ -115,13 +115,12 @@ def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
     store = open_store(durable(config.store, "--store"))
     generator_folder, _ = folders_of(config.weights)
     generator_sha256 = put_weights(store, generator_folder) if put else weights_hash(generator_folder)
-    choice = Choice(config.subject, config.snapshot, config.inversion, config.min_clip_s, config.max_error)
     for path in config.enqueue:
         load_preset(path)
     return StudyPlan(
         config,
         store.uri,
-        resolve_snapshot(store, choice, generator_sha256, put),
+        resolve_snapshot(store, config, generator_sha256, put),
         durable(config.study_folder, "--study-folder"),
         _database(config.search_storage),
         durable(config.model, "--model"),
@@ -133,7 +132,7 @@ def _database(url: str) -> str:
     """The database's URL; one of SQLite names its file in full."""
     if urlsplit(url).password:
         raise ConfigError(
-            "--search-storage: holds a password, which would stand in logs and tracked settings; "
+            "--search-storage: holds a password, which would stand in logs and in the run's settings; "
             "put it in a file and add ?passfile=FILE"
         )
     if not url.startswith(SQLITE):

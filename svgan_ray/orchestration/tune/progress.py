@@ -12,7 +12,7 @@ from ray.tune.experiment import Trial
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from svgan_ray.orchestration.runtime.background import repeat_in_background
-from svgan_ray.orchestration.runtime.journal import RunTracker
+from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.train.validation import OBJECTIVE
 from svgan_ray.orchestration.tune.plan import StudyPlan
 
@@ -31,7 +31,7 @@ class TrialBook(tune.Callback):
         ended = [one for one in trials if one.trial_id == trial.trial_id or one.status in over]
         objectives = [one.last_result[OBJECTIVE] for one in ended if OBJECTIVE in one.last_result]
         values = {"trials": float(len(ended)), f"best_{OBJECTIVE}": min(objectives)} if objectives else {}
-        self._tracker().log_metrics(values, len(ended))
+        self._run().log_metrics(values, len(ended))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         self._close(trial, "FAILED")
@@ -39,22 +39,22 @@ class TrialBook(tune.Callback):
     def _close(self, trial: Trial, status: str) -> None:
         ray.get_actor(self._plan.identity).finish.remote(self._plan.trial_run(trial.trial_id), status)
 
-    def _tracker(self) -> RunTracker:
-        return RunTracker(ray.get_actor(self._plan.identity), self._plan.run)
+    def _run(self) -> RemoteRun:
+        return RemoteRun(ray.get_actor(self._plan.identity), self._plan.run)
 
 
 @contextmanager
-def study_progress(tracker: RunTracker, plan: StudyPlan) -> Iterator[None]:
+def study_progress(run: RemoteRun, plan: StudyPlan) -> Iterator[None]:
     """A bar of trials, in a thread beside the driver."""
     columns = (TextColumn("tuning"), BarColumn(), TextColumn("{task.fields[about]}"), TimeElapsedColumn())
     with Progress(*columns) as bar:
         task = bar.add_task("tuning", total=plan.config.trials, about="starting trials")
-        with repeat_in_background(lambda: _show(bar, task, tracker)):
+        with repeat_in_background(lambda: _show(bar, task, run)):
             yield
 
 
-def _show(bar: Progress, task: TaskID, tracker: RunTracker) -> None:
-    ended, values = tracker.latest()
+def _show(bar: Progress, task: TaskID, run: RemoteRun) -> None:
+    ended, values = run.latest()
     if ended:
         best = values[f"best_{OBJECTIVE}"]
         bar.update(task, completed=ended, about=f"{ended} trials ended, best {OBJECTIVE} {best:.2f}")

@@ -10,7 +10,7 @@ import torch
 from ray import tune
 
 from svgan_ray.errors import DivergenceError
-from svgan_ray.orchestration.runtime.journal import RunTracker
+from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.train.data import TrainingSet, training_set
 from svgan_ray.orchestration.train.loop import LOG_EVERY_STEPS, Speed, check_weights
 from svgan_ray.orchestration.train.validation import (
@@ -39,20 +39,20 @@ def run_trial(config: dict[str, Any], plan: StudyPlan) -> None:
     """Train `config["temporal"]`, from the last checkpoint on; every report holds a finite objective."""
     temporal = TemporalConfig.from_dict(config["temporal"])
     trial_id = tune.get_context().get_trial_id()
-    tracker = RunTracker(ray.get_actor(plan.identity), plan.trial_run(trial_id))
-    tracker.log_params({name: value for name, value in config.items() if name != "temporal"})
+    run = RemoteRun(ray.get_actor(plan.identity), plan.trial_run(trial_id))
+    run.log_params({name: value for name, value in config.items() if name != "temporal"})
     data = training_set(plan.open_store(), plan.snapshot, temporal)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     state = _last_checkpoint(temporal, device) or new_state(temporal, data.basis.to(device), device)
     for evaluation in _remaining(plan, state):
         try:
-            _advance(state, data, plan.steps_at(evaluation, temporal.batch_size), tracker)
+            _advance(state, data, plan.steps_at(evaluation, temporal.batch_size), run)
         except DivergenceError as error:
-            tracker.set_tags({"diverged": error})
+            run.set_tags({"diverged": error})
             worst = dict.fromkeys(_MEASURED, WORST)
             tune.report({**worst, SEQUENCES: state.step * temporal.batch_size, "diverged": True})
             return
-        _report(state, data, plan, tracker)
+        _report(state, data, plan, run)
 
 
 def _remaining(plan: StudyPlan, state: TrainingState) -> range:
@@ -62,10 +62,10 @@ def _remaining(plan: StudyPlan, state: TrainingState) -> range:
     return range(min(len(made) + 1, last), last + 1)
 
 
-def _advance(state: TrainingState, data: TrainingSet, steps: int, tracker: RunTracker) -> None:
+def _advance(state: TrainingState, data: TrainingSet, steps: int, run: RemoteRun) -> None:
     """Train until so many steps are done. Raises DivergenceError."""
     device = next(state.generator.parameters()).device
-    speed = Speed(tracker.run.name, state)
+    speed = Speed(run.key.name, state)
     features, index = data.features.to(device), data.index(state.config.window_frames)
     while state.step < steps:
         losses = train_step(state, features, index)
@@ -73,14 +73,14 @@ def _advance(state: TrainingState, data: TrainingSet, steps: int, tracker: RunTr
             check_finite(losses, state.step)
             told = {name: float(value) for name, value in losses.items()}
             told["sequences_per_s"] = speed.measure(state)
-            tracker.log_metrics({f"train/{name}": value for name, value in told.items()}, state.step)
+            run.log_metrics({f"train/{name}": value for name, value in told.items()}, state.step)
     check_weights(state)
 
 
-def _report(state: TrainingState, data: TrainingSet, plan: StudyPlan, tracker: RunTracker) -> None:
+def _report(state: TrainingState, data: TrainingSet, plan: StudyPlan, run: RemoteRun) -> None:
     model = model_of(state, data.basis.mean, plan.snapshot.generator_sha256)
     figures = figures_of(measure(model, data, generated_motion(model)))
-    tracker.log_metrics(figures, state.step)
+    run.log_metrics(figures, state.step)
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(state, folder)
         result = {

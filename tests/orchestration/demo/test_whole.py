@@ -14,8 +14,8 @@ from svgan_ray.config import DemoConfig
 from svgan_ray.orchestration.demo import job as demo_job
 from svgan_ray.orchestration.demo.plan import DemoPlan, plan_of
 from svgan_ray.orchestration.invert.plan import inversion_of
-from svgan_ray.tracking import default_uri
-from svgan_ray.tracking.mlflow_sink import IDENTITY_TAG, KIND_TAG
+from svgan_ray.runs import default_uri
+from svgan_ray.runs.mlflow_sink import IDENTITY_TAG, KIND_TAG
 from tests.footage import make_video, make_weights
 from tests.motion import tiny
 

@@ -146,7 +146,7 @@ def clean_run(bench: Bench) -> Frames:
 
 
 @pytest.fixture(autouse=True)
-def fresh(bench: Bench, tracked_folder: Path) -> None:
+def fresh(bench: Bench, work_folder: Path) -> None:
     """A working directory and a journal of the test's own."""
     (bench.folder / "encoded").unlink(missing_ok=True)
 

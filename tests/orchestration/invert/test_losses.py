@@ -16,8 +16,8 @@ from svgan_ray.orchestration.invert.faces import track_source
 from svgan_ray.orchestration.invert.items import Block, Inversion, Item
 from svgan_ray.orchestration.invert.ledger import Ledger
 from svgan_ray.orchestration.runtime.sources import Source
+from svgan_ray.runs import open_run
 from svgan_ray.store import open_store
-from svgan_ray.tracking import open_tracker
 from tests.footage import make_video
 from tests.orchestration.invert.plain import config_for, plan_for
 
@@ -34,18 +34,18 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 @pytest.fixture
-def work(weights: Path, tracked_folder: Path, waits: list[object], monkeypatch: pytest.MonkeyPatch) -> Work:
+def work(weights: Path, work_folder: Path, waits: list[object], monkeypatch: pytest.MonkeyPatch) -> Work:
     """Inverts three videos in this process."""
     for seed in range(VIDEOS):
-        make_video(tracked_folder / "footage" / f"{seed}.mp4", 40, seed)
-    store = open_store(tracked_folder / "store", create=True)
-    config = config_for(tracked_folder / "footage", weights, store)
+        make_video(work_folder / "footage" / f"{seed}.mp4", 40, seed)
+    store = open_store(work_folder / "store", create=True)
+    config = config_for(work_folder / "footage", weights, store)
     plan, job = plan_for(config, store)
 
     def work() -> Ledger:
         ledger = Ledger(store, job, {})
-        with open_tracker("tests", "losses", "invert", "any") as tracker:
-            invert_module._work_through(config, plan, ledger, tracker, {"num_cpus": 1})
+        with open_run("tests", "losses", "invert", "any") as run:
+            invert_module._work_through(config, plan, ledger, run, {"num_cpus": 1})
         return ledger
 
     return work
@@ -79,7 +79,9 @@ def test_losses_between_which_something_is_done_end_no_job(
     assert len(work().commits) == VIDEOS
     assert waits == [({"num_cpus": 1}, "any")] * 8, "for a machine, before the work begins again"
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 8 and all("were lost, the rest is planned anew (ActorDiedError: " in s for s in said)
+    assert len(said) == 8 and all(
+        "were lost; the remaining work is planned anew (ActorDiedError: " in s for s in said
+    )
 
 
 def test_losses_without_anything_done_end_in_one_clear_error(

@@ -23,7 +23,7 @@ MODULE = "svgan_ray.orchestration.invert.progress"
 
 
 class Told:
-    """The part of a tracker that a progress bar needs."""
+    """The part of a run that a progress bar needs."""
 
     def __init__(self) -> None:
         self.metrics: list[tuple[dict[str, float], int]] = []
@@ -43,13 +43,13 @@ def test_frames_rate_and_clips_are_told_while_they_come(
 ) -> None:
     console = Console(force_terminal=is_terminal, width=160, highlight=False)
     monkeypatch.setattr(f"{MODULE}.Console", lambda **_: console)
-    monkeypatch.setattr(f"{MODULE}.LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(f"{MODULE}.REPORT_INTERVAL_S", 0.0)
     run(config_for(footage / "ben.mp4", weights, store), store)
     config = config_for(footage, weights, store)
     plan, job = plan_for(config, store)
     ledger, encoder, told = Ledger(store, job, {}), BlockEncoder(job, store, "here"), Told()
-    tracker: Any = told
-    with Progress(ledger, tracker) as progress:
+    of_run: Any = told
+    with Progress(ledger, of_run) as progress:
         for source in (*plan.todo, *plan.done):
             for item in track_source(job, source, frozenset()):
                 ledger.take(encoder(crop_block(item, job.crop_side)) if isinstance(item, Block) else item)

@@ -34,13 +34,13 @@ def upload(folder: Path, endpoint: str) -> str:
 
 @pytest.mark.parametrize("place", ["folder", "s3"])
 def test_inversion_and_training_after_the_drivers_weights_are_gone(
-    place: str, s3: dict[str, str], tracked_folder: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, s3: dict[str, str], work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = make_weights(tracked_folder / "weights")
+    folder = make_weights(work_folder / "weights")
     weights = upload(folder, s3["AWS_ENDPOINT_URL"]) if place == "s3" else str(folder)
     hashes = {weights_hash(path) for path in folders_of(weights)}
-    make_video(tracked_folder / "footage" / "anna.mp4", 150, seed=1)
-    store = {"folder": str(tracked_folder / "store"), "s3": "s3://motion/inverted"}[place]
+    make_video(work_folder / "footage" / "anna.mp4", 150, seed=1)
+    store = {"folder": str(work_folder / "store"), "s3": "s3://motion/inverted"}[place]
 
     def without_weights(action: Callable[..., Any]) -> Callable[..., Any]:
         """Removes them, and all copies on this machine, when the job's workers are about to start."""
@@ -53,7 +53,7 @@ def test_inversion_and_training_after_the_drivers_weights_are_gone(
         return act
 
     monkeypatch.setattr(invert_module, "stream", without_weights(invert_module.stream))
-    config = InvertConfig((str(tracked_folder / "footage"),), store, weights, batch_frames=8, actors="2")
+    config = InvertConfig((str(work_folder / "footage"),), store, weights, batch_frames=8, actors="2")
     report = invert_module.run(config)
     assert (report.clips_committed, report.failures) == (1, ())
     assert hashes == copies_here()

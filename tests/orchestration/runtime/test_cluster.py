@@ -8,7 +8,7 @@ import pytest
 
 from svgan_ray.errors import ClusterError, ConfigError
 from svgan_ray.orchestration.runtime.cluster import connect, durable
-from svgan_ray.orchestration.runtime.start import _ask_tracking
+from svgan_ray.orchestration.runtime.start import _ask_mlflow
 from tests.free_port import free_port
 
 
@@ -40,14 +40,14 @@ def test_a_run_that_would_vanish_with_the_job_is_named(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
-    _ask_tracking()
+    _ask_mlflow()
     assert capsys.readouterr().err == ""
     monkeypatch.chdir(copy := uploaded(tmp_path))
-    _ask_tracking()
+    _ask_mlflow()
     advice = "is removed with this job; set MLFLOW_TRACKING_URI to a server"
-    assert capsys.readouterr().err == f"warning: tracking: {copy / 'mlflow.db'} {advice}\n"
+    assert capsys.readouterr().err == f"warning: MLflow: {copy / 'mlflow.db'} {advice}\n"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
-    _ask_tracking()
+    _ask_mlflow()
     assert "no answer" in (printed := capsys.readouterr().err) and "vanish with this job's folder" in printed
 
 

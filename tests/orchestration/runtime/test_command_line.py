@@ -100,7 +100,7 @@ def test_help_explains_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--batch-frames", "0"], "batch_frames: expected a number above 0, got 0"),
+        (["--batch-frames", "0"], "batch_frames: expected a whole number, 1 or more, got 0"),
         (["--experiment-file", "bad.toml"], "bad.toml: [invert] has no key 'vidoes'; did you mean 'videos'?"),
     ],
 )

@@ -42,13 +42,13 @@ def test_prometheus_sees_what_an_inversion_and_a_training_count(
     s3: dict[str, str],
     prometheus: str,
     weights: Path,
-    tracked_folder: Path,
+    work_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    make_video(tracked_folder / "footage" / "anna.mp4", FRAMES, seed=1)
-    make_bad_videos(tracked_folder / "footage")
+    make_video(work_folder / "footage" / "anna.mp4", FRAMES, seed=1)
+    make_bad_videos(work_folder / "footage")
     config = InvertConfig(
-        videos=(str(tracked_folder / "footage"),),
+        videos=(str(work_folder / "footage"),),
         store="s3://motion/counted",
         weights=str(weights),
         batch_frames=8,

@@ -59,10 +59,10 @@ def machines(s3: dict[str, str], eight_mb: Path) -> Iterator[dict[str, str]]:
 
 
 def test_a_job_names_every_machine_that_is_not_fit_and_so_does_doctor(
-    machines: dict[str, str], weights: Path, tracked_folder: Path, monkeypatch: pytest.MonkeyPatch
+    machines: dict[str, str], weights: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_video(tracked_folder / "footage" / "anna.mp4", 40)
-    config = InvertConfig((str(tracked_folder / "footage"),), STORE, str(weights))
+    make_video(work_folder / "footage" / "anna.mp4", 40)
+    config = InvertConfig((str(work_folder / "footage"),), STORE, str(weights))
     with pytest.raises(ClusterError) as raised:
         invert(config)
     lines = str(raised.value).splitlines()
@@ -83,7 +83,7 @@ def test_a_job_names_every_machine_that_is_not_fit_and_so_does_doctor(
 
 
 def test_weights_that_the_store_lost_are_named_before_the_work(
-    machines: dict[str, str], weights: Path, tracked_folder: Path
+    machines: dict[str, str], weights: Path, work_folder: Path
 ) -> None:
     store = open_store("s3://motion/lost", create=True)
     sha256 = put_weights(store, weights / "generator")

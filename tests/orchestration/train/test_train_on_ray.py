@@ -23,9 +23,9 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.state import list_actors
 from safetensors.torch import load_file
 
-from svgan_ray.config import TrainConfig
+from svgan_ray.config import DataChoice, TrainConfig
 from svgan_ray.errors import DivergenceError, SvganRayError
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.train import data as data_module
 from svgan_ray.orchestration.train.checkpoints import BEST
 from svgan_ray.orchestration.train.data import training_set
@@ -197,7 +197,7 @@ def test_a_killed_driver_changes_no_bit(
     assert equal_models(tmp_path / "model", straight / "models/demo")
 
 
-def test_two_workers_train_on_s3_alone(s3: dict[str, str], weights: Path, tracked_folder: Path) -> None:
+def test_two_workers_train_on_s3_alone(s3: dict[str, str], weights: Path, work_folder: Path) -> None:
     make_store("s3://motion/store", weights, clips=1, frames=500)
     config = config_for(
         weights,
@@ -218,10 +218,10 @@ def test_two_workers_train_on_s3_alone(s3: dict[str, str], weights: Path, tracke
 
 
 def test_the_basis_of_a_large_snapshot_is_made_in_parallel(
-    weights: Path, tracked_folder: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = make_store(tracked_folder / "store", weights, clips=7, frames=200)
-    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+    store = make_store(work_folder / "store", weights, clips=7, frames=200)
+    snapshot = resolve_snapshot(store, DataChoice(), weights_hash(weights / "generator"))
     monkeypatch.setattr(data_module, "PART_FRAMES", 400)
     assert [len(part.clips) for part in data_module._parts(snapshot)] == [2, 2, 2, 1]
 
@@ -238,9 +238,7 @@ def test_the_basis_of_a_large_snapshot_is_made_in_parallel(
     torch.testing.assert_close(data.coefficients, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_a_training_that_diverged_leaves_its_last_good_checkpoint(
-    weights: Path, tracked_folder: Path
-) -> None:
+def test_a_training_that_diverged_leaves_its_last_good_checkpoint(weights: Path, work_folder: Path) -> None:
     make_store("store", weights)
     explosive = tiny(STEPS, optimiser=OptimiserOptions(1e38, 1e-3))  # finite weights after a step, not two
     config = config_for(weights, temporal=explosive, checkpoint_every_steps=1)
@@ -264,11 +262,11 @@ class HeldValidator(Validator):
 
 
 def test_a_validation_that_takes_for_ever_holds_up_no_step(
-    weights: Path, tracked_folder: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_store("store", weights)
     monkeypatch.setattr("svgan_ray.orchestration.train.job.Validator", HeldValidator)
-    config = config_for(weights, sample_every_steps=5 * CHECKPOINT, model=str(tracked_folder / "model"))
+    config = config_for(weights, sample_every_steps=5 * CHECKPOINT, model=str(work_folder / "model"))
     folder, measured = Path(plan_training(config).folder), list[bool]()
 
     def let_validate_at_the_end() -> None:
@@ -284,7 +282,7 @@ def test_a_validation_that_takes_for_ever_holds_up_no_step(
 
     assert measured == [False]
     assert load_checkpoint(folder / BEST).step % CHECKPOINT == 0
-    assert load_model(tracked_folder / "model").card["steps"] == STEPS
+    assert load_model(work_folder / "model").card["steps"] == STEPS
 
 
 def test_an_error_of_a_worker_is_the_trainings_own(

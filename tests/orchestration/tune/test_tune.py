@@ -15,7 +15,7 @@ from ray import tune
 
 from svgan_ray.config import TrainConfig, TuneConfig
 from svgan_ray.errors import ConfigError
-from svgan_ray.experiment import Experiment
+from svgan_ray.experiment_file import ExperimentFile
 from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, OBJECTIVE, WORST
 from svgan_ray.orchestration.tune import trial as trial_module
 from svgan_ray.orchestration.tune.job import run as tune_study
@@ -149,14 +149,14 @@ class Session:
         self.checkpoint: tune.Checkpoint | None = None
         self.tags: dict[str, object] = {}
         self.folder = folder
-        tracker = SimpleNamespace(
-            run=SimpleNamespace(name="trial one"),
+        run = SimpleNamespace(
+            key=SimpleNamespace(name="trial one"),
             log_params=lambda _: None,
             log_metrics=lambda *_: None,
             set_tags=self.tags.update,
         )
         monkeypatch.setattr(trial_module.ray, "get_actor", lambda _: None)
-        monkeypatch.setattr(trial_module, "RunTracker", lambda *_: tracker)
+        monkeypatch.setattr(trial_module, "RemoteRun", lambda *_: run)
         monkeypatch.setattr(tune, "get_context", lambda: SimpleNamespace(get_trial_id=lambda: "one"))
         monkeypatch.setattr(tune, "get_checkpoint", lambda: self.checkpoint)
         monkeypatch.setattr(tune, "report", self.report)
@@ -203,16 +203,16 @@ def test_a_preset_gives_training_the_trials_options_and_the_recipes_steps(plan: 
     row = TrialRow(3, "abc", 1.5, "finished", 160, 0.1, {})
     Path("preset.json").write_bytes(preset_of(plan, found, row))
 
-    config = Experiment(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="preset.json")
+    config = ExperimentFile(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="preset.json")
 
     assert config.preset == "preset.json"
     assert config.temporal == tiny(demo().steps, optimiser=OptimiserOptions(1e-3, 2e-3), ema_decay=0.99)
     assert json.loads(Path("preset.json").read_text())["found_by"]["frechet_motion"] == 1.5
     Path("preset.json").write_text('{"recipe": "demo", "temporal": {"baches": 4}}')
     with pytest.raises(ConfigError, match="no key 'baches'"):
-        Experiment(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="preset.json")
+        ExperimentFile(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="preset.json")
     with pytest.raises(ConfigError, match="No such file"):
-        Experiment(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="none.json")
+        ExperimentFile(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="none.json")
 
 
 def test_known_good_presets_are_tried_right_after_the_recipe(plan: StudyPlan, weights: Path) -> None:
