@@ -145,6 +145,8 @@ def plan_fit(config: FitConfig, put: bool = True) -> FitPlan:
     """
     store = open_store(durable(config.store, "--store"))
     folders = folders_of(config.weights)
+    if Path(durable(config.out, "--out")) == folders[0].parent:
+        raise ConfigError(f"--out {config.out}: holds the weights that the fit begins with; choose another")
     generator, encoder = _networks(config, folders)
     hashes = weights_hash(folders[0]), weights_hash(folders[1])
     if config.what == "both":
