@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from svgan_ray.errors import ConfigError
 from svgan_ray.ranges import Range, above, at_least, check_ranges, from_to
@@ -23,6 +23,9 @@ SHARE = Range(0, 1, holds_least=False)
 SEEDS = from_to(-(2**63), 2**63 - 1)
 """What fits 64 bits."""
 FINITE = Range()
+
+FORMER_NAMES: dict[str, dict[str, str]] = {"tune": {"evaluations": "rungs"}}
+"""By job: settings that had another name once. Flags and experiment files may still use it."""
 
 
 @dataclass(frozen=True)
@@ -243,8 +246,8 @@ class TuneConfig(LearningConfig):
     """Presets known to be good, which are tried right after the recipe."""
     pareto: bool = False
     """Search for fidelity and drift at once: no trial stops early, and the result is a Pareto front."""
-    evaluations: Annotated[int, at_least(1)] = 6
-    """Times that a trial is measured; after each the worse ones are stopped early."""
+    rungs: Annotated[int, at_least(1)] = 6
+    """Measurements of a trial; after each of them the worse half of the trials is stopped early."""
     concurrent_trials: Annotated[int | None, at_least(1)] = None
     """Trials at once; by default as many as the cluster holds."""
     gpus_per_trial: Annotated[float, SHARE] = 0.5
@@ -255,6 +258,11 @@ class TuneConfig(LearningConfig):
     def __post_init__(self) -> None:
         check_ranges(self)
         _require_no_password(self.search_storage, "search_storage", "PGPASSWORD, or in ~/.pgpass")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the fields of a pickle; version 0.1.0 called `rungs` `evaluations`."""
+        former = FORMER_NAMES["tune"]
+        self.__dict__.update({former.get(name, name): value for name, value in state.items()})
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from svgan_ray.config import (
+    FORMER_NAMES,
     DemoConfig,
     DoctorConfig,
     EvaluateConfig,
@@ -63,7 +64,9 @@ class ExperimentFile:
         """The config of a job: the file over the defaults, `recipe` and `preset` (flags) over the file."""
         section = next(name for name, cls in SECTIONS.items() if cls is config_type)
         known = {f.name for f in dataclasses.fields(config_type)}  # type: ignore[arg-type]
-        values = {k: v for k, v in self.shared.items() if k in known} | dict(self.sections.get(section, {}))
+        former = FORMER_NAMES.get(section, {})
+        own = {former.get(name, name): value for name, value in self.sections.get(section, {}).items()}
+        values = {k: v for k, v in self.shared.items() if k in known} | own
         if "recipe" in known:
             values |= {name: flag for name, flag in (("recipe", recipe), ("preset", preset)) if flag}
             preset = values.get("preset")

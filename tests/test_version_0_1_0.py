@@ -65,6 +65,7 @@ def test_a_study_goes_on_with_the_search_and_the_callbacks_that_tune_pickled() -
     plan = callback._plan
     assert plan.run.name == "tune demo" and plan.trial_run("abc").parent == plan.identity
     assert (plan.config.trials, plan.config.subject, plan.config.max_error) == (2, None, None)
+    assert plan.config.rungs == 4  # which was called `evaluations`
     assert plan.snapshot.digest and plan.settings["trials"] == 2
     assert search._space.keywords["base"].window_frames == plan.base.window_frames
 

@@ -21,9 +21,12 @@ ABANDONED_NAMES = {
     "stand": "put_once",
     "say": "print_line",
     "one_by_one": "run_isolated",
+    "side_of": "background_executor",
+    "AtOnce": "InlineExecutor",
+    "ChangeStatistics": "HiddenChangeStatistics",
 }
 """Names that say nothing by themselves, with what took their place."""
-ABANDONED_MODULES = {"kept": "checkpoints", "beside": "background"}
+ABANDONED_MODULES = {"kept": "checkpoints", "beside": "background", "side": "background"}
 OTHER_MEANING = {"demo/portrait.py": {"around"}, "demo/head.py": {"around"}}
 """Where a name of that list is the plain word for what it does."""
 

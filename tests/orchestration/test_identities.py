@@ -51,7 +51,7 @@ def test_a_training_keeps_its_id(
     [(False, "tune-f3e32ccdb322a1b697ad0dbd72daf332"), (True, "tune-a7d918a492956d938759b67b4b5b7f44")],
 )
 def test_a_study_keeps_its_identity(pareto: bool, expected: str) -> None:
-    config = TuneConfig(subject="anna", trials=4, evaluations=3, seed=5, pareto=pareto)
+    config = TuneConfig(subject="anna", trials=4, rungs=3, seed=5, pareto=pareto)
     plan = StudyPlan(config, "/store", snapshot(), "/runs/tune", "sqlite:////optuna.db", "/model", "/preset")
     assert plan.identity == expected
 

@@ -24,7 +24,7 @@ from svgan_ray.orchestration.fit.data import Rows, Shard, shard_name
 from svgan_ray.orchestration.fit.page import Progress, fit_page, pair_strip
 from svgan_ray.orchestration.fit.schedule import Mask, Schedule
 from svgan_ray.orchestration.runtime.journal import RemoteRun
-from svgan_ray.orchestration.runtime.worker_groups import Uploader, compute_alike, worker_group
+from svgan_ray.orchestration.runtime.worker_groups import Uploader, make_process_deterministic, worker_group
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.fitting import (
@@ -183,7 +183,7 @@ def _parts(numbers: list[int]) -> list[list[int]]:
 
 def fit_worker(job: FittingJob, run: RemoteRun) -> Outcome:
     """Fit from the last registered checkpoint on; every worker of the group runs this."""
-    compute_alike()
+    make_process_deterministic()
     device, workers = ray.train.torch.get_device(), worker_group()
     fitter = fitter_of(job, open_store(job.store), device, workers)
     fit = PersonalFit(

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from svgan_ray.errors import CorruptObjectError
+from svgan_ray.errors import CorruptObjectError, VideoError
 from svgan_ray.orchestration.invert.encoding import standing_chunk
 from svgan_ray.orchestration.invert.failures import source_failure
 from svgan_ray.orchestration.invert.items import Block, Clip, Inversion, Item, Tracked, block_spans
@@ -23,9 +23,10 @@ from svgan_ray.store.keys import clip_id, content_id
 from svgan_ray.store.weights import local_face_model
 from svgan_ray.video.alignment import Floats
 from svgan_ray.video.face_report import FaceReport, face_report, face_sheet
+from svgan_ray.video.footage_facts import FootageFacts, facts_of
 from svgan_ray.video.landmarks import landmark_source
 from svgan_ray.video.people import find_people
-from svgan_ray.video.reading import open_video
+from svgan_ray.video.reading import VideoReader, open_video
 from svgan_ray.video.tracking import Clip as TrackedClip
 from svgan_ray.video.tracking import Track, skipped_by_all, track
 
@@ -72,11 +73,12 @@ def make_track(
     """Find the people in a video, smooth the crops of those to be followed and put them into the store."""
     with unchanged_copy(source) as path, open_video(path) as video:
         face_model = local_face_model(store, job.face_model_sha256) if job.face_model_sha256 else None
+        facts, is_damaged = _surveyed(video)
         points = landmark_source(job.faces, face_model).detect(video)
-        people = find_people(points, video.time_s)
+        people = find_people(_without(points, is_damaged), video.time_s)
         chosen = people.chosen(job.people)
-        tracks = [track(points_of_one, video.time_s, job.crop) for points_of_one in chosen]
-        clips = list(_named_clips(video_id, job.tracking_id, tracks))
+        tracks = [track(points_of_one, video.time_s, job.crop, is_damaged) for points_of_one in chosen]
+        clips = list(_named_clips(video_id, job.tracking_id, facts.rules, tracks))
         tensors = {key: value for clip in clips for key, value in _tensors(clip, video.time_s)}
         landmarks = {
             f"{clip.clip_id}.landmarks": _landmarks(clip.span, chosen[clip.person])
@@ -97,10 +99,28 @@ def make_track(
             skipped=tuple(
                 SkippedRecord(s.first_frame, s.stop_frame, s.reason) for s in skipped_by_all(tracks)
             ),
-            parameters=dataclasses.asdict(job.crop),
+            parameters=dataclasses.asdict(job.crop) | facts.to_parameters(),
         )
         seen = _FaceSummary(face_report(people, chosen, tracks), face_sheet(video, tracks))
     return store.put_track(record, tensors, landmarks), seen
+
+
+def _surveyed(video: VideoReader) -> tuple[FootageFacts, npt.NDArray[np.bool_]]:
+    """What is done to a video, and which of its frames [T] are damaged. Raises VideoError (`decode`)."""
+    survey, info = video.survey(), video.info
+    damaged_frames = int(survey.is_damaged.sum())
+    if damaged_frames == info.frame_count:
+        raise VideoError(f"{info.path}: every frame is damaged: copy it again", "decode")
+    return FootageFacts(survey.rules, info.mends, damaged_frames, info.warnings), survey.is_damaged
+
+
+def _without(points: npt.NDArray[np.floating], is_damaged: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
+    """Landmarks [T, ..., 68, 2] less those of damaged frames [T]; those of another video are left alone."""
+    if len(points) != len(is_damaged) or not is_damaged.any():
+        return points
+    kept = points.copy()
+    kept[is_damaged] = np.nan
+    return kept
 
 
 @dataclass(frozen=True)
@@ -112,10 +132,16 @@ class _NamedClip:
     span: TrackedClip
 
 
-def _named_clips(video_id: str, tracking_id: str, tracks: list[Track]) -> Iterator[_NamedClip]:
-    """The clips of all people; those of the second and further have ids apart from the first one's."""
+def _named_clips(
+    video_id: str, tracking_id: str, rules: tuple[str, ...], tracks: list[Track]
+) -> Iterator[_NamedClip]:
+    """The clips of all people; those of the second and further have ids apart from the first one's.
+
+    So have clips of converted pictures: what was made of the file before is another clip.
+    """
     for person, followed in enumerate(tracks):
-        scope = content_id({"tracking_id": tracking_id, "person": person}) if person else tracking_id
+        special = ({"person": person} if person else {}) | ({"rules": list(rules)} if rules else {})
+        scope = content_id({"tracking_id": tracking_id, **special}) if special else tracking_id
         for clip in followed.clips:
             name = clip_id(video_id, scope, clip.first_frame, clip.stop_frame)
             yield _NamedClip(name, person, clip)
@@ -159,6 +185,7 @@ def _open_items(
         open_frames=sum(clip.stop_frame - clip.first_frame for clip in todo),
         faces=seen.faces,
         sheet=seen.sheet,
+        footage=facts_of(record.parameters),
     )
     tensors = store.track_tensors(record) if todo else {}
     for standing in todo:

@@ -27,7 +27,7 @@ from svgan_ray.orchestration.runtime.machines import grows, resources_of
 from svgan_ray.orchestration.runtime.terminal import print_line
 from svgan_ray.temporal.workers import ALONE, Workers
 
-__all__ = ["Uploader", "compute_alike", "run_trainer", "use_gpu", "worker_group"]
+__all__ = ["Uploader", "make_process_deterministic", "run_trainer", "use_gpu", "worker_group"]
 
 RETRY_WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 """Before each further try of an upload: longer in all than a store's restart."""
@@ -104,8 +104,12 @@ def worker_group() -> Workers:
     return Workers(context.get_world_rank(), context.get_world_size(), all_reduce)
 
 
-def compute_alike() -> None:
-    """A GPU's libraries choose from methods whose sums have no order, unless told before their first use."""
+def make_process_deterministic() -> None:
+    """Let a GPU's libraries compute the same bits again, in this whole process and for as long as it lives.
+
+    They choose from methods whose sums have no order, unless told before their first use. A worker of a
+    training has its process to itself.
+    """
     torch.backends.cudnn.deterministic = True
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

@@ -17,6 +17,7 @@ from svgan_ray.store.collection import CollectionReport
 from svgan_ray.store.objects import OnProgress, unwatched, watched
 from svgan_ray.store.records import ModelManifest
 from svgan_ray.store.verification import VerificationReport
+from svgan_ray.video.footage_facts import PARAMETER, facts_of
 
 __all__ = ["catalog_view", "garbage_view", "overview", "show_view", "snapshot_view", "verification_view"]
 
@@ -184,7 +185,7 @@ def _tracking_view(store: LatentStore, found: _Found) -> RenderableType:
     records = list(store.records(TrackRecord, found.keys))
     head = _grid(
         ("tracking", found.name),
-        ("parameters", ", ".join(f"{name} {value}" for name, value in records[0].parameters.items())),
+        ("parameters", _parameters(records[0])),
         ("footage", _footage([(record.frame_count, record.frame_rate_hz) for record in records])),
     )
     rows = [
@@ -193,6 +194,10 @@ def _tracking_view(store: LatentStore, found: _Found) -> RenderableType:
     ]
     table = _table(("video", "subject", "clips", "frames", "skipped", "file"), rows)
     return Group(head, "", table, *_failures(store.failures(found.name).values()))
+
+
+def _parameters(record: TrackRecord) -> str:
+    return ", ".join(f"{name} {value}" for name, value in record.parameters.items() if name != PARAMETER)
 
 
 def _video_view(store: LatentStore, found: _Found) -> RenderableType:
@@ -205,6 +210,7 @@ def _video_view(store: LatentStore, found: _Found) -> RenderableType:
             ("tracking", record.tracking_id),
             ("picture", f"{record.width} × {record.height}, read with {record.decoder}"),
             ("footage", _footage([(record.frame_count, record.frame_rate_hz)])),
+            *(("note", sentence) for sentence in facts_of(record.parameters).sentences()),
         )
         spans = [(c.first_frame, c.stop_frame, c.clip_id) for c in record.clips]
         spans += [(s.first_frame, s.stop_frame, f"skipped: {s.reason}") for s in record.skipped]

@@ -67,7 +67,7 @@ class StudyPlan:
             "temporal": self.base.to_dict(),
             "snapshot": self.snapshot.digest,
             "trials": self.config.trials,
-            "evaluations": self.config.evaluations,
+            "evaluations": self.config.rungs,
             "seed": self.config.seed,
             "objectives": list(self.objectives),
             "study_folder": self.folder,
@@ -92,15 +92,15 @@ class StudyPlan:
         """The store that the latents are in."""
         return open_store(self.store)
 
-    def steps_at(self, evaluation: int, batch_size: int) -> int:
-        """Steps of a trial by its n-th evaluation, counted from 1."""
-        return math.ceil(self.sequences * evaluation / self.config.evaluations / batch_size)
+    def steps_at(self, rung: int, batch_size: int) -> int:
+        """Steps of a trial by its n-th rung, counted from 1."""
+        return math.ceil(self.sequences * rung / self.config.rungs / batch_size)
 
     def __rich__(self) -> Table:
         table = Table(box=None, show_header=False)
         snapshot_rows(self.snapshot, table)
         table.add_row("study", f"{self.config.study}, {self.config.trials} trials, in {self.folder}")
-        budget = f"{self.sequences:,} sequences, measured {self.config.evaluations} times"
+        budget = f"{self.sequences:,} sequences, measured {self.config.rungs} times"
         stopping = "none stops early" if self.config.pareto else "the worse half stops early"
         table.add_row("trial", f"{budget}; {stopping}")
         table.add_row("objectives", f"{' and '.join(self.objectives)}, smaller is better")

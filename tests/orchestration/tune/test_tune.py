@@ -42,7 +42,7 @@ def plan(weights: Path) -> StudyPlan:
 
 
 def config_for(weights: Path, **changes: Any) -> TuneConfig:
-    values = {"weights": str(weights), "temporal": tiny(40), "trials": 4, "evaluations": 4}
+    values = {"weights": str(weights), "temporal": tiny(40), "trials": 4, "rungs": 4}
     return TuneConfig(**{**values, **changes})
 
 

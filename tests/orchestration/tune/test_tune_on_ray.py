@@ -45,7 +45,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def config_for(weights: Path, **changes: Any) -> TuneConfig:
-    values = {"weights": str(weights), "temporal": tiny(80), "trials": TRIALS, "evaluations": EVALUATIONS}
+    values = {"weights": str(weights), "temporal": tiny(80), "trials": TRIALS, "rungs": EVALUATIONS}
     return TuneConfig(**{**values, **changes})
 
 
