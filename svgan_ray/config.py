@@ -375,7 +375,14 @@ class DemoConfig:
     folder: str = "demo"
     """Where footage, store, models and videos go."""
     video: str | None = None
-    """Your own footage (aligned, or with landmarks beside it) in place of the rendered subjects."""
+    """Your own footage in place of the rendered subjects: a generator is fitted to whom it shows."""
+    faces: Literal["sidecar", "aligned", "mediapipe"] | None = None
+    """Where the faces of your own footage are; by default in landmarks beside it, where there are any, and
+    else where mediapipe finds them (needs the extra `face`)."""
+    fit_minutes: Annotated[float, above(0)] = 8.0
+    """How long to fit to your own footage."""
+    train_minutes: Annotated[float, above(0)] = 6.0
+    """How long to train a motion model on your own footage, at most."""
     subjects: Annotated[int, at_least(1)] = 3
     """Rendered subjects."""
     seconds: Annotated[float, above(0)] = 60.0

@@ -25,7 +25,7 @@ __all__ = ["Kind", "LocalRun", "Run", "Status", "default_uri", "open_run"]
 
 _log = logging.getLogger(__name__)
 
-Kind = Literal["invert", "fit", "train", "tune", "trial", "sample", "evaluate", "demo"]
+Kind = Literal["track", "invert", "fit", "train", "tune", "trial", "sample", "evaluate", "demo"]
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _FINISH_TIMEOUT_S = 60.0

@@ -67,8 +67,6 @@ def run(config: DemoConfig) -> DemoReport:
     """Run what is not finished yet of the whole experiment."""
     resolved = plan_of(config)
     console = Console(highlight=False)
-    for remark in resolved.remarks:
-        console.print(remark)
     rows: list[Row] = []
     stages = stages_of(resolved, lambda: PageTable(HEADER, [row.cells() for row in rows]))
     run_stages(stages, StateFile(resolved.folder, resolved.settings), rows, console)
@@ -88,6 +86,7 @@ def plan(config: DemoConfig) -> Table:
 def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], console: Console) -> None:
     """Run the open ones in order, adding to `rows`; Ray starts once, with the first that needs it."""
     with ExitStack() as stack:
+        pace = _Pace([stage for stage in stages if not state.finished(stage)])
         for number, stage in enumerate(stages, 1):
             heading = f"[{number}/{len(stages)}] {stage.name}: "
             before = state.finished(stage)
@@ -95,10 +94,29 @@ def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], conso
                 console.print(f"{heading}finished before, {before.figure}", markup=False)
                 rows.append(Row(stage.name, before, True))
                 continue
-            console.print(heading + stage.about, markup=False, style="bold")
+            console.print(f"{heading}{stage.about} ({pace.left})", markup=False, style="bold")
             if stage.needs_ray:
                 stack.enter_context(connect())
             rows.append(Row(stage.name, _run(stage, state), False))
+            pace.ended(stage, rows[-1].finished.duration_s)
+
+
+class _Pace:
+    """What is left of the open stages, by what those took that have ended."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._left_s = sum(stage.expected_s for stage in stages)
+        self._expected_s = self._took_s = 60.0  # so that a first short stage does not decide alone
+
+    @property
+    def left(self) -> str:
+        left_s = self._left_s * self._took_s / self._expected_s
+        return f"about {max(1, round(left_s / 60))} minutes left in all"
+
+    def ended(self, stage: Stage, took_s: float) -> None:
+        self._left_s -= stage.expected_s
+        self._expected_s += stage.expected_s
+        self._took_s += took_s
 
 
 def _run(stage: Stage, state: StateFile) -> Finished:

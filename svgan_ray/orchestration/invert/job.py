@@ -44,6 +44,7 @@ from svgan_ray.orchestration.runtime.start import started
 from svgan_ray.orchestration.runtime.terminal import print_line
 from svgan_ray.orchestration.runtime.weights import publish_networks
 from svgan_ray.runs import Run, open_run
+from svgan_ray.runs.run import Kind
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.memory import require_memory
@@ -86,7 +87,8 @@ def run(config: InvertConfig) -> InvertReport:
         encoder = encoder_resources(config)
         _require_memory(config, job, encoder)
         name = f"{plan.verb} {identity[:8]}"
-        with open_run(config.experiment, name, "invert", identity) as run:
+        kind: Kind = "track" if job.tracks_only else "invert"
+        with open_run(config.experiment, name, kind, identity) as run:
             log_settings(run, config)
             _work_through(config, plan, ledger, run, encoder)
             duration_s = time.monotonic() - began_s
