@@ -62,9 +62,6 @@ img, video, svg { max-width: 100%; height: auto; display: block; }
 video { border-radius: 4px; background: #000; }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; }
 .scroll { overflow-x: auto; }
-svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
-svg .axis { stroke: var(--line); }
-svg .series { fill: none; stroke-width: 1.5; }
 code { font-size: .9em; }
 """.replace("SERIES", _SERIES)
 

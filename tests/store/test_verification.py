@@ -64,7 +64,7 @@ def test_a_sound_store_has_no_problems(store: LatentStore) -> None:
     for deep in (False, True):
         report = verify(store, deep)
         assert report.problems == []
-        assert report.objects == 12
+        assert report.objects == 13
         assert report.size_bytes == sum(usage.size_bytes for usage in store.usage().values()) + MARKER_BYTES
 
 

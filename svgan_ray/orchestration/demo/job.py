@@ -19,7 +19,7 @@ from svgan_ray.orchestration.demo.plan import plan_of
 from svgan_ray.orchestration.demo.stages import Finished, Stage, StateFile
 from svgan_ray.orchestration.demo.work import stages_of
 from svgan_ray.orchestration.runtime.cluster import connect
-from svgan_ray.runs.run import default_uri
+from svgan_ray.runs import default_uri
 
 __all__ = ["DemoReport", "Row", "plan", "run", "run_stages"]
 

@@ -14,17 +14,8 @@ from typing import Any, cast
 
 import ray
 import ray.data
-from ray.train import DataConfig
+from ray.train import DataConfig, LoggingConfig
 from ray.train.torch import TorchConfig
-from ray.train.v2.api.config import (
-    CheckpointConfig,
-    FailureConfig,
-    LoggingConfig,
-    RunConfig,
-    ScalingConfig,
-)
-from ray.train.v2.api.result import Result
-from ray.train.v2.torch.torch_trainer import TorchTrainer
 from rich.table import Table
 
 from svgan_ray.config import FitConfig
@@ -48,6 +39,14 @@ from svgan_ray.orchestration.fit.progress import fit_progress
 from svgan_ray.orchestration.runtime.folders import filesystem, write_record
 from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
 from svgan_ray.orchestration.runtime.machines import label_selector
+from svgan_ray.orchestration.runtime.ray_train_compat import (
+    CheckpointConfig,
+    FailureConfig,
+    Result,
+    RunConfig,
+    ScalingConfig,
+    TorchTrainer,
+)
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.start import started
 from svgan_ray.orchestration.runtime.terminal import print_line
@@ -131,7 +130,7 @@ def _fit(plan: FitPlan) -> Finished:
     log_settings(run, plan.config)
     run.log_input(",".join(plan.footage.subjects), plan.digest, plan.store.uri)
     run.set_tags({"fit": plan.id, "subject": ",".join(plan.footage.subjects), "checkpoints": plan.folder})
-    try:
+    with run:
         gpu = use_gpu(plan.config)
         plan = _settled(plan, gpu)
         job = _job(plan)
@@ -140,12 +139,7 @@ def _fit(plan: FitPlan) -> Finished:
             datasets = _datasets(plan, job)
             tell("starting workers")
             result = cast(Result, run_trainer(_trainer(plan, job, run, datasets, gpu)))
-        finished = _finish(plan, result, run)
-    except BaseException:
-        run.finish("FAILED")
-        raise
-    run.finish("FINISHED")
-    return finished
+        return _finish(plan, result, run)
 
 
 def _settled(plan: FitPlan, gpu: bool) -> FitPlan:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from svgan_ray.report.charts import Chart, Line, as_html
 from svgan_ray.report.page import Html, bullets, page, paragraph, picture, section, table
+from svgan_ray.report.plots import Chart, Line, as_html
 from svgan_ray.stylegan.fitting import CONSENT, HeldOutScores
 from svgan_ray.video.pictures import film_strip
 

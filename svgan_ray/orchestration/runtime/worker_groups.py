@@ -14,16 +14,14 @@ from typing import Protocol
 import ray.train
 import torch
 from pyarrow.fs import LocalFileSystem, copy_files
-from ray.train import Checkpoint
-from ray.train.v2._internal.execution import context as report_context
-from ray.train.v2.api.exceptions import WorkerGroupError
-from ray.train.v2.torch.torch_trainer import TorchTrainer
+from ray.train import Checkpoint, WorkerGroupError
 from torch import Tensor
 
 from svgan_ray.config import Machines
 from svgan_ray.errors import ConfigError, StoreError, SvganRayError
 from svgan_ray.orchestration.runtime.folders import filesystem
 from svgan_ray.orchestration.runtime.machines import grows, resources_of
+from svgan_ray.orchestration.runtime.ray_train_compat import TorchTrainer, silence_reports
 from svgan_ray.orchestration.runtime.terminal import print_line
 from svgan_ray.temporal.workers import ALONE, Workers
 
@@ -91,7 +89,7 @@ def _interrupts_given_back() -> Iterator[None]:
 
 def worker_group() -> Workers:
     """This worker's place in its group; the tensors may lie on any device."""
-    logging.getLogger(report_context.__file__).setLevel(logging.WARNING)  # else a line for each report
+    silence_reports()
     context = ray.train.get_context()
     if context.get_world_size() == 1:
         return ALONE

@@ -12,18 +12,12 @@ from functools import partial
 from typing import Any, cast
 
 import ray
-from ray.train import Checkpoint
-from ray.train.torch import TorchConfig
-from ray.train.v2.api.config import (
-    CheckpointConfig,
-    FailureConfig,
+from ray.train import (
+    Checkpoint,
     LoggingConfig,
-    RunConfig,
-    ScalingConfig,
+    ValidationConfig,
 )
-from ray.train.v2.api.result import Result
-from ray.train.v2.api.validation_config import ValidationConfig
-from ray.train.v2.torch.torch_trainer import TorchTrainer
+from ray.train.torch import TorchConfig
 from rich.table import Table
 
 from svgan_ray.config import TrainConfig
@@ -31,6 +25,14 @@ from svgan_ray.errors import DivergenceError
 from svgan_ray.orchestration.runtime.folders import filesystem, write_record
 from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
 from svgan_ray.orchestration.runtime.machines import label_selector
+from svgan_ray.orchestration.runtime.ray_train_compat import (
+    CheckpointConfig,
+    FailureConfig,
+    Result,
+    RunConfig,
+    ScalingConfig,
+    TorchTrainer,
+)
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import snapshot_rows
 from svgan_ray.orchestration.runtime.start import started
@@ -99,25 +101,18 @@ def run(config: TrainConfig) -> TrainReport:
 
 
 def _train(plan: TrainingPlan) -> Finished:
-    journal = start_journal()
-    run = RemoteRun(journal, plan.run)
-    snapshot = plan.job.snapshot
+    run, snapshot = RemoteRun(start_journal(), plan.run), plan.job.snapshot
     log_settings(run, plan.config)
     run.log_input(snapshot.name, snapshot.digest, plan.job.store)
     run.link({"inversion": snapshot.inversion_id, "snapshot": snapshot.digest})
     run.set_tags({"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder})
-    try:
+    with run:
         gpu = use_gpu(plan.config)
         beginning = _show_beginning(plan, run, gpu)
         with training_progress(run, plan.job):
             result = cast(Result, run_trainer(_trainer(plan, run, gpu)))
         ray.wait([beginning])
-        finished = _finish(plan, result, run)
-    except BaseException:
-        run.finish("FAILED")
-        raise
-    run.finish("FINISHED")
-    return finished
+        return _finish(plan, result, run)
 
 
 def _show_beginning(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> ray.ObjectRef[None]:

@@ -29,7 +29,7 @@ from svgan_ray.orchestration.train.checkpoints import take_validated
 from svgan_ray.orchestration.train.data import TrainingSet, training_set
 from svgan_ray.orchestration.train.gallery import GALLERY, Shown, charts_of, gallery
 from svgan_ray.orchestration.train.loop import TrainingJob
-from svgan_ray.report.charts import Chart, as_picture
+from svgan_ray.report.plots import Chart, as_picture
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.generator import Generator

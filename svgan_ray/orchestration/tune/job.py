@@ -104,7 +104,7 @@ def _tuner(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tun
         tune_config=tune.TuneConfig(
             metric=None if plan.config.pareto else OBJECTIVE,  # several are the search's own
             mode=None if plan.config.pareto else "min",
-            search_alg=study_search(plan, study._storage),
+            search_alg=study_search(plan, optuna.storages.RDBStorage(plan.search_storage)),
             scheduler=None if plan.config.pareto else _early_stopping(plan),
             num_samples=plan.config.trials,
             max_concurrent_trials=plan.config.concurrent_trials or _places(plan, bundle),

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from ray.train import Checkpoint
+from ray.train import Checkpoint, ScalingConfig
 from ray.train.torch import TorchTrainer
-from ray.train.v2.api.config import ScalingConfig
 
 from svgan_ray.config import DataChoice, TrainConfig
 from svgan_ray.errors import ConfigError, DataError, DivergenceError, StoreError
