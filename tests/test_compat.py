@@ -38,7 +38,9 @@ def is_inner(dotted: str) -> bool:
 
 def inner_parts(text: str) -> Iterator[str]:
     """Every import and every attribute that is an inner part of something else."""
-    for node in ast.walk(ast.parse(text)):
+    tree = ast.parse(text)
+    own_classes = {node.name for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if is_inner(alias.name))
         elif isinstance(node, ast.ImportFrom):
@@ -46,7 +48,7 @@ def inner_parts(text: str) -> Iterator[str]:
             yield from (name for name in names if is_inner(name))
         elif isinstance(node, ast.Attribute) and is_inner(node.attr):
             owner = ast.unparse(node.value)
-            if owner not in OURS:
+            if owner not in OURS and owner not in own_classes:
                 yield f"{owner}.{node.attr}"
 
 

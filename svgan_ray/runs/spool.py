@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from svgan_ray.files import write_whole
 from svgan_ray.runs.events import Event
 
 __all__ = ["RunInfo", "Spool"]
@@ -67,7 +68,7 @@ class Spool:
         (folder / "files").mkdir(parents=True)
         descriptor = _acquire(folder)
         assert descriptor is not None, "a folder just created cannot be locked by another"
-        _write_whole(folder / "run.json", json.dumps(asdict(info)))
+        write_whole(folder / "run.json", json.dumps(asdict(info)))
         return cls(folder, info, descriptor)
 
     @classmethod
@@ -165,7 +166,7 @@ class Spool:
         return events, stop
 
     def advance(self, delivered_bytes: int, delivered: list[Event]) -> None:
-        _write_whole(self.folder / "delivered", str(delivered_bytes))
+        write_whole(self.folder / "delivered", str(delivered_bytes))
         self.delivered_bytes = delivered_bytes
         for event in delivered:
             if event.attachment:
@@ -227,9 +228,3 @@ def _read_cursor(folder: Path) -> int:
         return int((folder / "delivered").read_text())
     except (OSError, ValueError):
         return 0
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -19,6 +19,7 @@ from svgan_ray.orchestration.demo.plan import plan_of
 from svgan_ray.orchestration.demo.stages import Finished, Stage, StateFile
 from svgan_ray.orchestration.demo.work import stages_of
 from svgan_ray.orchestration.runtime.cluster import connect
+from svgan_ray.orchestration.runtime.terminal import console
 from svgan_ray.runs import default_uri
 
 __all__ = ["DemoReport", "Row", "plan", "run", "run_stages"]
@@ -66,10 +67,10 @@ class DemoReport:
 def run(config: DemoConfig) -> DemoReport:
     """Run what is not finished yet of the whole experiment."""
     resolved = plan_of(config)
-    console = Console(highlight=False)
+    shown = console()
     rows: list[Row] = []
     stages = stages_of(resolved, lambda: PageTable(HEADER, [row.cells() for row in rows]))
-    run_stages(stages, StateFile(resolved.folder, resolved.settings), rows, console)
+    run_stages(stages, StateFile(resolved.folder, resolved.settings), rows, shown)
     return DemoReport(resolved.folder, config.experiment, tuple(rows))
 
 
@@ -83,7 +84,7 @@ def plan(config: DemoConfig) -> Table:
     return table
 
 
-def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], console: Console) -> None:
+def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], shown: Console) -> None:
     """Run the open ones in order, adding to `rows`; Ray starts once, with the first that needs it."""
     with ExitStack() as stack:
         pace = _Pace([stage for stage in stages if not state.finished(stage)])
@@ -91,10 +92,10 @@ def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], conso
             heading = f"[{number}/{len(stages)}] {stage.name}: "
             before = state.finished(stage)
             if before:
-                console.print(f"{heading}finished before, {before.figure}", markup=False)
+                shown.print(f"{heading}finished before, {before.figure}")
                 rows.append(Row(stage.name, before, True))
                 continue
-            console.print(f"{heading}{stage.about} ({pace.left})", markup=False, style="bold")
+            shown.print(f"{heading}{stage.about} ({pace.left})", style="bold")
             if stage.needs_ray:
                 stack.enter_context(connect())
             rows.append(Row(stage.name, _run(stage, state), False))

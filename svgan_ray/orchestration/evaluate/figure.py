@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from svgan_ray.files import written_whole
 from svgan_ray.metrics.evaluation import MotionReport, footage_coefficients, generate_coefficients
 from svgan_ray.metrics.features import evaluation_basis
 from svgan_ray.metrics.figures import Memorisation
@@ -48,12 +48,8 @@ def draw_figure(motion: MotionReport, model: MotionModel, real: Sequence[Tensor]
     draw(motions, courses(max(footage, key=len)[:frames], generated[0], rate_hz))
     motions.set_title("First three components")
     _draw_copying(copying, motion.memorisation)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_whole(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _draw_distances(axes: Axes, shown: FrechetMotion) -> None:

@@ -49,7 +49,7 @@ from svgan_ray.orchestration.runtime.ray_train_compat import (
 )
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.start import started
-from svgan_ray.orchestration.runtime.terminal import print_line
+from svgan_ray.orchestration.runtime.terminal import command, print_line
 from svgan_ray.orchestration.runtime.worker_groups import run_trainer, use_gpu
 from svgan_ray.store import open_store
 from svgan_ray.store.weights import local_weights, put_weights
@@ -99,7 +99,7 @@ class FitReport:
         left_out = f"{len(done.left_out):,} frames stand out" + (f": {'; '.join(spans[:3])}" if spans else "")
         table.add_row("left out", left_out + (f"; {len(spans) - 3} more spans" if len(spans) > 3 else ""))
         table.add_row("weights", self.plan.out)
-        table.add_row("next", f"jobs/invert.py --weights {self.plan.out} --store {self.plan.store.uri}")
+        table.add_row("next", command("invert", "--weights", self.plan.out, "--store", self.plan.store.uri))
         return table
 
 

@@ -36,6 +36,7 @@ from svgan_ray.orchestration.runtime.ray_train_compat import (
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import snapshot_rows
 from svgan_ray.orchestration.runtime.start import started
+from svgan_ray.orchestration.runtime.terminal import command
 from svgan_ray.orchestration.runtime.worker_groups import run_trainer, use_gpu
 from svgan_ray.orchestration.train.checkpoints import explosion_of
 from svgan_ray.orchestration.train.data import training_set
@@ -76,7 +77,7 @@ class TrainReport:
             if name in self.finished.figures:
                 table.add_row(name, f"{self.finished.figures[name]:.3g}")
         table.add_row("model", self.plan.model)
-        table.add_row("next", f"jobs/sample.py --model {self.plan.model}")
+        table.add_row("next", command("sample", "--model", self.plan.model))
         return table
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from ray.train import Checkpoint
 from torch import Tensor
 
+from svgan_ray.device import best_device
 from svgan_ray.errors import DataError
 from svgan_ray.metrics.evaluation import (
     WINDOWS_S,
@@ -87,7 +87,7 @@ class Validator:
 
     def _measure(self, folder: Path) -> tuple[TrainingState, dict[str, float]]:
         store = open_store(self.job.store)
-        state, data = load_checkpoint(folder, _device()), self._data(store)
+        state, data = load_checkpoint(folder, best_device()), self._data(store)
         model = self._model(state, data)
         generated = generated_motion(model)
         try:
@@ -106,7 +106,7 @@ class Validator:
         """Pictures before the first step: where they are missing, MLflow's slider starts with none at all."""
         store = open_store(self.job.store)
         data = self._data(store)
-        model = self._model(new_state(self.job.config, data.basis.to(_device()), _device()), data)
+        model = self._model(new_state(self.job.config, data.basis.to(best_device()), best_device()), data)
         self._show(store, model, data, charts_of(model, data, generated_motion(model)), step=0)
         self.run.settle()
 
@@ -114,7 +114,7 @@ class Validator:
         return training_set(store, self.job.snapshot, self.job.config)
 
     def _model(self, state: TrainingState, data: TrainingSet) -> MotionModel:
-        return model_of(state, data.basis.mean, self.job.generator_sha256).to(_device())
+        return model_of(state, data.basis.mean, self.job.generator_sha256).to(best_device())
 
     def _show(
         self,
@@ -125,7 +125,7 @@ class Validator:
         step: int,
     ) -> Shown:
         weights = local_weights(store, self.job.generator_sha256)
-        generator = load_generator(weights, _device())
+        generator = load_generator(weights, best_device())
         rows = sample_rows(model, data, generator, self.job.sample_seconds)
         labels = ["real", *(f"sample {sample}" for sample in range(SHOWN_SAMPLES))]
         with tempfile.TemporaryDirectory() as folder:
@@ -136,10 +136,6 @@ class Validator:
         for name, drawn in charts.items():
             self.run.log_image(as_picture(drawn), name.lower(), step)
         return shown
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def require_measurable(data: TrainingSet, frame_rate_hz: float) -> None:

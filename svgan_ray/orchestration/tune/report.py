@@ -11,6 +11,7 @@ from ray.tune import Result, ResultGrid
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from svgan_ray.orchestration.runtime.terminal import command
 from svgan_ray.orchestration.train.validation import OBJECTIVE
 from svgan_ray.orchestration.tune.plan import StudyPlan
 from svgan_ray.orchestration.tune.trial import SEQUENCES
@@ -81,7 +82,7 @@ class TuneReport:
         )
         table.add_row("model", self.plan.model)
         table.add_row("preset", self.plan.preset)
-        table.add_row("next", f"jobs/train.py --preset {self.plan.preset}")
+        table.add_row("next", command("train", "--preset", self.plan.preset))
         return table
 
 

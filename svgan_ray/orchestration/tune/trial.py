@@ -9,6 +9,7 @@ import ray
 import torch
 from ray import tune
 
+from svgan_ray.device import best_device
 from svgan_ray.errors import DivergenceError
 from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.train.data import TrainingSet, training_set
@@ -42,7 +43,7 @@ def run_trial(config: dict[str, Any], plan: StudyPlan) -> None:
     run = RemoteRun(ray.get_actor(plan.identity), plan.trial_run(trial_id))
     run.log_params({name: value for name, value in config.items() if name != "temporal"})
     data = training_set(plan.open_store(), plan.snapshot, temporal)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     state = _last_checkpoint(temporal, device) or new_state(temporal, data.basis.to(device), device)
     for rung in _remaining(plan, state):
         try:
