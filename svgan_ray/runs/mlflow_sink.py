@@ -22,19 +22,23 @@ from svgan_ray.runs.events import Event
 from svgan_ray.runs.spool import RunInfo
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
+    from mlflow.entities import LoggedModel, Metric
 
 __all__ = [
     "CHANGED_PARAMETER_TAG",
+    "CHECKPOINT_TAG",
     "IDENTITY_TAG",
     "KIND_TAG",
     "LINK_TAG",
+    "STEP_TAG",
     "MlflowSink",
     "RejectedError",
 ]
 
 IDENTITY_TAG = "svgan_ray.identity"
 KIND_TAG = "svgan_ray.kind"
+STEP_TAG, CHECKPOINT_TAG = "svgan_ray.step", "svgan_ray.checkpoint"
+"""Of a checkpoint's logged model: its step, and where it is kept."""
 CHANGED_PARAMETER_TAG = "changed_param."
 LINK_TAG = "svgan_ray.link."
 
@@ -126,9 +130,15 @@ class MlflowSink:
         from mlflow.entities import Metric
 
         time_ms, step = event.payload["time_ms"], event.payload["step"]
+        model = self._checkpoint(event.payload["model"]) if "model" in event.payload else None
+        of = {
+            "model_id": model.model_id if model else None,
+            "dataset_name": event.payload.get("dataset"),
+            "dataset_digest": event.payload.get("digest"),
+        }
         for name, value in event.payload["values"].items():
             if not self._is_reopened or (step, repr(value)) not in self._history(name):
-                yield Metric(name, value, time_ms, step)
+                yield Metric(name, value, time_ms, step, **of)
 
     def _history(self, name: str) -> set[tuple[int, str]]:
         if name not in self._logged:
@@ -183,6 +193,24 @@ class MlflowSink:
             self._client.log_artifact(self.run_id, str(file), compat.IMAGES_FOLDER)
         self._client.set_tag(self.run_id, compat.LOGGED_IMAGES_TAG, "True")
 
+    def _send_checkpoint(self, event: Event) -> None:
+        """A logged model without files, which says where the checkpoint is; twice is the same as once."""
+        from mlflow.entities import LoggedModelOutput
+
+        name, step = event.payload["name"], event.payload["step"]
+        tags = {STEP_TAG: str(step), CHECKPOINT_TAG: event.payload["address"]}
+        model = self._checkpoint(name) or self._client.create_logged_model(
+            self.experiment_id, name, self.run_id, tags, model_type="checkpoint"
+        )
+        if model.status != "READY":
+            self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step)])
+            self._client.finalize_logged_model(model.model_id, "READY")
+
+    def _checkpoint(self, name: str) -> LoggedModel | None:
+        query = f"name = '{name}' AND source_run_id = '{self.run_id}'"
+        found = self._client.search_logged_models([self.experiment_id], query)
+        return found[0] if found else None
+
     def _send_model(self, event: Event) -> None:
         run = registry.RunOf(self.experiment_id, self.run_id)
         name, sha256 = event.payload["name"], event.payload["sha256"]
@@ -219,6 +247,7 @@ _CALLS: dict[str, Callable[..., None]] = {
     "tags": MlflowSink._send_tags,
     "artifact": MlflowSink._send_artifact,
     "image": MlflowSink._send_image,
+    "checkpoint": MlflowSink._send_checkpoint,
     "model": MlflowSink._send_model,
     "input": MlflowSink._send_input,
     "link": MlflowSink._send_links,

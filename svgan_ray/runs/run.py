@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +18,19 @@ from svgan_ray.errors import InputError
 from svgan_ray.runs import compat
 from svgan_ray.runs.events import Attachment, Event
 
-__all__ = ["Kind", "Run", "Status", "now_ms"]
+__all__ = ["Dataset", "Kind", "Run", "Status", "now_ms"]
 
 Kind = Literal["track", "invert", "fit", "train", "tune", "trial", "sample", "evaluate", "demo"]
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _DIGEST_CHARACTERS = 36
+
+
+class Dataset(NamedTuple):
+    """What a metric was measured on, such as a snapshot with its digest; see `Run.log_input`."""
+
+    name: str
+    digest: str
 
 
 class Run(ABC):
@@ -44,10 +51,24 @@ class Run(ABC):
         """Settings; one that differs from what the run began with becomes a tag `changed_param.<name>`."""
         self._tell("params", values={name: str(value) for name, value in params.items()})
 
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        """Values at a step; what MLflow refuses in their names is replaced."""
+    def log_metrics(
+        self, metrics: Mapping[str, float], step: int, model: str = "", dataset: Dataset | None = None
+    ) -> None:
+        """Values at a step, perhaps of the checkpoint `model` of `log_checkpoint` and measured on a dataset.
+
+        What MLflow refuses in names is replaced.
+        """
         values = {_metric_name(name): float(value) for name, value in metrics.items()}
-        self._tell("metrics", time_ms=now_ms(), step=int(step), values=values)
+        payload: dict[str, Any] = {"time_ms": now_ms(), "step": int(step), "values": values}
+        if model:
+            payload |= {"model": _model_name(model)}
+        if dataset:
+            payload |= {"dataset": dataset.name, "digest": dataset.digest[:_DIGEST_CHARACTERS]}
+        self.append(Event("metrics", payload))
+
+    def log_checkpoint(self, name: str, step: int, address: str) -> None:
+        """A checkpoint that is kept at `address`: it becomes a logged model of the run, without files."""
+        self._tell("checkpoint", name=_model_name(name), step=int(step), address=address)
 
     def log_artifact(self, path: str | Path, folder: str = "") -> None:
         """A file or folder, copied now and uploaded later below `folder`. Raises InputError."""
@@ -97,6 +118,11 @@ class Run(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.finish("FINISHED" if kind is None else "FAILED")
+
+
+def _model_name(name: str) -> str:
+    """`name` with what MLflow refuses in that of a logged model replaced."""
+    return re.sub("[/:.%\"']", "_", name)
 
 
 def _metric_name(name: str) -> str:

@@ -19,24 +19,26 @@ EXPLOSION = 100.0
 VALIDATED = "validated.json"
 
 
-def take_validated(folder: str, checkpoint: Path, step: int, distance: float, worst: float) -> None:
-    """Keep a validated checkpoint if it is the best, or note that training must end.
+def take_validated(folder: str, checkpoint: Path, step: int, distance: float, worst: float) -> bool:
+    """Keep a validated checkpoint if it is the best, or note that training must end; whether it was kept.
 
     `worst` is the distance of what cannot be measured, of which nothing follows.
     """
     best = (read_record(folder, VALIDATED) or {}).get("best")
     if distance >= worst:
-        return
+        return False
     if best is None or distance < best["distance"]:
         publish_folder(checkpoint, f"{folder}/{BEST}", RECORD)
         write_record(folder, VALIDATED, {"best": {"step": step, "distance": distance}})
-    elif distance > EXPLOSION * best["distance"]:
+        return True
+    if distance > EXPLOSION * best["distance"]:
         exploded = (
             f"the motion's distance to the footage is {distance:,.0f} floors at step {step:,}, "
             f"{best['distance']:.3g} at step {best['step']:,}: training diverged. The checkpoint of step "
             f"{best['step']:,} is {folder}/{BEST}. Train with a lower learning rate or another seed."
         )
         write_record(folder, VALIDATED, {"best": best, "exploded": exploded})
+    return False
 
 
 def explosion_of(folder: str) -> str:

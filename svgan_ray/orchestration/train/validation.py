@@ -25,11 +25,12 @@ from svgan_ray.metrics.evaluation import (
 )
 from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
 from svgan_ray.orchestration.runtime.journal import RemoteRun
-from svgan_ray.orchestration.train.checkpoints import take_validated
+from svgan_ray.orchestration.train.checkpoints import BEST, take_validated
 from svgan_ray.orchestration.train.data import TrainingSet, training_set
 from svgan_ray.orchestration.train.gallery import GALLERY, Shown, charts_of, gallery
 from svgan_ray.orchestration.train.loop import TrainingJob
 from svgan_ray.report.plots import Chart, as_picture
+from svgan_ray.runs import Dataset
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.generator import Generator
@@ -82,8 +83,16 @@ class Validator:
         with checkpoint.as_directory() as folder:
             state, figures = self._measure(Path(folder))
             if figures:
-                take_validated(self.job.folder, Path(folder), state.step, figures[OBJECTIVE], WORST)
+                self._log(Path(folder), state.step, figures)
         return figures
+
+    def _log(self, folder: Path, step: int, figures: dict[str, float]) -> None:
+        """Keep the checkpoint where it is the best; the scores are then its own as well as the run's."""
+        model, snapshot = "", self.job.snapshot
+        if take_validated(self.job.folder, folder, step, figures[OBJECTIVE], WORST):
+            model = f"{self.run.key.name} step {step}"
+            self.run.log_checkpoint(model, step, f"{self.job.folder}/{BEST}")
+        self.run.log_metrics(figures, step, model, Dataset(snapshot.name, snapshot.digest))
 
     def _measure(self, folder: Path) -> tuple[TrainingState, dict[str, float]]:
         store = open_store(self.job.store)
@@ -98,8 +107,6 @@ class Validator:
         shown = self._show(store, model, data, charts, state.step)
         self.run.log_file(f"samples/step-{state.step:08d}.mp4", shown.video)
         self.run.log_file(GALLERY, gallery(state.step, charts, shown, figures).encode())
-        if figures:
-            self.run.log_metrics(figures, state.step)
         return state, figures
 
     def show_beginning(self) -> None:

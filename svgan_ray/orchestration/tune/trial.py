@@ -24,6 +24,7 @@ from svgan_ray.orchestration.train.validation import (
     measure,
 )
 from svgan_ray.orchestration.tune.plan import StudyPlan
+from svgan_ray.runs import Dataset
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.model import model_of
 from svgan_ray.temporal.recipes import TemporalConfig
@@ -84,7 +85,9 @@ def _advance(state: TrainingState, data: TrainingSet, steps: int, run: RemoteRun
 def _report(state: TrainingState, data: TrainingSet, plan: StudyPlan, run: RemoteRun) -> None:
     model = model_of(state, data.basis.mean, plan.snapshot.generator_sha256)
     figures = figures_of(measure(model, data, generated_motion(model)))
-    run.log_metrics(figures, state.step)
+    checkpoint = f"{run.key.name} step {state.step}"
+    run.log_checkpoint(checkpoint, state.step, plan.folder)
+    run.log_metrics(figures, state.step, checkpoint, Dataset(plan.snapshot.name, plan.snapshot.digest))
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(state, folder)
         result = {

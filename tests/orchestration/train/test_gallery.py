@@ -41,7 +41,7 @@ class Told:
     def log_image(self, image: np.ndarray[Any, Any], key: str, step: int) -> None:
         self.images.append((key, step, image))
 
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+    def log_metrics(self, metrics: dict[str, float], step: int, *_: object) -> None:
         self.metrics = metrics
 
     def settle(self) -> None: ...

@@ -153,6 +153,7 @@ class Session:
             key=SimpleNamespace(name="trial one"),
             log_params=lambda _: None,
             log_metrics=lambda *_: None,
+            log_checkpoint=lambda *_: None,
             set_tags=self.tags.update,
         )
         monkeypatch.setattr(trial_module.ray, "get_actor", lambda _: None)
