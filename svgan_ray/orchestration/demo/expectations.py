@@ -12,7 +12,7 @@ from svgan_ray.store import LatentStore, TrackRecord, open_store
 
 __all__ = ["FootageFacts", "expectations", "facts_of"]
 
-SHORT_S, SMALL_PX, SHAKY_SHARE = 40.0, 100.0, 0.01
+SHORT_S, SMALL_PX, SHAKY_SHARE = 40.0, 100.0, 0.006
 _FACE_SHARE = 0.5  # a face's width over the side of its crop, as crops are cut
 
 

@@ -190,6 +190,7 @@ def _open_items(
             first_frame=standing.first_frame,
             stop_frame=standing.stop_frame,
             frame_rate_hz=record.frame_rate_hz,
+            rules=facts_of(record.parameters).rules,
         )
         yield from _clip_items(job, store, clip, tensors)
 

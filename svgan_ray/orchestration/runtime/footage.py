@@ -18,6 +18,7 @@ from svgan_ray.orchestration.runtime.choosing import expand
 from svgan_ray.orchestration.runtime.sources import Source, local_copy
 from svgan_ray.store import CommitRecord, LatentStore, Snapshot, TrackRecord
 from svgan_ray.video.cropping import crop_quads, crop_span
+from svgan_ray.video.footage_facts import facts_of
 from svgan_ray.video.reading import VideoReader, open_video
 
 __all__ = ["aligned_footage", "footage_clips", "longest_clip", "source_of", "track_of"]
@@ -115,4 +116,5 @@ def _video_of(store: LatentStore, record: CommitRecord) -> Iterator[VideoReader]
     """The video that a clip was inverted from."""
     source = source_of(store, track_of(store, record))
     with open_video(local_copy(source)) as video:
+        video.require_rules(facts_of(track.parameters).rules)
         yield video
