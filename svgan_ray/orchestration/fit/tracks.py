@@ -18,6 +18,7 @@ from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.runtime.sources import Source
 from svgan_ray.store import ChunkRef, LatentStore, Snapshot, TrackRecord
 from svgan_ray.stylegan.fitting import Split, held_out_split
+from svgan_ray.video.footage_facts import facts_of
 
 __all__ = ["inverted_clips", "tracked_clips"]
 
@@ -141,6 +142,7 @@ def _clip(
         first_frame=record.first_frame,
         stop_frame=record.stop_frame,
         frame_rate_hz=track.frame_rate_hz,
+        rules=facts_of(track.parameters).rules,
     )
     return FittedClip(clip, quad, time_s, _split(track, time_s, interpolated), track.landmarks, pivots)
 

@@ -114,7 +114,7 @@ def source_of(store: LatentStore, track: TrackRecord) -> Source:
 @contextmanager
 def _video_of(store: LatentStore, record: CommitRecord) -> Iterator[VideoReader]:
     """The video that a clip was inverted from."""
-    source = source_of(store, track_of(store, record))
-    with open_video(local_copy(source)) as video:
+    track = track_of(store, record)
+    with open_video(local_copy(source_of(store, track))) as video:
         video.require_rules(facts_of(track.parameters).rules)
         yield video
