@@ -1,7 +1,7 @@
 """How well the demo weights generate, invert and read portraits of people that they were not trained on.
 
-It prints four scores: the peak signal-to-noise ratio in dB (peak 1, mean over frames) against the renderer, of
-the generator and of the encoder followed by the generator, over the image and inside the eye and mouth
+It prints four scores: the peak signal-to-noise ratio in dB (peak 1, mean over frames) against the renderer,
+of the generator and of the encoder followed by the generator, over the image and inside the eye and mouth
 regions; the share of variance of each small moving factor that the factor reader explains in reconstructed
 frames; the reader's own error per factor; and how straight the factors' directions are in W.
 

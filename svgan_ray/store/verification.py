@@ -19,7 +19,7 @@ _MADE_AGAIN = ("tracks", "chunks", "commits", "failures", "bases", "catalog")
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault. If `repair_keys` are deleted, the next run makes them anew; without keys, a person must act."""
+    """One fault. The next run makes deleted `repair_keys` again; if there are none, a person must act."""
 
     key: str
     fault: str
