@@ -2,7 +2,7 @@
 
     store.json                                                 marks the root
     lock.json                                                  create-if-absent; a collection or repair is on
-    sources/<source id>/<video id>                             empty; the video that a file held when last read
+    sources/<source id>/<video id>                             empty; the video that a file last held
     tracks/<tracking id>/<video id>.json                       create-if-absent
     tracks/<tracking id>/<video id>/<outline>-<sha256>.safetensors    quads of its clips; outlines.py
     tracks/<tracking id>/<video id>/landmarks-<sha256>.safetensors    landmarks of its clips
