@@ -45,7 +45,7 @@ def footage(folder: Path, held_out_minutes: int) -> dict[str, list[Path]]:
 
 
 def call(job: str, folder: Path, flags: dict[str, Any]) -> None:
-    """Run a job to its end, in the folder: its tracking stays there, and no experiment.toml is read."""
+    """Run a job to its end, in the folder: its runs stay there, and no experiment.toml is read."""
     command = [sys.executable, str(JOBS / f"{job}.py")]
     for name, value in {**flags, "experiment": EXPERIMENT}.items():
         command += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
