@@ -5,7 +5,7 @@ PYTHON ?= python3
 # beside pip's own index: TORCH_CPU_INDEX on machines without an NVIDIA GPU (saves several GB), TORCH_CUDA_INDEX on the others.
 TORCH_CPU_INDEX ?=
 TORCH_CUDA_INDEX ?=
-# More extras than `test`, for example EXTRAS=test,face
+# Extras to install, for example EXTRAS=test,dev (`face` needs an environment of its own: `make test-face`)
 EXTRAS ?= test
 # Footage for `make demo` in place of the rendered subjects
 VIDEO ?=
@@ -16,26 +16,28 @@ MLFLOW_PORT ?= 5000
 BIN := .venv/bin
 HAS_NVIDIA_GPU := $(shell [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1 && echo yes)
 TORCH_INDEX := $(if $(HAS_NVIDIA_GPU),$(TORCH_CUDA_INDEX),$(TORCH_CPU_INDEX))
-TORCH_PIN := $(shell sed -n 's/^ *"\(torch==[^";]*\)".*/\1/p' pyproject.toml)
-# What some tests need beside Python packages: a browser for the tracking page, Ceph's gateway as a real S3 server,
+PIP_INDEX_FLAGS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+# What some tests need beside Python packages: a browser for MLflow's page, Ceph's gateway as a real S3 server,
 # PostgreSQL, Prometheus, and iproute2 for several machines on one.
 SYSTEM_PACKAGES := chromium curl radosgw ceph-mon ceph-osd postgresql prometheus iproute2
 
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check audit format test test-face test-cluster system-packages cluster-up cluster-down mlflow-ui clean
+.PHONY: help setup demo check audit format test test-face test-cluster test-lowest test-latest lock system-packages cluster-up cluster-down mlflow-ui clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
 
-setup: .venv/.ready  ## make .venv with the pinned packages and the build of torch for this machine
+setup: .venv/.ready  ## make .venv with the locked packages and the build of torch for this machine
 
 .venv-face/.ready: override EXTRAS = face,test
+.venv-face/.ready: requirements-face.lock
+.venv/.ready: requirements.lock
 .venv/.ready .venv-face/.ready: pyproject.toml
-	@echo "torch: the $(if $(HAS_NVIDIA_GPU),CUDA,CPU) build where the package index has both ($(TORCH_PIN))"
+	@echo "torch: the $(if $(HAS_NVIDIA_GPU),CUDA,CPU) build where the package index has both"
 	[ -x $(@D)/bin/python ] || $(PYTHON) -m venv $(@D)
-	$(@D)/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) "$(TORCH_PIN)" --editable ".[$(EXTRAS)]"
+	$(@D)/bin/python -m pip install --quiet $(PIP_INDEX_FLAGS) --constraint $(filter %.lock,$^) --editable ".[$(EXTRAS)]"
 	@touch $@
 
 demo: setup  ## the whole experiment: footage in, generated video out (VIDEO=path.mp4 for your own)
@@ -59,10 +61,33 @@ test: setup system-packages  ## unit tests
 	$(BIN)/pytest -m "not cluster" --numprocesses logical --maxprocesses 4 $(PYTEST_FLAGS)
 
 test-face: .venv-face/.ready  ## tests of the extra `face`, in an environment with the older numpy and protobuf that it needs
-	.venv-face/bin/pytest tests/video/test_mediapipe_landmarks.py tests/orchestration/test_face_model_on_ray.py $(PYTEST_FLAGS)
+	.venv-face/bin/pytest tests/video/test_mediapipe_landmarks.py tests/orchestration/invert/test_face_model_on_ray.py $(PYTEST_FLAGS)
 
 test-cluster: setup system-packages  ## tests that start Ray clusters, servers and a browser
 	$(BIN)/pytest -m cluster $(PYTEST_FLAGS)
+
+# The ends of the ranges in pyproject.toml. Warnings of other versions are no failures.
+test-lowest: setup system-packages  ## unit tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+	$(PYTHON) -m venv .venv-lowest
+	sed -n 's/^ *"\([A-Za-z-]*\)[^">]*>=\([0-9.]*\).*/\1==\2/p' pyproject.toml >.venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet $(PIP_INDEX_FLAGS) --constraint .venv-lowest/constraints.txt --editable ".[test]"
+	.venv-lowest/bin/pytest -m "not cluster" -W default $(PYTEST_FLAGS)
+
+test-latest: setup system-packages  ## unit tests with the newest versions that pyproject.toml allows, in .venv-latest
+	$(PYTHON) -m venv --clear .venv-latest
+	.venv-latest/bin/python -m pip install --quiet $(PIP_INDEX_FLAGS) --editable ".[test]"
+	.venv-latest/bin/pytest -m "not cluster" -W default $(PYTEST_FLAGS)
+
+lock: override EXTRAS = dev,test
+lock: .venv/.ready  ## renew requirements.lock and requirements-face.lock (LOCK_FLAGS=--upgrade takes the newest versions)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock ".[dev]"
+	$(call lock,requirements.lock,cluster dev docs test)
+	$(call lock,requirements-face.lock,face test)
+
+# $(call lock,FILE,EXTRAS): plain constraints for all platforms; torch itself names the CUDA libraries that it needs.
+lock = $(BIN)/uv pip compile pyproject.toml $(addprefix --extra ,$(2)) --universal --python-version 3.11 --quiet \
+	--no-emit-index-url --no-annotate --custom-compile-command "make lock" $(LOCK_FLAGS) --output-file $(1) \
+	&& sed -i '/^nvidia-/d; /^cuda-/d' $(1)
 
 system-packages:
 	@missing=$$(for name in $(SYSTEM_PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || echo $$name; done); \
@@ -78,8 +103,8 @@ cluster-up: setup  ## start a Ray head on loopback with token authentication; su
 cluster-down:  ## stop that head and nothing else
 	@cluster/head.sh down
 
-mlflow-ui: setup  ## open the tracking page on the experiment of this machine's latest run
-	$(BIN)/python -m svgan_ray.tracking.server --port $(MLFLOW_PORT)
+mlflow-ui: setup  ## open MLflow's page on the experiment of this machine's latest run
+	$(BIN)/python -m svgan_ray.runs.server --port $(MLFLOW_PORT)
 
 clean:  ## remove what the tools cached (results of jobs stay)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

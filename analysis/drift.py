@@ -22,8 +22,8 @@ from torch import Tensor
 from svgan_ray.errors import DataError
 from svgan_ray.metrics.evaluation import footage_coefficients, generate_coefficients, score_motion
 from svgan_ray.metrics.features import evaluation_basis
-from svgan_ray.orchestration.snapshots import named_snapshot
-from svgan_ray.orchestration.training.data import resampled_clips
+from svgan_ray.orchestration.runtime.snapshots import named_snapshot
+from svgan_ray.orchestration.train.data import resampled_clips
 from svgan_ray.report.charts import as_html
 from svgan_ray.report.motion import drift
 from svgan_ray.report.page import (

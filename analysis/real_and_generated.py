@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from svgan_ray.metrics.evaluation import footage_coefficients
-from svgan_ray.orchestration.footage import aligned_footage, longest_clip
-from svgan_ray.orchestration.snapshots import named_snapshot
-from svgan_ray.orchestration.training.data import resampled_clips
+from svgan_ray.orchestration.runtime.footage import aligned_footage, longest_clip
+from svgan_ray.orchestration.runtime.snapshots import named_snapshot
+from svgan_ray.orchestration.train.data import resampled_clips
 from svgan_ray.report.charts import as_html
 from svgan_ray.report.motion import power_spectra, trajectories
 from svgan_ray.report.page import (

@@ -21,7 +21,7 @@ import optuna
 from matplotlib.figure import Figure
 from optuna.visualization import matplotlib as plots
 
-from svgan_ray.orchestration.training.validation import DRIFT, FIDELITY, OBJECTIVE
+from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, OBJECTIVE
 from svgan_ray.report.page import (
     Html,
     page,

@@ -17,8 +17,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from svgan_ray.metrics.features import BANDS_HZ, blocks_of, cut_windows, power_spectrum
-from svgan_ray.orchestration.snapshots import named_snapshot
-from svgan_ray.orchestration.training.data import resampled_clips
+from svgan_ray.orchestration.runtime.snapshots import named_snapshot
+from svgan_ray.orchestration.train.data import resampled_clips
 from svgan_ray.report.page import page, paragraph, png, section, table, write_page
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.temporal.model import MotionModel, load_model

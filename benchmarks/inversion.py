@@ -34,22 +34,22 @@ import ray.data
 import torch
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.orchestration.cluster import connect
-from svgan_ray.orchestration.inversion.demo_footage import demo_footage
-from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block
-from svgan_ray.orchestration.inversion.items import Block, Inversion, Source
-from svgan_ray.orchestration.inversion.ledger import Ledger
-from svgan_ray.orchestration.inversion.planning import inversion_of
-from svgan_ray.orchestration.inversion.sources import expand
-from svgan_ray.orchestration.inversion.tracking import track_source
-from svgan_ray.orchestration.invert import (
+from svgan_ray.orchestration.invert.demo_footage import demo_footage
+from svgan_ray.orchestration.invert.encoding import BlockEncoder, crop_block
+from svgan_ray.orchestration.invert.faces import track_source
+from svgan_ray.orchestration.invert.items import Block, Inversion
+from svgan_ray.orchestration.invert.ledger import Ledger
+from svgan_ray.orchestration.invert.plan import inversion_of
+from svgan_ray.orchestration.invert.stream import (
     configure_data,
-    contained,
     encoder_pool,
     encoder_resources,
     stream,
+    without_retries,
 )
-from svgan_ray.orchestration.weights import publish_networks
+from svgan_ray.orchestration.runtime.cluster import connect
+from svgan_ray.orchestration.runtime.sources import Source, expand
+from svgan_ray.orchestration.runtime.weights import publish_networks
 from svgan_ray.store import LatentStore, open_store
 
 RATE_HZ = 25
@@ -194,8 +194,8 @@ def point(actors: int, hz: float, side: int, seconds: float) -> Point:
     configure_data({})
     blocks = max(int(actors * seconds * hz / STAND_IN_FRAMES), 8 * actors)
     rows = ray.data.from_items([{"item": i} for i in range(blocks)], override_num_blocks=blocks)
-    crops = contained(rows.map, _stand_in_crops, fn_args=(side,), num_cpus=0.3)  # they hardly compute
-    waiting = contained(
+    crops = without_retries(rows.map, _stand_in_crops, fn_args=(side,), num_cpus=0.3)  # they hardly compute
+    waiting = without_retries(
         crops.map,
         StandIn,
         fn_constructor_args=(STAND_IN_FRAMES / hz,),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from svgan_ray.orchestration.beside import repeatedly
+from svgan_ray.orchestration.runtime.background import repeat_in_background
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -28,7 +28,7 @@ def metered(told: Callable[[float, float], None]) -> Iterator[None]:
         told(time.monotonic() - began_s, sum(seen.values()) - sum(at_start.values()))
 
     try:
-        with repeatedly(look):
+        with repeat_in_background(look):
             yield
     finally:
         look()

@@ -33,9 +33,10 @@ from botocore.config import Config
 from torch import Tensor
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.orchestration.inversion.items import BLOCK_FRAMES, Chunk, Clip, Inversion, Source
-from svgan_ray.orchestration.inversion.ledger import Ledger
-from svgan_ray.orchestration.inversion.planning import inversion_of, plan_sources
+from svgan_ray.orchestration.invert.items import BLOCK_FRAMES, Chunk, Clip, Inversion
+from svgan_ray.orchestration.invert.ledger import Ledger
+from svgan_ray.orchestration.invert.plan import inversion_of, plan_sources
+from svgan_ray.orchestration.runtime.sources import Source
 from svgan_ray.store import (
     Backend,
     ChunkRef,

@@ -83,7 +83,7 @@ up() {
     set +a
     python -c "import boto3; boto3.client('s3').create_bucket(Bucket='$bucket')"
     MLFLOW_TRACKING_URI=$MLFLOW_DATABASE launch mlflow \
-        python -m svgan_ray.tracking.server --artifacts "s3://$bucket/mlflow" --port "$mlflow_port"
+        python -m svgan_ray.runs.server --artifacts "s3://$bucket/mlflow" --port "$mlflow_port"
     await mlflow curl -sf "$MLFLOW_TRACKING_URI/health"
     env -u RAY_API_SERVER_ADDRESS SVGAN_RAY_HEAD_FLAGS="--num-cpus=0 --num-gpus=0 ${SVGAN_RAY_HEAD_FLAGS:-}" \
         cluster/head.sh up >"$dir/head.log"

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""The whole experiment in one command, on one machine. `--help` explains every setting."""
+"""Runs the whole method in one command, on one machine.
+
+`--help` explains every flag.
+"""
 
 import sys
 
-from svgan_ray.config import DemoConfig
-from svgan_ray.orchestration.command_line import run_job
-from svgan_ray.orchestration.demo.run import demo, dry_run
+from svgan_ray.orchestration.main import main
 
 if __name__ == "__main__":
-    sys.exit(run_job(DemoConfig, demo, plan=dry_run))
+    sys.exit(main(["demo", *sys.argv[1:]]))

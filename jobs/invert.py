@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Footage to latents: track faces, crop, encode, commit to the store. `--help` explains every setting."""
+"""Turns footage into latents: it tracks faces, crops, encodes and commits to the store.
+
+`--help` explains every flag.
+"""
 
 import sys
 
-from svgan_ray.config import InvertConfig
-from svgan_ray.orchestration.command_line import run_job
-from svgan_ray.orchestration.inversion.planning import dry_run
-from svgan_ray.orchestration.invert import invert
+from svgan_ray.orchestration.main import main
 
 if __name__ == "__main__":
-    sys.exit(run_job(InvertConfig, invert, plan=dry_run))
+    sys.exit(main(["invert", *sys.argv[1:]]))

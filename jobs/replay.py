@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Brings what dead or cut-off jobs left in their spool to MLflow. `--help` explains every setting."""
+"""Brings what dead or cut-off jobs left in their spool to MLflow.
+
+`--help` explains every flag.
+"""
 
 import sys
 
-from svgan_ray.config import ReplayConfig
-from svgan_ray.orchestration.command_line import run_job
-from svgan_ray.orchestration.replay import plan_replay, replay_spool
+from svgan_ray.orchestration.main import main
 
 if __name__ == "__main__":
-    sys.exit(run_job(ReplayConfig, replay_spool, plan=plan_replay))
+    sys.exit(main(["replay", *sys.argv[1:]]))

@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes a video with a trained model, of its subject or of another one. `--help` explains every setting."""
+"""Makes videos with a trained model, of its subject or of another one.
+
+`--help` explains every flag.
+"""
 
 import sys
 
-from svgan_ray.config import SampleConfig
-from svgan_ray.orchestration.command_line import run_job
-from svgan_ray.orchestration.sample import plan_sample, sample
+from svgan_ray.orchestration.main import main
 
 if __name__ == "__main__":
-    sys.exit(run_job(SampleConfig, sample, plan=plan_sample))
+    sys.exit(main(["sample", *sys.argv[1:]]))

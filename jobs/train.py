@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Trains a temporal GAN on one subject's latents; run again, it goes on. `--help` explains every setting."""
+"""Trains a temporal GAN on one subject's latents; run again, it goes on.
+
+`--help` explains every flag.
+"""
 
 import sys
 
-from svgan_ray.config import TrainConfig
-from svgan_ray.orchestration.command_line import run_job
-from svgan_ray.orchestration.train import train
-from svgan_ray.orchestration.training.plan import dry_run
+from svgan_ray.orchestration.main import main
 
 if __name__ == "__main__":
-    sys.exit(run_job(TrainConfig, train, plan=dry_run))
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Searches for the temporal GAN's options; run again, the study goes on. `--help` explains every setting."""
+"""Searches for the temporal GAN's options; run again, the study goes on.
+
+`--help` explains every flag.
+"""
 
 import sys
 
-from svgan_ray.config import TuneConfig
-from svgan_ray.orchestration.command_line import run_job
-from svgan_ray.orchestration.tune import tune_study
-from svgan_ray.orchestration.tuning.plan import dry_run
+from svgan_ray.orchestration.main import main
 
 if __name__ == "__main__":
-    sys.exit(run_job(TuneConfig, tune_study, plan=dry_run))
+    sys.exit(main(["tune", *sys.argv[1:]]))

@@ -343,7 +343,7 @@ class DemoConfig:
 
 @dataclass(frozen=True)
 class DoctorConfig:
-    """Check whether jobs can run here: packages, GPU, video, memory, disk, weights, store, tracking, Ray.
+    """Check whether jobs can run here: packages, GPU, video, memory, disk, weights, store, MLflow, Ray.
 
     Prints a line for each check and each machine, with what helps; the exit code is 0 where jobs can run.
     """
@@ -377,7 +377,7 @@ def _require(condition: object, name: str, expected: str, got: object) -> None:
 
 
 def _require_no_password(address: str, name: str, place: str) -> None:
-    """Settings are printed, tracked and shown among the arguments of processes; so this tells no value."""
+    """Settings are printed, logged and shown among the arguments of processes; so this tells no value."""
     if re.search(r"://[^/@]*:[^/@]*@", address) or re.search(r"[?&]password=", address):
         raise ConfigError(f"{name}: holds a password, which others would see; set it in {place}")
 

@@ -16,7 +16,7 @@ SvganRayError
 ├── MachineError             this machine lacks what the work takes
 ├── TrainingError            training cannot go on
 │   └── DivergenceError      non-finite or exploding
-└── TrackingError            the tracking server refused a request for good
+└── MlflowError              MLflow does not answer, or refuses what it is told for good
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ __all__ = [
     "InputError",
     "LandmarksError",
     "MachineError",
+    "MlflowError",
     "StoreAccessError",
     "StoreError",
     "StoreSchemaError",
     "SvganRayError",
-    "TrackingError",
     "TrainingError",
     "VideoError",
     "WeightsError",
@@ -128,5 +128,5 @@ class DivergenceError(TrainingError):
     """A loss or gradient became non-finite, or a metric exploded."""
 
 
-class TrackingError(SvganRayError):
-    """The tracking server refused a request for good."""
+class MlflowError(SvganRayError):
+    """MLflow does not answer, or refuses what it is told for good."""

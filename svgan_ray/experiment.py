@@ -122,7 +122,10 @@ def _override(base: Any, overrides: Any, where: str) -> Any:
         old, place = getattr(base, name), f"{where} {name}"
         nested = dataclasses.is_dataclass(old)
         changes[name] = _override(old, value, place) if nested else _value(hints[name], value, place)
-    return dataclasses.replace(base, **changes)
+    try:
+        return dataclasses.replace(base, **changes)
+    except ConfigError as error:
+        raise ConfigError(f"{where} {error}") from error
 
 
 def _build(config_type: type[Config], values: Mapping[str, Any], where: str) -> Config:

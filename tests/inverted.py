@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.orchestration.inversion.encoding import BlockEncoder, crop_block
-from svgan_ray.orchestration.inversion.items import Block
-from svgan_ray.orchestration.inversion.ledger import Ledger
-from svgan_ray.orchestration.inversion.planning import inversion_of, plan_sources
-from svgan_ray.orchestration.inversion.sources import expand
-from svgan_ray.orchestration.inversion.tracking import track_source
-from svgan_ray.orchestration.snapshots import Choice, resolve_snapshot
-from svgan_ray.orchestration.training.data import training_set
-from svgan_ray.orchestration.weights import publish_networks
+from svgan_ray.orchestration.invert.encoding import BlockEncoder, crop_block
+from svgan_ray.orchestration.invert.faces import track_source
+from svgan_ray.orchestration.invert.items import Block
+from svgan_ray.orchestration.invert.ledger import Ledger
+from svgan_ray.orchestration.invert.plan import inversion_of, plan_sources
+from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.sources import expand
+from svgan_ray.orchestration.runtime.weights import publish_networks
+from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.store import open_store
 from svgan_ray.stylegan.weights import weights_folders, weights_hash
 from svgan_ray.temporal.model import model_of, save_model

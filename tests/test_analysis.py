@@ -18,9 +18,9 @@ from PIL import Image
 
 from svgan_ray.config import InvertConfig
 from svgan_ray.latents.basis import fit_basis
+from svgan_ray.runs.server import free_port
 from svgan_ray.temporal.checkpoints import save_checkpoint
 from svgan_ray.temporal.training import new_state
-from svgan_ray.tracking.server import free_port
 from tests.browser import media_state, open_browser
 from tests.footage import make_video, make_weights
 from tests.inverted import draw_model, invert_here

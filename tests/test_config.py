@@ -117,6 +117,17 @@ def test_every_field_is_explained() -> None:
             )
 
 
+def test_a_number_out_of_its_range_is_named_with_file_key_range_and_value(tmp_path: Path) -> None:
+    path = tmp_path / "experiment.toml"
+    path.write_text("[train.temporal.loss]\ngradient_penalty_interval = 0\n")
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(path)
+    assert str(caught.value) == (
+        "experiment.toml: [train.temporal] loss.gradient_penalty_interval: "
+        "expected a whole number, 1 or more, got 0"
+    )
+
+
 @pytest.mark.parametrize(("text", "bounds"), [("4", (4, 4)), ("1:32", (1, 32)), (None, None)])
 def test_actors_are_a_number_or_a_range(text: str | None, bounds: tuple[int, int] | None) -> None:
     assert InvertConfig(actors=text).actor_range == bounds

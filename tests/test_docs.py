@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from svgan_ray.experiment import SECTIONS
-from svgan_ray.orchestration.command_line import parse
-from svgan_ray.orchestration.store_tool import command_of
+from svgan_ray.orchestration.import_weights import arguments_of
+from svgan_ray.orchestration.runtime.command_line import parse
+from svgan_ray.orchestration.store_tool.job import command_of
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -60,6 +61,9 @@ def check_program(program: str, flags: list[str]) -> None:
         command_of(flags)
         return
     job = Path(program).stem
+    if job == "import_weights":
+        arguments_of(flags)
+        return
     if program.startswith("jobs/") and job in SECTIONS:
         parse(SECTIONS[job], flags)
         return
@@ -125,3 +129,17 @@ def test_files_that_are_named_exist(document: Path) -> None:
     text = document.read_text("utf-8")
     for name in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w./-]*)`", text):
         assert (ROOT / name).exists(), f"{document.name}: {name}"
+
+
+def test_the_walks_through_the_code_name_functions_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    steps = re.findall(r"^\| \d+ \| `([\w/]+\.py)`: `(\w+)` \|", text, re.MULTILINE)
+    assert len(steps) > 20
+    for path, name in steps:
+        [file] = [p for p in ROOT.glob(f"svgan_ray/**/{path}") if p.parts[-2] == path.split("/")[0]]
+        defined = {
+            n.name
+            for n in ast.walk(ast.parse(file.read_text("utf-8")))
+            if isinstance(n, ast.FunctionDef | ast.ClassDef)
+        }
+        assert name in defined, f"architecture.md: {path} has no {name}"

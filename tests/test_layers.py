@@ -1,4 +1,4 @@
-"""Imports point down only, and the pure layer needs neither Ray nor a tracking server nor a cloud."""
+"""Imports point down only, and the pure layer needs neither Ray nor MLflow nor a cloud."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+from svgan_ray.orchestration.main import JOBS
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "svgan_ray"
@@ -23,8 +23,9 @@ PURE = (
     "config",
     "experiment",
     "errors",
+    "ranges",
 )
-LAYERS = {name: 0 for name in PURE} | {"store": 1, "tracking": 1, "orchestration": 2}
+LAYERS = {name: 0 for name in PURE} | {"store": 1, "runs": 1, "orchestration": 2}
 
 # Who may import what: at all, and when the module is imported (what is heavy waits until it is used).
 HOMES = {
@@ -34,11 +35,22 @@ HOMES = {
     "rich": ("orchestration",),
     "boto3": ("store",),
     "botocore": ("store",),
-    "mlflow": ("tracking",),
+    "mlflow": ("runs",),
     "av": ("video",),
-    "PIL": ("video", "tracking", "report", "orchestration"),
+    "PIL": ("video", "runs", "report", "orchestration"),
 }
-CODE_OF_MODELS = PACKAGE / "tracking" / "motion_pyfunc.py"  # MLflow alone runs it
+ORCHESTRATION = PACKAGE / "orchestration"
+ROOMS_BELOW = {"tune": {"train"}, "evaluate": {"train", "sample"}}
+"""What a job's folder may import beside `runtime`; the demo may import all of them."""
+JOB_FILE = """
+import sys
+
+from svgan_ray.orchestration.main import main
+
+if __name__ == "__main__":
+    sys.exit(main([JOB, *sys.argv[1:]]))
+"""
+CODE_OF_MODELS = PACKAGE / "runs" / "motion_pyfunc.py"  # MLflow alone runs it
 LAZY = {"mlflow", "av", "PIL", "mediapipe"}
 BLOCKED = ("ray", "mlflow", "boto3", "botocore", "optuna", "av", "PIL", "tyro", "rich", "pyarrow")
 
@@ -62,8 +74,12 @@ def imports(path: Path, top_level_only: bool = False) -> Iterator[str]:
             yield node.module or ""
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_down(path: Path) -> None:
+def test_imports_point_down() -> None:
+    for path in modules():
+        check_imports(path)
+
+
+def check_imports(path: Path) -> None:
     own = layer_name(path)
     for name in imports(path):
         parts = name.split(".")
@@ -77,11 +93,46 @@ def test_imports_point_down(path: Path) -> None:
         assert parts[0] != "jobs", f"{own} imports {name}"
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in modules() if p != CODE_OF_MODELS], ids=lambda p: str(p.relative_to(ROOT))
-)
-def test_heavy_libraries_wait_until_they_are_used(path: Path) -> None:
-    assert not {name.split(".")[0] for name in imports(path, top_level_only=True)} & LAZY
+def test_heavy_libraries_wait_until_they_are_used() -> None:
+    for path in modules():
+        if path != CODE_OF_MODELS:
+            found = {name.split(".")[0] for name in imports(path, top_level_only=True)} & LAZY
+            assert not found, f"{path.relative_to(ROOT)} imports {sorted(found)} at once"
+
+
+def room(module: str) -> str:
+    """`svgan_ray.orchestration.train.loop` lies in `train`."""
+    return module.split(".")[2]
+
+
+def rooms() -> set[str]:
+    return {path.parent.name for path in ORCHESTRATION.rglob("*.py") if path.parent != ORCHESTRATION}
+
+
+def test_jobs_import_what_they_share_and_no_other_job() -> None:
+    for name in rooms():
+        check_room(name)
+
+
+def check_room(name: str) -> None:
+    allowed = {name, "runtime"} | (rooms() if name == "demo" else ROOMS_BELOW.get(name, set()))
+    for path in (ORCHESTRATION / name).glob("*.py"):
+        found = {room(other) for other in imports(path) if other.startswith("svgan_ray.orchestration.")}
+        assert found <= allowed, f"{path.relative_to(ROOT)} imports from {sorted(found - allowed)}"
+
+
+def test_every_job_is_run_and_planned_by_the_same_two_names() -> None:
+    for name in rooms() - {"runtime", "store_tool"}:
+        tree = ast.parse((ORCHESTRATION / name / "job.py").read_text("utf-8"))
+        functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+        assert {"run", "plan"} <= functions, name
+    assert {path.stem for path in (ROOT / "jobs").glob("*.py")} == JOBS.keys()
+
+
+def test_the_files_in_jobs_differ_by_one_word() -> None:
+    for path in sorted((ROOT / "jobs").glob("*.py")):
+        code = path.read_text("utf-8").split('"""\n')[1]
+        assert code.replace(f'"{path.stem}"', "JOB") == JOB_FILE, path.name
 
 
 def test_every_folder_has_a_layer() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.orchestration.inversion.demo_footage import demo_footage
+from svgan_ray.orchestration.invert.demo_footage import demo_footage
 from tests.inverted import draw_model, invert_here
 from tests.test_docs import commands
 

@@ -71,7 +71,7 @@ class MotionReport:
     samples: int
 
     def figures(self) -> dict[str, float]:
-        """Flat names and values, as a tracker takes them."""
+        """Flat names and values, as a run takes them."""
         values = {"diversity": self.diversity, "jitter": self.jitter}
         for motion in self.frechet:
             name = f"frechet_motion_{motion.window_s:g}s"

@@ -25,7 +25,7 @@ __all__ = [
     "FVD_CLIPS",
     "ClipShape",
     "Networks",
-    "Seen",
+    "SnippetFeatures",
     "acd",
     "fid",
     "fvd",
@@ -70,7 +70,7 @@ class Networks:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SnippetFeatures:
     """What the networks see in N clips of T frames; empty for a network that is not there."""
 
     motion: Tensor  # [N, 400]
@@ -79,7 +79,7 @@ class Seen:
 
 
 @torch.no_grad()
-def see(clips: Iterable[Clip], networks: Networks, device: torch.device | str = "cpu") -> Seen:
+def see(clips: Iterable[Clip], networks: Networks, device: torch.device | str = "cpu") -> SnippetFeatures:
     """Show clips to the networks, a few at a time; features come back as float64 on the CPU."""
     seen: dict[str, list[Tensor]] = {"motion": [], "pictures": [], "faces": []}
     rest = iter(clips)
@@ -94,7 +94,7 @@ def see(clips: Iterable[Clip], networks: Networks, device: torch.device | str = 
             faces = networks.arc_face(flat.float() / 127.5 - 1)
             seen["faces"].append(faces.unflatten(0, frames.shape[:2]))
     empty = torch.empty(0)
-    return Seen(*(torch.cat(parts).double().cpu() if parts else empty for parts in seen.values()))
+    return SnippetFeatures(*(torch.cat(parts).double().cpu() if parts else empty for parts in seen.values()))
 
 
 def fvd(shape: ClipShape, real: Tensor, generated: Tensor, protocol: str) -> Row:

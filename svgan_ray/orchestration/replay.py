@@ -9,9 +9,9 @@ from rich.table import Table
 
 from svgan_ray.config import ReplayConfig
 from svgan_ray.errors import ConfigError
-from svgan_ray.tracking import ReplayReport, default_uri, replay, waiting
+from svgan_ray.runs import ReplayReport, default_uri, replay, waiting
 
-__all__ = ["Replayed", "plan_replay", "replay_spool"]
+__all__ = ["Replayed", "plan", "run"]
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Replayed:
         return table
 
 
-def replay_spool(config: ReplayConfig) -> Replayed:
-    """Deliver all that waits. Raises ConfigError, and TrackingError where the server cannot be reached."""
+def run(config: ReplayConfig) -> Replayed:
+    """Deliver all that waits. Raises ConfigError, and MlflowError where the server cannot be reached."""
     folder = _folder(config)
     return Replayed(folder, replay(folder, config.tracking_uri or default_uri()))
 
 
-def plan_replay(config: ReplayConfig) -> Table:
+def plan(config: ReplayConfig) -> Table:
     """What waits, with nothing delivered."""
     table = Table("run", "kind", "opened in experiment", "waiting", box=None)
     for left in waiting(_folder(config)):
-        table.add_row(left.run.name, left.run.kind, left.run.experiment, f"{left.size_bytes:,} bytes")
+        table.add_row(left.info.name, left.info.kind, left.info.experiment, f"{left.size_bytes:,} bytes")
     return table
 
 

@@ -107,7 +107,7 @@ class LatentStore(ModelStore):
         outline = outline_name(record)
         key = keys.track_tensors(record.tracking_id, record.video_id, outline, codec.sha256_of(data))
         record = replace(record, tensors=self.put_content(key, data))
-        return self.stand(keys.track(record.tracking_id, record.video_id), record)
+        return self.put_once(keys.track(record.tracking_id, record.video_id), record)
 
     def get_track(self, tracking_id: str, video_id: str) -> TrackRecord | None:
         """The track of a video."""
@@ -170,7 +170,7 @@ class LatentStore(ModelStore):
         if sum(chunk.frames for chunk in record.chunks) != record.frames:
             raise DataError(f"clip {record.clip_id}: its chunks do not add up to its {record.frames} frames")
         record = replace(record, chunks=self._fresh_chunks(record))
-        standing = self.stand(keys.commit(record.inversion_id, record.clip_id), record)
+        standing = self.put_once(keys.commit(record.inversion_id, record.clip_id), record)
         if standing is record:
             return True
         difference = self._largest_difference(standing, record)

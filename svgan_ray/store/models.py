@@ -30,7 +30,7 @@ class ModelStore(ObjectStore):
         """Store files, by what the model calls them; raises as `put_model` does."""
         key = keys.model_manifest(name)
         manifest = ModelManifest(name, tuple(self._put_file(name, *file) for file in paths.items()))
-        if self.stand(key, manifest).work_sha256 != manifest.work_sha256:
+        if self.put_once(key, manifest).work_sha256 != manifest.work_sha256:
             raise ConflictError(
                 f"{self.uri}: model {name} stands already with other files; choose another name"
             )

@@ -104,7 +104,7 @@ class ObjectStore:
     def _tensors(self, ref: ObjectRef) -> dict[str, Tensor]:
         return codec.decode_tensors(self.content(ref), ref.key)
 
-    def stand(self, key: str, record: R) -> R:
+    def put_once(self, key: str, record: R) -> R:
         """Create a record unless one stands: the same object if it was created, else the one that stands."""
         while not self.backend.put_if_absent(key, record.to_json()):
             if standing := self.record(type(record), key):
@@ -138,7 +138,7 @@ class ObjectStore:
         )
         if break_lock:
             self.backend.put(keys.LOCK, lock.to_json())
-        elif (holder := self.stand(keys.LOCK, lock)) != lock:
+        elif (holder := self.put_once(keys.LOCK, lock)) != lock:
             raise StoreError(
                 f"{self.uri}: {holder.node} has been collecting garbage or repairing since {holder.since}; "
                 "wait, or if that was killed, break its lock with --break-lock"

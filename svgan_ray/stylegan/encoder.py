@@ -1,4 +1,4 @@
-"""Encoders image -> w_plus: pSp, e4e and ReStyle, on an IR-SE50 backbone.
+"""Encoders image -> w_plus: pSp, e4e and ReStyle, on an IR-SE50 backbone or, of ReStyle, on a ResNet-34.
 
 Parameter names and results are those of the original networks: pSp (Richardson et al., "Encoding in Style",
 CVPR 2021), e4e (Tov et al., "Designing an Encoder for StyleGAN Image Manipulation", SIGGRAPH 2021), ReStyle
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import torch
@@ -18,10 +18,12 @@ from torch import Tensor, nn
 
 from svgan_ray.errors import ConfigError, DataError
 from svgan_ray.stylegan.resize import resize_antialiased
+from svgan_ray.stylegan.resnet import resnet_stem, resnet_units
 
-__all__ = ["Encoder", "EncoderConfig", "EncoderKind", "residual_units", "stem"]
+__all__ = ["Backbone", "Encoder", "EncoderConfig", "EncoderKind", "residual_units", "stem"]
 
 EncoderKind = Literal["psp", "e4e", "restyle", "restyle_e4e"]
+Backbone = Literal["ir_se50", "resnet34"]
 
 _FIRST_MIDDLE_STYLE = 3
 _FIRST_FINE_STYLE = 7
@@ -35,7 +37,8 @@ class EncoderConfig:
     """Shape of an encoder; the defaults are those of the published 256 px face encoders.
 
     `widths` and `units` are the channels and the residual units of the four stages, `head_width` the channels
-    inside a style head.
+    inside a style head. `backbone` is what the stages are made of: ReStyle reads faces with IR-SE50 and all
+    other things with a ResNet-34, the others know IR-SE50 alone.
     """
 
     kind: EncoderKind
@@ -46,10 +49,15 @@ class EncoderConfig:
     units: tuple[int, int, int, int] = (3, 4, 14, 3)
     stem_width: int = 64
     head_width: int = 512
+    backbone: Backbone = field(default="ir_se50", metadata={"omit_default": True})
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(EncoderKind):
             raise ConfigError(f"encoder kind: expected one of {get_args(EncoderKind)}, got {self.kind!r}")
+        if self.backbone not in get_args(Backbone) or (self.backbone == "resnet34" and not self.iterates):
+            raise ConfigError(
+                f"encoder backbone: expected 'ir_se50' or, of ReStyle, 'resnet34', got {self.backbone!r}"
+            )
         if self.input_side < 32 or self.input_side & (self.input_side - 1):
             raise ConfigError(
                 f"encoder input_side: expected a power of two of 32 or more, got {self.input_side}"
@@ -69,6 +77,11 @@ class EncoderConfig:
         """Whether style 0 is common to all layers and the others are differences to it (e4e)."""
         return self.kind.endswith("e4e")
 
+    @property
+    def input_channels(self) -> int:
+        """Three of the image and, if it iterates, three of the picture of its last answer."""
+        return 6 if self.iterates else 3
+
     def map_side(self, style: int) -> int:
         """Side of the feature map that one style's head reads."""
         if self.iterates or style < _FIRST_MIDDLE_STYLE:
@@ -85,8 +98,13 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         top_width = config.widths[-1]
-        self.input_layer = stem(6 if config.iterates else 3, config.stem_width)
-        self.body = nn.Sequential(*residual_units(config.stem_width, config.widths, config.units))
+        if config.backbone == "resnet34":
+            self.conv1, self.bn1, self.relu = resnet_stem(config.input_channels, config.stem_width)
+            units: Iterator[nn.Module] = resnet_units(config.stem_width, config.widths, config.units)
+        else:
+            self.input_layer = stem(config.input_channels, config.stem_width)
+            units = residual_units(config.stem_width, config.widths, config.units)
+        self.body = nn.Sequential(*units)
         self.styles = nn.ModuleList(
             StyleHead(top_width, config.head_width, config.w_dim, config.map_side(style))
             for style in range(config.num_ws)
@@ -149,7 +167,11 @@ class Encoder(nn.Module):
 
     def _feature_maps(self, x: Tensor) -> dict[int, Tensor]:
         """Feature pyramid by side: the body's last map and, but for ReStyle, two finer ones."""
-        x = self.input_layer(x)
+        stem = (
+            (self.conv1, self.bn1, self.relu) if self.config.backbone == "resnet34" else (self.input_layer,)
+        )
+        for layer in stem:
+            x = layer(x)
         stages: list[Tensor] = []
         units = iter(self.body)
         for count in self.config.units:

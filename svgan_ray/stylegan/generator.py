@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from svgan_ray.errors import ConfigError, DataError
 
-__all__ = ["Generator", "GeneratorConfig", "NoiseMode"]
+__all__ = ["Generator", "GeneratorConfig", "NoiseMode", "StyledConv"]
 
 NoiseMode = Literal["const", "none", "random"]
 

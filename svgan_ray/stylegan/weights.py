@@ -84,7 +84,7 @@ def save_weights(module: nn.Module, folder: str | Path, source: Mapping[str, Any
     """
     folder = Path(folder)
     _require_replaceable(folder)
-    config = dataclasses.asdict(module.config) if hasattr(module, "config") else {}  # type: ignore[call-overload]
+    config = _recorded(module.config) if hasattr(module, "config") else {}
     record = {"schema": SCHEMA, "kind": kind_of(type(module)), "config": config, "source": dict(source)}
     text = json.dumps(record, indent=2) + "\n"
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
@@ -176,6 +176,20 @@ def require_same_layout(expected: Mapping[str, Tensor], got: Mapping[str, Shaped
         shown = "\n  ".join(str(problem) for problem in problems[:_PROBLEMS_SHOWN])
         more = f"\n  and {len(problems) - _PROBLEMS_SHOWN} more" if len(problems) > _PROBLEMS_SHOWN else ""
         raise WeightsError(f"{where} does not fit its configuration:\n  {shown}{more}")
+
+
+def _recorded(config: Any) -> dict[str, Any]:
+    """A configuration for the record.
+
+    Fields that were added later are left out where they have their default, so that a file that could be
+    imported before them gives the same bytes as it did then.
+    """
+    omitted = [
+        f.name
+        for f in dataclasses.fields(config)
+        if f.metadata.get("omit_default") and getattr(config, f.name) == f.default
+    ]
+    return {name: value for name, value in dataclasses.asdict(config).items() if name not in omitted}
 
 
 def _read_record(folder: Path, kind: str) -> dict[str, Any]:

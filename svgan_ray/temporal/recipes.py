@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from svgan_ray.errors import ConfigError
+from svgan_ray.ranges import above, at_least, check_ranges, from_to, from_to_below
 
 __all__ = [
     "RECIPES",
@@ -26,22 +27,22 @@ __all__ = [
 class GeneratorOptions:
     """The recurrent generator."""
 
-    noise_dim: int = 32
+    noise_dim: Annotated[int, at_least(1)] = 32
     """Size of the noise vector of a frame."""
-    layers: int = 4
+    layers: Annotated[int, at_least(1)] = 4
     """GRU layers."""
-    width: int = 32
+    width: Annotated[int, at_least(1)] = 32
     """Hidden units of a GRU layer."""
-    initial_widths: tuple[int, ...] = (64, 64, 96)
+    initial_widths: Annotated[tuple[int, ...], at_least(1)] = (64, 64, 96)
     """Hidden layers of the MLP that maps the first noise vector to the initial hidden states."""
-    head_widths: tuple[int, ...] = (64, 128, 256, 512)
+    head_widths: Annotated[tuple[int, ...], at_least(1)] = (64, 128, 256, 512)
     """Hidden layers of the MLP that maps the top hidden state to a frame's latents."""
     normalise: bool = True
     """Batch normalisation and pixel norm, as published."""
-    slowest_noise_frames: float = 0.0
+    slowest_noise_frames: Annotated[float, at_least(0)] = 0.0
     """Half of the noise is smoothed with time constants up to this, so that slow motion need not be learned
     as a sum of fast noise; 0 leaves all of it white, as published."""
-    warm_up_frames: int = 0
+    warm_up_frames: Annotated[int, at_least(0)] = 0
     """The generator runs this many frames before a sample, and one to two times as many before a training
     window: then it is trained in the state in which long samples are, and these do not drift."""
 
@@ -50,13 +51,13 @@ class GeneratorOptions:
 class CriticOptions:
     """The critic of windows."""
 
-    frame_widths: tuple[int, ...] = (256, 128, 32)
+    frame_widths: Annotated[tuple[int, ...], at_least(1)] = (256, 128, 32)
     """MLP applied to each frame."""
-    time_widths: tuple[int, ...] = (64, 128)
+    time_widths: Annotated[tuple[int, ...], at_least(1)] = (64, 128)
     """Convolutions over time (kernel 5, stride 2)."""
-    lags: tuple[int, ...] = ()
+    lags: Annotated[tuple[int, ...], at_least(1)] = ()
     """Differences x_t - x_(t - lag), in their standard deviations, shown to the critic beside the values."""
-    orders: tuple[int, ...] = ()
+    orders: Annotated[tuple[int, ...], at_least(1)] = ()
     """Likewise differences of neighbouring frames of these orders; 2 is the difference of differences. They
     show jitter that slow motion hides from first differences."""
     pooled: bool = False
@@ -70,11 +71,18 @@ class LossOptions:
     adversarial: Literal["wasserstein", "relativistic"] = "wasserstein"
     """Wasserstein with a one-centred penalty between real and fake, or relativistic pairs with zero-centred
     penalties on both (R1 + R2)."""
-    gradient_penalty: float = 50.0
-    gradient_penalty_interval: int = 1
-    angle_penalty: float = 100.0
-    angle_penalty_interval: int = 1
-    moment_matching: float = 0.0
+    gradient_penalty: Annotated[float, at_least(0)] = 50.0
+    """Weight of the penalty on the critic's gradient, which holds the critic back: of the one-centred penalty
+    with `wasserstein` (published with 50), of R1 + R2 with `relativistic`; 0 leaves it out."""
+    gradient_penalty_interval: Annotated[int, at_least(1)] = 1
+    """Steps from one application of that penalty to the next; 1 applies it at every step, as published."""
+    angle_penalty: Annotated[float, at_least(0)] = 100.0
+    """Weight of the gradient angle penalty, which keeps the first noise vector from deciding the whole motion
+    (published with 100); 0 leaves it out."""
+    angle_penalty_interval: Annotated[int, at_least(1)] = 1
+    """Steps from one application of the gradient angle penalty to the next; 1 applies it at every step, as
+    published."""
+    moment_matching: Annotated[float, at_least(0)] = 0.0
     """Weight of matching the covariances of values and of differences to the footage's (basis head only)."""
 
 
@@ -82,10 +90,13 @@ class LossOptions:
 class OptimiserOptions:
     """Adam for both networks."""
 
-    generator_learning_rate: float = 1e-4
-    critic_learning_rate: float = 1e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    cool_down: float = 0.0
+    generator_learning_rate: Annotated[float, above(0)] = 1e-4
+    """Learning rate of the generator."""
+    critic_learning_rate: Annotated[float, above(0)] = 1e-4
+    """Learning rate of the critic."""
+    betas: Annotated[tuple[float, float], from_to_below(0, 1)] = (0.5, 0.999)
+    """Adam's decay rates of the means of the gradients and of their squares."""
+    cool_down: Annotated[float, from_to(0, 1)] = 0.0
     """Share of the steps, the last ones, over which both learning rates fall linearly to zero."""
 
     def rate_share(self, step: int, steps: int) -> float:
@@ -100,21 +111,21 @@ class TemporalConfig:
 
     head: Literal["basis", "w_plus"] = "basis"
     """What the networks see: coefficients in the subject's basis, or the style vectors themselves."""
-    basis_size: int = 32
+    basis_size: Annotated[int, at_least(1)] = 32
     """Components of the basis."""
-    window_frames: int = 25
+    window_frames: Annotated[int, at_least(2)] = 25
     """Length of a training sequence."""
-    frame_rate_hz: float = 25.0
+    frame_rate_hz: Annotated[float, above(0)] = 25.0
     """Footage is resampled to this rate."""
     denoise: bool = False
     """Take the encoder's noise, as strong as motion above 10 Hz, out of the footage (basis head only)."""
-    batch_size: int = 16
+    batch_size: Annotated[int, at_least(1)] = 16
     """Sequences in a global batch."""
-    steps: int = 100_000
+    steps: Annotated[int, at_least(1)] = 100_000
     """Optimiser steps of each network."""
-    ema_decay: float = 0.995
+    ema_decay: Annotated[float, from_to_below(0, 1)] = 0.995
     """Decay of the generator's moving average, which is what samples are drawn from."""
-    seed: int = 0
+    seed: Annotated[int, from_to(-(2**63), 2**63 - 1)] = 0
     """Seeds the weights, the noise and the choice of windows."""
     generator: GeneratorOptions = field(default_factory=GeneratorOptions)
     critic: CriticOptions = field(default_factory=CriticOptions)
@@ -122,10 +133,7 @@ class TemporalConfig:
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.optimiser.cool_down <= 1:
-            raise ConfigError(
-                f"optimiser.cool_down is {self.optimiser.cool_down}, expected a share of the steps, 0 to 1"
-            )
+        check_ranges(self)
         if self.head == "w_plus" and self.loss.moment_matching > 0:
             raise ConfigError("loss.moment_matching works on coefficients: set it to 0 or head to 'basis'")
         if self.head == "w_plus" and self.denoise:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from svgan_ray.temporal.recipes import TemporalConfig
 
-__all__ = ["SPACE", "Trial", "around", "known_point"]
+__all__ = ["SPACE", "Trial", "known_point", "suggest_config"]
 
 
 class Trial(Protocol):
@@ -44,10 +44,10 @@ SPACE = {
     "batch_size": _either(BATCH_SIZES),
     "ema_decay": _either(EMA_DECAYS),
 }
-"""What `around` asks for, in words."""
+"""What `suggest_config` asks for, in words."""
 
 
-def around(trial: Trial, base: TemporalConfig) -> TemporalConfig:
+def suggest_config(trial: Trial, base: TemporalConfig) -> TemporalConfig:
     """The recipe with what matters most for motion proposed anew: speeds, loss, capacity, the critic's view.
 
     Data and window stay as they are, so that trials can be compared.
@@ -78,7 +78,7 @@ def around(trial: Trial, base: TemporalConfig) -> TemporalConfig:
 
 
 def known_point(base: TemporalConfig) -> dict[str, Any]:
-    """The values at which `around` gives the recipe itself, or what the space holds nearest to it."""
+    """The values at which `suggest_config` gives the recipe itself, or what the space holds nearest to it."""
     low, high = PENALTIES[base.loss.adversarial]
     return {
         "generator_learning_rate": _clamped(base.optimiser.generator_learning_rate, *LEARNING_RATES),

@@ -51,7 +51,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
 @contextmanager
 def running_head(folder: Path, more_environment: Mapping[str, str] = MappingProxyType({})) -> Iterator[Head]:
     """A head that runs jobs in `folder`; what its environment holds, its jobs have too."""
-    for name in ("Makefile", "pyproject.toml", ".venv", "jobs", "cluster"):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", ".venv", "jobs", "cluster"):
         (folder / name).symlink_to(ROOT / name)
     scratch = Path(tempfile.mkdtemp(prefix="sr-"))  # short: Ray puts sockets in it
     (scratch / "home").mkdir()

@@ -1,4 +1,4 @@
-"""Every job with footage, store, checkpoints, models and tracking artifacts on a real S3 server."""
+"""Every job with footage, store, checkpoints, models and artifacts of runs on a real S3 server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from svgan_ray.tracking.server import serve
+from svgan_ray.runs.server import serve
 from svgan_ray.video.reading import open_video
 from tests.footage import make_video, make_weights
 from tests.jobs.conftest import ROOT

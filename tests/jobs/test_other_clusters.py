@@ -20,8 +20,8 @@ import pytest
 import requests
 from ray.util import get_node_ip_address
 
-from svgan_ray.orchestration.doctor.checks import check_tracking
-from svgan_ray.tracking.server import serve
+from svgan_ray.orchestration.runtime.checks import check_mlflow
+from svgan_ray.runs.server import serve
 from tests.footage import make_video, make_weights
 from tests.free_port import free_port
 from tests.jobs.conftest import ROOT, Head
@@ -186,12 +186,10 @@ def older_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
         server.server_close()
 
 
-def test_an_older_tracking_server_is_named_and_stops_nothing(
-    head: Head, work: Path, older_mlflow: str
-) -> None:
+def test_an_older_mlflow_server_is_named_and_stops_nothing(head: Head, work: Path, older_mlflow: str) -> None:
     complaint = "the server is MLflow 2.22.0, older than this client's"
-    assert complaint in check_tracking(older_mlflow).found
+    assert complaint in check_mlflow(older_mlflow).found
     code, printed = invert(work, head, MLFLOW_TRACKING_URI=older_mlflow)
     assert code == 0, printed
     first, _, _ = printed.partition("1 clips committed")
-    assert f"warning: tracking: {older_mlflow}: {complaint}" in first
+    assert f"warning: MLflow: {older_mlflow}: {complaint}" in first

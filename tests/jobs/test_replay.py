@@ -16,10 +16,10 @@ from torch import Tensor
 
 from svgan_ray.latents.basis import fit_basis
 from svgan_ray.latents.windows import WindowIndex
+from svgan_ray.runs import Run, open_run
+from svgan_ray.runs.server import free_port, start_server, stop_server
 from svgan_ray.temporal.checkpoints import load_checkpoint
 from svgan_ray.temporal.training import TrainingState, new_state, train_step
-from svgan_ray.tracking import Tracker, open_tracker
-from svgan_ray.tracking.server import free_port, start_server, stop_server
 from tests.motion import motion, tiny
 
 pytestmark = pytest.mark.cluster
@@ -31,20 +31,20 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from svgan_ray.temporal.checkpoints import save_checkpoint
-from svgan_ray.tracking import open_tracker
+from svgan_ray.runs import open_run
 from tests.jobs.test_replay import PAUSE_AT, train
-tracker = open_tracker("motion", "killed", "train", "killed", None, Path("mlspool"), sys.argv[1])
+run = open_run("motion", "killed", "train", "killed", None, Path("mlspool"), sys.argv[1])
 def pause(state):
     if state.step == PAUSE_AT:
-        assert tracker.flush(240)
+        assert run.flush(240)
         print("delivered", flush=True)
         sys.stdin.readline()
-save_checkpoint(train(tracker, pause), "checkpoint")
+save_checkpoint(train(run, pause), "checkpoint")
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def train(tracker: Tracker | None, then=lambda state: None) -> TrainingState:
+def train(run: Run | None, then=lambda state: None) -> TrainingState:
     """A small training that tells of every step."""
     w_plus = motion(300)
     basis = fit_basis([w_plus], 16)
@@ -52,8 +52,8 @@ def train(tracker: Tracker | None, then=lambda state: None) -> TrainingState:
     features, index = basis.project(w_plus), WindowIndex([(0, 300)], state.config.window_frames)
     while state.step < STEPS:
         losses = train_step(state, features, index)
-        if tracker is not None:
-            tracker.log_metrics({name: float(value) for name, value in losses.items()}, state.step)
+        if run is not None:
+            run.log_metrics({name: float(value) for name, value in losses.items()}, state.step)
         then(state)
     return state
 
@@ -73,25 +73,25 @@ def require_equal_bits(one: TrainingState, other: TrainingState) -> None:
 
 
 @pytest.fixture(scope="module")
-def untracked() -> TrainingState:
+def unlogged() -> TrainingState:
     torch.set_num_threads(1)
     return train(None)
 
 
 def test_weights_are_the_same_with_a_server_that_is_absent_or_never_answers(
-    untracked: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    unlogged: TrainingState, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port in (9, silent.getsockname()[1]):
             uri = f"http://127.0.0.1:{port}"
-            tracker = open_tracker("motion", "name", "train", f"port-{port}", None, tmp_path, uri)
-            require_equal_bits(train(tracker), untracked)
-            tracker.finish()
+            run = open_run("motion", "name", "train", f"port-{port}", None, tmp_path, uri)
+            require_equal_bits(train(run), unlogged)
+            run.finish()
 
 
 def test_server_and_job_are_killed_and_a_replay_completes_the_run(
-    untracked: TrainingState, tmp_path: Path
+    unlogged: TrainingState, tmp_path: Path
 ) -> None:
     database, port = f"sqlite:///{tmp_path / 'mlflow.db'}", free_port()
     address = f"http://127.0.0.1:{port}"
@@ -106,7 +106,7 @@ def test_server_and_job_are_killed_and_a_replay_completes_the_run(
         stop_server(server, signal.SIGKILL)
         job.communicate("\n", timeout=120)
         assert job.returncode == -signal.SIGKILL
-        require_equal_bits(load_checkpoint(tmp_path / "checkpoint"), untracked)
+        require_equal_bits(load_checkpoint(tmp_path / "checkpoint"), unlogged)
 
         absent = replay(tmp_path, address)
         assert absent.returncode == 2 and "Nothing is lost" in absent.stderr

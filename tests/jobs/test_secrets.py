@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from svgan_ray.tracking.server import serve
+from svgan_ray.runs.server import serve
 from tests.footage import make_video, make_weights
 from tests.jobs.conftest import ROOT, Head, running_head
 from tests.s3_servers import make_bucket, moto_server
@@ -45,20 +45,20 @@ class Arguments(threading.Thread):
 @pytest.fixture(scope="module")
 def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, bytes]]:
     """A job that was submitted with its checkout; everything that it left anywhere, by place."""
-    folder = tmp_path_factory.mktemp("tracking")
+    folder = tmp_path_factory.mktemp("mlflow")
     database = f"sqlite:///{folder}/mlflow.db"
     with moto_server() as s3, serve(database, str(folder / "artifacts"), log=folder / "log") as mlflow:
         s3 |= {name: value for name, value in PLANTED.items() if name.startswith("AWS_")}
         make_bucket(s3, BUCKET)
         password = PLANTED["password in MLFLOW_TRACKING_URI"]
-        tracking = {"MLFLOW_TRACKING_URI": mlflow.replace("://", f"://anna:{password}@")}
+        mlflow_settings = {"MLFLOW_TRACKING_URI": mlflow.replace("://", f"://anna:{password}@")}
         with (
-            running_head(tmp_path_factory.mktemp("checkout"), s3 | tracking) as head,
+            running_head(tmp_path_factory.mktemp("checkout"), s3 | mlflow_settings) as head,
             pytest.MonkeyPatch.context() as patch,
         ):
             for name, value in s3.items():
                 patch.setenv(name, value)
-            yield submit(head, tmp_path_factory.mktemp("client")) | contents(folder, "tracking")
+            yield submit(head, tmp_path_factory.mktemp("client")) | contents(folder, "mlflow")
 
 
 def submit(head: Head, folder: Path) -> dict[str, bytes]:
@@ -116,7 +116,7 @@ def objects_in_the_bucket() -> dict[str, bytes]:
 def test_the_run_left_what_it_is_looked_for_in(left_behind: dict[str, bytes]) -> None:
     assert any(place.startswith("bucket: store/commits/") for place in left_behind)
     assert any("jobs/invert.py" in place for place in left_behind)
-    assert b"invert" in left_behind["tracking: mlflow.db"]
+    assert b"invert" in left_behind["mlflow: mlflow.db"]
     assert b"jobs/invert.py" in left_behind["arguments of processes"]
     assert len(left_behind["token"]) >= 32
 

@@ -17,17 +17,17 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from svgan_ray.config import InvertConfig, TrainConfig
-from svgan_ray.orchestration.command_line import parse
-from svgan_ray.orchestration.inversion.items import BLOCK_FRAMES
-from svgan_ray.orchestration.training.data import training_set
-from svgan_ray.orchestration.training.folders import model_folder
-from svgan_ray.orchestration.training.plan import TrainingPlan, plan_training
+from svgan_ray.orchestration.invert.items import BLOCK_FRAMES
+from svgan_ray.orchestration.runtime.command_line import parse
+from svgan_ray.orchestration.runtime.folders import model_folder
+from svgan_ray.orchestration.train.data import training_set
+from svgan_ray.orchestration.train.plan import TrainingPlan, plan_training
+from svgan_ray.runs.mlflow_sink import KIND_TAG
+from svgan_ray.runs.server import serve
 from svgan_ray.store import CommitRecord, LatentStore, open_store
 from svgan_ray.temporal.model import MotionModel, load_model, model_of
 from svgan_ray.temporal.training import new_state, train_step
 from svgan_ray.temporal.workers import Workers
-from svgan_ray.tracking.mlflow_sink import KIND_TAG
-from svgan_ray.tracking.server import serve
 from tests.footage import make_video, make_weights
 from tests.inverted import invert_here
 from tests.machines import ROOT, TOOLS, Machine, Network, namespaces_are_refused, network

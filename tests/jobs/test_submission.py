@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from svgan_ray.orchestration.doctor.cluster import check_submission
+from svgan_ray.orchestration.runtime.cluster_checks import check_submission
 from svgan_ray.store import open_store
 from tests.footage import make_video, make_weights
 from tests.jobs.conftest import ROOT, Head

@@ -25,7 +25,7 @@ from ray.autoscaler._private.fake_multi_node.node_provider import (
 )
 from ray.util import get_node_ip_address
 
-from svgan_ray.orchestration.machines import grows
+from svgan_ray.orchestration.runtime.machines import grows
 from tests.free_port import free_port
 from tests.orchestration.faulty_workers import wait_for
 

@@ -1,4 +1,4 @@
-"""A tracking database and a Ray cluster that tests share, as both take long to come up."""
+"""What tests of several jobs share: footage, an MLflow database, a Ray cluster."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.footage import make_weights
+from tests.footage import make_bad_videos, make_video, make_weights
+from tests.mlflow_database import make_mlflow_database
 from tests.s3_servers import make_bucket, moto_server
-from tests.tracking_database import make_tracking_database
 
 
 @pytest.fixture(scope="session")
 def mlflow_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Address of a database that exists."""
-    return f"sqlite:///{make_tracking_database(tmp_path_factory.mktemp('mlflow'))}"
+    return f"sqlite:///{make_mlflow_database(tmp_path_factory.mktemp('mlflow'))}"
 
 
 @pytest.fixture(scope="session")
@@ -24,9 +24,19 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_weights(tmp_path_factory.mktemp("weights"))
 
 
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two sound videos, one longer than a block, and four bad ones."""
+    folder = tmp_path_factory.mktemp("footage")
+    make_video(folder / "anna.mp4", 150, seed=1)
+    make_video(folder / "ben.mp4", 40, seed=2)
+    make_bad_videos(folder / "bad")
+    return folder
+
+
 @pytest.fixture
-def tracked_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> Path:
-    """A working directory of the test's own; what it tracks goes to the shared database."""
+def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_uri: str) -> Path:
+    """A working directory of the test's own; its runs go to the shared database."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
     return tmp_path

@@ -80,8 +80,8 @@ def is_alive(pid: int) -> bool:
 
 def set_up() -> None:
     """Runs when a worker starts."""
-    from svgan_ray.orchestration.inversion import encoding
-    from svgan_ray.orchestration.inversion.encoding import BlockEncoder
+    from svgan_ray.orchestration.invert import encoding
+    from svgan_ray.orchestration.invert.encoding import BlockEncoder
     from svgan_ray.video.reading import VideoReader
 
     folder = Path(os.environ[FOLDER])
@@ -165,7 +165,7 @@ def occupant_of_gpu() -> Any:
 
 def main(address: str, folder: str, config: str) -> None:
     """A driver of its own process: `python -c "from ... import main; main(*sys.argv[1:])"`."""
-    from svgan_ray.orchestration.invert import invert
+    from svgan_ray.orchestration.invert.job import run as invert
 
     settings = json.loads(config)
     with connected(address, Path(folder)), all_encoders_first():

@@ -18,21 +18,23 @@ import pytest
 import ray
 
 from svgan_ray.config import DoctorConfig
-from svgan_ray.orchestration.command_line import run_job
-from svgan_ray.orchestration.doctor import checks, run
-from svgan_ray.orchestration.doctor.checks import (
+from svgan_ray.orchestration import doctor as doctor_job
+from svgan_ray.orchestration.doctor import DoctorReport
+from svgan_ray.orchestration.doctor import run as doctor
+from svgan_ray.orchestration.runtime import checks
+from svgan_ray.orchestration.runtime.checks import (
     Check,
     check_disk,
     check_gpu,
     check_memory,
+    check_mlflow,
     check_store,
-    check_tracking,
     check_versions,
     check_video,
     check_weights,
 )
-from svgan_ray.orchestration.doctor.cluster import check_submission
-from svgan_ray.orchestration.doctor.run import DoctorReport, doctor
+from svgan_ray.orchestration.runtime.cluster_checks import check_submission
+from svgan_ray.orchestration.runtime.command_line import run_job
 from tests.free_port import free_port
 from tests.jobs.conftest import ROOT
 from tests.s3_servers import fault_proxy, make_bucket, moto_server
@@ -87,7 +89,7 @@ def test_a_version_of_another_set_up_is_named(tmp_path: Path) -> None:
     package = tmp_path / "optuna-4.0.0.dist-info"
     package.mkdir()
     (package / "METADATA").write_text("Metadata-Version: 2.1\nName: optuna\nVersion: 4.0.0\n")
-    program = "from svgan_ray.orchestration.doctor.checks import check_versions; print(check_versions())"
+    program = "from svgan_ray.orchestration.runtime.checks import check_versions; print(check_versions())"
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
     done = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=200
@@ -184,13 +186,13 @@ def test_a_server_that_overwrites_what_stands(moto: dict[str, str], monkeypatch:
         require(check_store("s3://latents/a"), "failed", "overwrites what stands")
 
 
-# Tracking
+# MLflow
 
 
 def test_a_database_is_made_on_first_use_only(tmp_path: Path, mlflow_uri: str) -> None:
-    require(check_tracking(f"sqlite:///{tmp_path}/mlflow.db"), "ok", "made on first use")
+    require(check_mlflow(f"sqlite:///{tmp_path}/mlflow.db"), "ok", "made on first use")
     assert list(tmp_path.iterdir()) == []
-    require(check_tracking(mlflow_uri), "ok", "answers")
+    require(check_mlflow(mlflow_uri), "ok", "answers")
 
 
 @pytest.mark.parametrize(
@@ -204,13 +206,13 @@ def test_a_database_is_made_on_first_use_only(tmp_path: Path, mlflow_uri: str) -
         ),
     ],
 )
-def test_a_tracking_server_that_is_older_or_refuses(answers: dict[str, tuple[int, str]], found: str) -> None:
+def test_an_mlflow_server_that_is_older_or_refuses(answers: dict[str, tuple[int, str]], found: str) -> None:
     with web_server(answers) as address:
-        require(check_tracking(address), "failed", found)
+        require(check_mlflow(address), "failed", found)
 
 
-def test_a_tracking_server_that_is_gone_and_a_password_that_stays_private() -> None:
-    check = check_tracking(f"http://anna:planted-password@127.0.0.1:{free_port()}")
+def test_an_mlflow_server_that_is_gone_and_a_password_that_stays_private() -> None:
+    check = check_mlflow(f"http://anna:planted-password@127.0.0.1:{free_port()}")
     require(check, "failed", "no answer", remedy="MLFLOW_TRACKING_URI")
     assert "planted-password" not in str(check)
 
@@ -244,7 +246,7 @@ def test_the_report_is_a_line_a_check_and_an_exit_code(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     found = (Check("disk", "ok", "9 GB free", machine="one"), Check("ray", "failed", "gone", "start it"))
-    monkeypatch.setattr(run, "cluster_checks", lambda config: list(found))
+    monkeypatch.setattr(doctor_job, "cluster_checks", lambda config: list(found))
     monkeypatch.setenv("COLUMNS", "160")
     assert run_job(DoctorConfig, doctor, argv=[]) == 1
     printed = capsys.readouterr().out

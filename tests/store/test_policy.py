@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from pyarrow.fs import FileSelector, FileType
 
 from svgan_ray.errors import StoreAccessError
-from svgan_ray.orchestration.training.folders import filesystem
+from svgan_ray.orchestration.runtime.folders import filesystem
 from svgan_ray.store.probe import probe_store
 from tests.s3_servers import make_bucket, rgw_is_missing, rgw_server
 

@@ -60,6 +60,8 @@ class NaiveEncoder:
         return c3, p2, p1
 
     def stages(self, x: Array) -> list[Array]:
+        if "conv1.weight" in self.state:
+            return self.resnet_stages(x)
         x = self.prelu("input_layer.2", self.norm("input_layer.1", self.conv("input_layer.0", x, pad=1)))
         stages, number = [], 0
         for count in self.units:
@@ -68,6 +70,24 @@ class NaiveEncoder:
                 number += 1
             stages.append(x)
         return stages
+
+    def resnet_stages(self, x: Array) -> list[Array]:
+        x = self.prelu("relu", self.norm("bn1", self.conv("conv1", x, stride=2, pad=3)))
+        stages, number = [], 0
+        for stage, count in enumerate(self.units):
+            for index in range(count):
+                x = self.resnet_unit(f"body.{number}", x, stride=2 if stage > 0 and index == 0 else 1)
+                number += 1
+            stages.append(x)
+        return stages
+
+    def resnet_unit(self, name: str, x: Array, stride: int) -> Array:
+        shortcut = x
+        if f"{name}.downsample.0.weight" in self.state:
+            shortcut = self.norm(f"{name}.downsample.1", self.conv(f"{name}.downsample.0", x, stride))
+        x = np.maximum(self.norm(f"{name}.bn1", self.conv(f"{name}.conv1", x, stride, pad=1)), 0)
+        x = self.norm(f"{name}.bn2", self.conv(f"{name}.conv2", x, pad=1))
+        return np.maximum(x + shortcut, 0)
 
     def unit(self, name: str, x: Array, stride: int) -> Array:
         shortcut = x[:, :, ::stride, ::stride]

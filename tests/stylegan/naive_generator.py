@@ -16,11 +16,16 @@ Array = npt.NDArray[np.float64]
 
 
 class NaiveGenerator:
-    """Runs a state_dict with NVIDIA's key names."""
+    """Runs a state_dict with NVIDIA's key names; `scaled` divides before demodulation, as rosinality does."""
 
     def __init__(
-        self, state: Mapping[str, Tensor], clamp: float | None = None, lr_multiplier: float = 0.01
+        self,
+        state: Mapping[str, Tensor],
+        clamp: float | None = None,
+        lr_multiplier: float = 0.01,
+        scaled: bool = False,
     ) -> None:
+        self.scaled = scaled
         self.state = {key: value.detach().double().numpy() for key, value in state.items()}
         self.clamp = clamp
         self.lr_multiplier = lr_multiplier
@@ -65,6 +70,8 @@ class NaiveGenerator:
         outputs = []
         for sample, scale in zip(x, style, strict=True):
             kernel = self.state[f"{name}.weight"] * scale[None, :, None, None]
+            if self.scaled:
+                kernel = kernel / np.sqrt(kernel[0].size)
             kernel /= np.sqrt((kernel**2).sum(axis=(1, 2, 3), keepdims=True) + 1e-8)
             if upsample:
                 # Resample first, with the border that the kernel uses up; then convolve, not correlate.

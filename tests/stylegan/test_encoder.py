@@ -126,6 +126,22 @@ def test_size_of_the_published_networks(kind: EncoderKind, keys: int, parameters
         assert f"styles.{style}.convs.{last + 2}.weight" not in state
 
 
+def test_size_of_the_published_network_on_a_resnet() -> None:
+    """torchvision's ResNet-34 without its classifier, six channels in, a PReLU, and 16 heads for 512 px."""
+    with torch.device("meta"):
+        encoder = Encoder(EncoderConfig("restyle", num_ws=16, units=(3, 4, 6, 3), backbone="resnet34"))
+    state = encoder.state_dict()
+    assert len(state) - 1 == 377
+    resnet34, classifier, three_more_channels, prelu = 21_797_672, 513_000, 3 * 64 * 49, 64
+    head = 4 * (512 * 512 * 9 + 512) + 512 * 512 + 512
+    assert sum(p.numel() for p in encoder.parameters()) == (
+        resnet34 - classifier + three_more_channels + prelu + 16 * head
+    )
+    assert tuple(state["conv1.weight"].shape) == (64, 6, 7, 7)
+    assert tuple(state["body.3.downsample.0.weight"].shape) == (128, 64, 1, 1)
+    assert "body.0.downsample.0.weight" not in state and "styles.15.convs.6.weight" in state
+
+
 def test_refusals_name_what_was_expected() -> None:
     encoder = _encoder("e4e", 12, 64)
     for shape in ((2, 3, 32, 32), (2, 1, 64, 64), (2, 3, 64, 80), (3, 64, 64)):
@@ -139,6 +155,8 @@ def test_refusals_name_what_was_expected() -> None:
         _encoder("restyle", 12, 64).encode(torch.zeros(1, 3, 64, 64))
     with pytest.raises(ConfigError, match="kind"):
         EncoderConfig("feature", 12)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="encoder backbone: expected 'ir_se50' or, of ReStyle, 'resnet34'"):
+        EncoderConfig("psp", 12, backbone="resnet34")
     with pytest.raises(ConfigError, match="input_side"):
         EncoderConfig("psp", 12, input_side=100)
     with pytest.raises(ConfigError, match="widths"):

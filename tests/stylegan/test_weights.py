@@ -122,6 +122,19 @@ def test_an_encoder_comes_back_to_the_bit(tmp_path: Path, kind: Any) -> None:
     assert not loaded.training and not any(p.requires_grad for p in loaded.parameters())
 
 
+def test_the_backbone_is_recorded_where_it_is_not_the_usual_one(tmp_path: Path) -> None:
+    """Records of encoders that could be imported before backbones had names keep their bytes."""
+    for kind, backbone in (("e4e", "ir_se50"), ("restyle", "resnet34")):
+        config = dataclasses.replace(ENCODER, kind=kind, backbone=backbone)
+        save_weights(Encoder(config), tmp_path / kind, {})
+        assert load_encoder(tmp_path / kind).config == config
+    recorded = json.loads((tmp_path / "e4e" / "model.json").read_text())["config"]
+    assert list(recorded) == [
+        *("kind", "num_ws", "w_dim", "input_side", "widths", "units", "stem_width", "head_width")
+    ]
+    assert json.loads((tmp_path / "restyle" / "model.json").read_text())["config"]["backbone"] == "resnet34"
+
+
 def test_another_network_is_kept_under_its_own_kind(tmp_path: Path) -> None:
     reader = FactorReader()
     save_weights(reader, tmp_path / "reader", {})

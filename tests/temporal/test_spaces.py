@@ -8,14 +8,14 @@ from hypothesis import strategies as st
 from optuna.trial import FixedTrial
 
 from svgan_ray.temporal.recipes import RECIPES, demo
-from svgan_ray.temporal.spaces import PENALTIES, around, known_point
+from svgan_ray.temporal.spaces import PENALTIES, known_point, suggest_config
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_recipe_is_a_point_of_the_space(recipe: str) -> None:
     base = RECIPES[recipe]()
 
-    assert around(FixedTrial(known_point(base)), base) == base
+    assert suggest_config(FixedTrial(known_point(base)), base) == base
 
 
 class Drawn:
@@ -43,7 +43,7 @@ class Drawn:
 def test_every_proposal_keeps_data_and_window_and_asks_for_one_penalty(data: st.DataObject) -> None:
     trial, base = Drawn(data), demo()
 
-    config = around(trial, base)
+    config = suggest_config(trial, base)
 
     assert (config.window_frames, config.basis_size, config.frame_rate_hz, config.steps) == (
         base.window_frames,

@@ -1,1 +1,1 @@
-"""The whole experiment in one command: stages that resume, their memory, and a page that shows the result."""
+"""The whole demo in one command."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from svgan_ray.orchestration.demo.plan import SAMPLE_SECONDS, DemoPlan
-from svgan_ray.orchestration.footage import aligned_footage, longest_clip
+from svgan_ray.orchestration.runtime.footage import aligned_footage, longest_clip
 from svgan_ray.report.page import (
     Html,
     bullets,

@@ -9,9 +9,9 @@ from typing import Any
 
 from svgan_ray.config import DemoConfig, EvaluateConfig, InvertConfig, SampleConfig, TrainConfig, TuneConfig
 from svgan_ray.errors import ConfigError
-from svgan_ray.orchestration.cluster import durable
-from svgan_ray.orchestration.inversion.demo_footage import demo_footage
-from svgan_ray.orchestration.inversion.planning import inversion_of
+from svgan_ray.orchestration.invert.demo_footage import demo_footage
+from svgan_ray.orchestration.invert.plan import inversion_of
+from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.store.keys import content_id
 from svgan_ray.video.landmarks import sidecar_path
 

@@ -17,13 +17,13 @@ from svgan_ray.errors import InputError
 from svgan_ray.orchestration.demo.page import PAGE, STRIP, Table, write_demo_page
 from svgan_ray.orchestration.demo.plan import DemoPlan
 from svgan_ray.orchestration.demo.stages import Stage
-from svgan_ray.orchestration.evaluate import evaluate
-from svgan_ray.orchestration.inversion.demo_footage import demo_footage
-from svgan_ray.orchestration.invert import invert
-from svgan_ray.orchestration.sample import sample
-from svgan_ray.orchestration.train import train
-from svgan_ray.orchestration.training.validation import OBJECTIVE, WORST, frechet_of
-from svgan_ray.orchestration.tune import tune_study
+from svgan_ray.orchestration.evaluate.job import run as evaluate
+from svgan_ray.orchestration.invert.demo_footage import demo_footage
+from svgan_ray.orchestration.invert.job import run as invert
+from svgan_ray.orchestration.sample.job import run as sample
+from svgan_ray.orchestration.train.job import run as train
+from svgan_ray.orchestration.train.validation import OBJECTIVE, WORST, frechet_of
+from svgan_ray.orchestration.tune.job import run as tune_study
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.video.landmarks import sidecar_path

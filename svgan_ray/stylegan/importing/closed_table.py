@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,16 +49,37 @@ def _encoded(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")
 
 
+def _number(kind: Any, data: Any) -> int | float | bool | Inert:
+    """A number of numpy's as one of Python's; anything else of numpy's is of no use here."""
+    order = (
+        kind.state[1] if type(kind) is Inert and type(kind.state) is tuple and len(kind.state) > 1 else None
+    )
+    letter = _ORDERS.get(order) if type(order) is str else None
+    code = kind.arguments[0] if letter and kind.arguments else None
+    form = _NUMBERS.get(code) if type(code) is str else None
+    if letter is None or form is None or type(data) is not bytes or len(data) != struct.calcsize(f"<{form}"):
+        return Inert("numpy.scalar")
+    value: int | float | bool = struct.unpack(f"{letter}{form}", data)[0]
+    return value
+
+
 def _as_is(value: Any = ()) -> Any:
     return value
 
 
 def _inert(name: str) -> Callable[..., Inert]:
-    return lambda *arguments: Inert(name)
+    return lambda *arguments: Inert(name, arguments=arguments)
 
 
 # Names without a value: None.
 STORAGES: dict[str, Builder | None] = dict.fromkeys(DTYPES)
+
+# Codes of numpy's types of numbers and signs of its byte orders, as `struct` calls them.
+_NUMBERS = {
+    **{"i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q"},
+    **{"b1": "?", "f2": "e", "f4": "f", "f8": "d"},
+}
+_ORDERS = {"<": "<", ">": ">", "|": "<", "=": "<"}
 
 _INERT = (
     "argparse.Namespace",
@@ -65,7 +87,7 @@ _INERT = (
     *(
         f"numpy.{core}.{name}"
         for core in ("core", "_core")
-        for name in ("multiarray.scalar", "multiarray._reconstruct", "numeric._frombuffer")
+        for name in ("multiarray._reconstruct", "numeric._frombuffer")
     ),
     "torch.device",
 )
@@ -73,6 +95,7 @@ _INERT = (
 WEIGHTS: dict[str, Builder | None] = {
     **STORAGES,
     **{name: _inert(name) for name in _INERT},
+    **{f"numpy.{core}.multiarray.scalar": _number for core in ("core", "_core")},
     "numpy.ndarray": None,
     "torch_utils.persistence._reconstruct_persistent_obj": _persistent_module,
     "torch._utils._rebuild_tensor_v2": rebuild_tensor,

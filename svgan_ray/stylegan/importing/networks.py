@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from svgan_ray.errors import ConfigError, WeightsError
-from svgan_ray.stylegan.encoder import EncoderConfig, EncoderKind
+from svgan_ray.stylegan.encoder import Backbone, EncoderConfig, EncoderKind
 from svgan_ray.stylegan.generator import Generator, GeneratorConfig
 from svgan_ray.stylegan.importing.pickles import Inert, shown
 from svgan_ray.stylegan.importing.tensors import State, StoredTensor
 from svgan_ray.stylegan.weights import require_same_layout, suggestion
 
 __all__ = [
+    "BACKBONE_NAMES",
     "LICENCE",
     "Imported",
     "build",
@@ -26,10 +27,12 @@ __all__ = [
     "config_of_channels",
     "count",
     "empty",
+    "encoder_backbone",
     "encoder_config",
     "encoder_stages",
     "fields",
     "generator_config",
+    "input_channels",
     "latent_average",
     "shape",
     "without_prefix",
@@ -39,10 +42,18 @@ LICENCE = (
     "NVIDIA's published weights may not be used commercially, nor may encoders trained with them, "
     "which carry a converted copy: check the licence of this file"
 )
+BACKBONE_NAMES: dict[Backbone, str] = {"ir_se50": "IR-SE50", "resnet34": "ResNet-34"}
 AVERAGED_SAMPLES = 10_000
 MAX_RESOLUTION = 4096
 
 Module = TypeVar("Module", bound=nn.Module)
+
+# Where a backbone has its stem, and a unit its first convolution and the shortcut that begins a stage.
+_LAYERS: dict[Backbone, tuple[str, str, str]] = {
+    "ir_se50": ("input_layer.0", "res_layer.1", "shortcut_layer.0"),
+    "resnet34": ("conv1", "conv1", "downsample.0"),
+}
+_COUNTER = "num_batches_tracked"
 
 
 @dataclass(frozen=True)
@@ -57,11 +68,27 @@ class Imported:
 def build(kind: type[Module], config: Any, state: Mapping[str, StoredTensor | Tensor], where: str) -> Module:
     """A network with a file's weights, without gradients; WeightsError names the layers that do not fit."""
     module = empty(kind, config, where)
+    state = {**state, **_counters(module.state_dict(), state)}
     require_same_layout(module.state_dict(), state, where)
     _require_own_bytes([tensor for tensor in state.values() if isinstance(tensor, StoredTensor)], where)
     tensors = {key: t.read() if isinstance(t, StoredTensor) else t for key, t in state.items()}
     module.load_state_dict(tensors, assign=True)
     return module.eval().requires_grad_(False)
+
+
+def _counters(layout: Mapping[str, Tensor], state: Mapping[str, StoredTensor | Tensor]) -> dict[str, Tensor]:
+    """Counters of batch norms that a file lacks, or that were cast with the rest of it.
+
+    Nothing that is imported counts on; a number that half precision could not hold becomes 0.
+    """
+    counters = {}
+    for key in (key for key in layout if key.endswith(_COUNTER)):
+        stored = state.get(key)
+        if stored is None:
+            counters[key] = torch.zeros_like(layout[key], device="cpu")
+        elif isinstance(stored, StoredTensor) and stored.dtype != torch.int64:
+            counters[key] = stored.read().nan_to_num(0, 0, 0).long()
+    return counters
 
 
 def empty(kind: type[Module], config: Any, where: str) -> Module:
@@ -122,17 +149,30 @@ def config_of_channels(channels: Sequence[int], **others: Any) -> GeneratorConfi
         raise WeightsError(f"{error}") from error
 
 
+def encoder_backbone(state: State) -> Backbone:
+    """What an encoder's stages are made of, by the name of its first layer."""
+    return "resnet34" if "conv1.weight" in state else "ir_se50"
+
+
 def encoder_stages(state: State) -> dict[str, Any]:
-    """`widths`, `units` and `stem_width` of an IR-SE50 body: a stage begins where the width changes."""
+    """`widths`, `units` and `stem_width` of a backbone: a stage begins where a shortcut has weights."""
+    stem, convolution, shortcut = _LAYERS[backbone := encoder_backbone(state)]
     units = count(state, "body.")
-    starts = [0, *(i for i in range(1, units) if f"body.{i}.shortcut_layer.0.weight" in state)]
+    starts = [0, *(i for i in range(1, units) if f"body.{i}.{shortcut}.weight" in state)]
     if len(starts) != 4:
-        raise WeightsError(f"body: expected the 4 stages of IR-SE50, got {len(starts)} in {units} units")
+        raise WeightsError(
+            f"body: expected the 4 stages of {BACKBONE_NAMES[backbone]}, got {len(starts)} in {units} units"
+        )
     return {
-        "widths": tuple(shape(state, f"body.{i}.res_layer.1.weight", 4)[0] for i in starts),
+        "widths": tuple(shape(state, f"body.{i}.{convolution}.weight", 4)[0] for i in starts),
         "units": tuple(stop - start for start, stop in pairwise([*starts, units])),
-        "stem_width": shape(state, "input_layer.0.weight", 4)[0],
+        "stem_width": shape(state, f"{stem}.weight", 4)[0],
     }
+
+
+def input_channels(state: State) -> int:
+    """The channels of the pictures that an encoder reads."""
+    return shape(state, f"{_LAYERS[encoder_backbone(state)][0]}.weight", 4)[1]
 
 
 def encoder_config(state: State, kind: EncoderKind) -> EncoderConfig:
@@ -148,6 +188,7 @@ def encoder_config(state: State, kind: EncoderKind) -> EncoderConfig:
             w_dim=w_dim,
             input_side=16 << halvings,
             head_width=head_width,
+            backbone=encoder_backbone(state),
             **encoder_stages(state),
         )
     except ConfigError as error:

@@ -46,10 +46,11 @@ class Global:
 
 @dataclass(slots=True)
 class Inert:
-    """What stands in place of an object that is of no use here: its type's name, and its state."""
+    """What stands in place of an object: its type's name, its state, and what it was made of."""
 
     name: str
     state: Any = None
+    arguments: tuple[Any, ...] = ()
 
 
 class Budget:

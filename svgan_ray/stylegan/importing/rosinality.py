@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from svgan_ray.stylegan.generator import Generator, GeneratorConfig
+from svgan_ray.errors import WeightsError
+from svgan_ray.stylegan.generator import Generator, GeneratorConfig, StyledConv
 from svgan_ray.stylegan.importing.networks import (
     LICENCE,
     Imported,
@@ -24,7 +26,9 @@ from svgan_ray.stylegan.weights import require_same_layout
 
 __all__ = ["convert", "generator_of"]
 
-_FILTERS = (".blur.kernel", ".upsample.kernel")  # recomputed
+_FILTERS = (".blur.kernel", ".upsample.kernel")  # recomputed, once they are known to be the usual ones
+# Above it the epsilon changes a kernel by less than a millionth, as the order of additions does.
+_SMALLEST_USUAL_ENERGY = 0.01
 
 # Our ending of a layer's tensor -> theirs, and the dimensions of size 1 that theirs has besides.
 _CONVOLUTION: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -48,7 +52,8 @@ def convert(root: dict[str, Any]) -> Imported:
 
 def generator_of(state: State, average: Tensor | None, where: str) -> tuple[Generator, tuple[str, ...]]:
     """The generator in a state_dict with rosinality's names and the average of w [w_dim], and notes."""
-    state = {key: tensor for key, tensor in state.items() if not key.endswith(_FILTERS)}
+    filters = {key: tensor for key, tensor in state.items() if key.endswith(_FILTERS)}
+    state = {key: tensor for key, tensor in state.items() if key not in filters}
     has_noise = any(key.startswith("noises.") for key in state)
     config = _config(state)
     layout = empty(Generator, config, where).state_dict()
@@ -62,12 +67,46 @@ def generator_of(state: State, average: Tensor | None, where: str) -> tuple[Gene
     }
     if average is not None:
         weights["mapping.w_avg"] = average
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = () if filters else ("filters: not in the file, taken as [1, 3, 3, 1]",)
     if not has_noise:
         weights |= _noise(config.block_resolutions)
-        notes = ("noise patterns: not in the file, drawn with a fixed seed",)
+        notes += ("noise patterns: not in the file, drawn with a fixed seed",)
     generator, more_notes = build_generator(config, weights, where)
-    return generator, notes + more_notes
+    _require_usual_filters(filters, where)
+    return generator, notes + more_notes + _fold_small_kernels(generator)
+
+
+def _require_usual_filters(filters: State, where: str) -> None:
+    """WeightsError for a network that resamples with another filter than [1, 3, 3, 1]."""
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+    for key, tensor in filters.items():
+        if tensor.size != (4, 4) or not torch.allclose(tensor.read(), taps.outer(taps), atol=1e-3):
+            raise WeightsError(
+                f"{where} {key}: expected the filter [1, 3, 3, 1], got another (blur_kernel); not supported"
+            )
+
+
+@torch.no_grad()
+def _fold_small_kernels(generator: Generator) -> tuple[str, ...]:
+    """Scale kernels that are so small that the epsilon of their demodulation counts.
+
+    The original divides kernels by sqrt(fan_in) before it demodulates them with an epsilon of 1e-8, ours does
+    not. Of kernels of the usual size both give the same; these keep their bits, and so their identity.
+    """
+    layers = [layer for layer in generator.synthesis.modules() if isinstance(layer, StyledConv)]
+    small = [layer for layer in layers if _least_energy(layer) < _SMALLEST_USUAL_ENERGY]
+    for layer in small:
+        layer.weight.div_(math.sqrt(layer.weight[0].numel()))
+    if not small:
+        return ()
+    return (f"small kernels: those of {len(small)} layers scaled by 1/sqrt(fan_in), as the original does",)
+
+
+def _least_energy(layer: StyledConv) -> float:
+    """The mean square of a modulated kernel of the output channel where it is least, with w of size 1."""
+    affine = layer.affine
+    style = affine.weight.square().mean(dim=1) + affine.bias.square()  # [I]
+    return float((layer.weight.square().mean(dim=(2, 3)) @ style).min() / len(style))
 
 
 def _config(state: State) -> GeneratorConfig:

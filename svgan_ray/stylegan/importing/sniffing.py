@@ -10,7 +10,7 @@ from svgan_ray.stylegan.importing.closed_table import PersistentModule
 from svgan_ray.stylegan.importing.containers import LEGACY_MAGIC, Archive, read_legacy, read_pickle, read_zip
 from svgan_ray.stylegan.importing.networks import Imported
 from svgan_ray.stylegan.importing.pickles import Budget, Stream, shown
-from svgan_ray.stylegan.importing.tensors import StoredTensor
+from svgan_ray.stylegan.importing.tensors import StoredTensor, without_wrapper
 
 __all__ = ["read_networks"]
 
@@ -55,6 +55,7 @@ def _of_torch(root: Any) -> Imported:
     _refuse_tuned(root)
     if not isinstance(root, dict):
         raise WeightsError(f"a PyTorch file with {shown(root)}; expected {KNOWN}")
+    root = without_wrapper(root)
     if "state_dict" in root:
         return encoders.convert(root)
     if "g_ema" in root:

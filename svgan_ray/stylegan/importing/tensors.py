@@ -13,7 +13,7 @@ from torch import Tensor
 from svgan_ray.errors import WeightsError
 from svgan_ray.stylegan.importing.pickles import shown
 
-__all__ = ["DTYPES", "State", "Storage", "StoredTensor", "rebuild_tensor", "tensors_of"]
+__all__ = ["DTYPES", "State", "Storage", "StoredTensor", "rebuild_tensor", "tensors_of", "without_wrapper"]
 
 # PyTorch's storage classes, as pickles name them.
 DTYPES = {
@@ -31,6 +31,7 @@ DTYPES = {
 MAX_DIMENSIONS = 8
 # The largest networks here have 900.
 MAX_TENSORS = 4096
+_WRAPPER = "module."
 
 
 @dataclass(slots=True)
@@ -119,7 +120,7 @@ def rebuild_tensor(
 
 
 def tensors_of(values: object, where: str) -> State:
-    """A file's dict of tensors; WeightsError names what else is in it."""
+    """A file's dict of tensors, names without DataParallel's prefix; WeightsError names what is none."""
     if not isinstance(values, Mapping):
         raise WeightsError(f"{where}: expected a dict of tensors, got {shown(values)}")
     if len(values) > MAX_TENSORS:
@@ -129,7 +130,15 @@ def tensors_of(values: object, where: str) -> State:
             raise WeightsError(f"{where}[{shown(key)}]: expected a tensor, got {shown(value)}")
         if 0 in value.size:
             raise WeightsError(f"{where}[{shown(key)}]: the tensor is empty, {list(value.size)}")
-    return dict(values)
+    return without_wrapper(values)
+
+
+def without_wrapper(values: Mapping[Any, Any]) -> dict[Any, Any]:
+    """A dict without the `module.` before all of its names, which DataParallel puts there."""
+    names = dict(values)
+    while names and all(isinstance(key, str) and key.startswith(_WRAPPER) for key in names):
+        names = {key.removeprefix(_WRAPPER): value for key, value in names.items()}
+    return names
 
 
 def _is_count(value: object) -> bool:

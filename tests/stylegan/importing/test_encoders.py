@@ -74,6 +74,91 @@ def test_imported_pair_equals_its_twins(
     assert any("NVIDIA's published weights may not be used commercially" in note for note in notes)
 
 
+@pytest.mark.parametrize("kind", ["restyle", "restyle_e4e"])
+def test_restyle_on_a_resnet_equals_its_twin(tmp_path: Path, kind: EncoderKind) -> None:
+    """As it was published for everything but faces."""
+    encoder = random_encoder(kind, SMALL.num_ws, backbone="resnet34")
+    file = encoder_file(encoder, random_generator())
+    assert file["opts"]["encoder_type"].startswith("ResNet")
+    loaded, generator, _ = _imported(tmp_path, zipped(file))
+    assert loaded.config == encoder.config
+    _assert_equals_twin(loaded, generator, encoder)
+    if kind == "restyle":
+        del file["opts"]["encoder_type"]
+        assert _imported(tmp_path, zipped(file))[0].config == encoder.config
+
+
+def test_stages_of_a_resnet_are_counted(tmp_path: Path) -> None:
+    file = encoder_file(random_encoder("restyle", 8, backbone="resnet34"), random_generator())
+    del file["state_dict"]["encoder.body.1.downsample.0.weight"]
+    assert "expected the 4 stages of ResNet-34, got 3 in 6 units" in _refusal(tmp_path, file)
+
+
+def _halved(file: dict[str, Any]) -> None:
+    file["state_dict"] = {key: tensor.half() for key, tensor in file["state_dict"].items()}
+    file["latent_avg"] = file["latent_avg"].half()
+
+
+def _without_counters(file: dict[str, Any]) -> None:
+    for key in [key for key in file["state_dict"] if key.endswith("num_batches_tracked")]:
+        del file["state_dict"][key]
+
+
+def _wrapped(file: dict[str, Any]) -> None:
+    file["state_dict"] = {f"module.{key}": tensor for key, tensor in file["state_dict"].items()}
+
+
+@pytest.mark.parametrize("edit", [_halved, _without_counters, _wrapped])
+@pytest.mark.parametrize("kind", ["psp", "restyle"])
+def test_what_the_original_loads_is_loaded(
+    tmp_path: Path, kind: EncoderKind, edit: Callable[[dict[str, Any]], None]
+) -> None:
+    """Cast to half as a whole, without the counters of batch norms, or saved from a DataParallel."""
+    encoder, generator = _pair(kind)
+    for module in (encoder, generator):  # so that half precision holds them
+        module.load_state_dict({k: t.half().to(t.dtype) for k, t in module.state_dict().items()})
+    encoder.body[0].res_layer[0].num_batches_tracked.fill_(70_000)  # half precision does not hold this
+    file = encoder_file(encoder, generator)
+    edit(file)
+    loaded, loaded_generator, _ = _imported(tmp_path, zipped(file))
+    for key, tensor in encoder.state_dict().items():
+        found = loaded.state_dict()[key]
+        assert found.dtype == tensor.dtype
+        assert torch.equal(found, tensor) or key.endswith("num_batches_tracked"), key
+    assert loaded.body[0].res_layer[0].num_batches_tracked == (70_000 if edit is _wrapped else 0)
+    for key, tensor in generator.state_dict().items():
+        assert torch.equal(loaded_generator.state_dict()[key], tensor) or key == "mapping.w_avg"
+
+
+@pytest.mark.parametrize(("kind", "channels"), [("psp", 1), ("psp", 19), ("restyle", 3)])
+def test_input_that_is_no_photograph_is_said(tmp_path: Path, kind: EncoderKind, channels: int) -> None:
+    """pSp was published for sketches (1 channel) and segmentation maps (19), too."""
+    settings = {"label_nc": channels, "input_nc": channels, "dataset_type": "celebs_seg_to_face"}
+    file = encoder_file(*_pair(kind), settings)
+    file["state_dict"]["encoder.input_layer.0.weight"] = torch.zeros(16, channels, 3, 3)
+    message = _refusal(tmp_path, file)
+    assert (
+        f"its input has {channels} channels and is no photograph but a sketch or a map of labels" in message
+    )
+    assert f"opts.dataset_type 'celebs_seg_to_face', opts.label_nc {channels}" in message
+
+
+@pytest.mark.parametrize("kind", ["e4e", "restyle"])
+def test_footage_of_cars_is_said_to_be_wider_than_high(tmp_path: Path, kind: EncoderKind) -> None:
+    for dataset, is_said in (("cars_encode", True), ("ffhq_encode", False), ("cartoon_encode", False)):
+        file = encoder_file(*_pair(kind), {"dataset_type": dataset})
+        notes = _imported(tmp_path, zipped(file))[2]
+        assert any("256 px wide and 192 px high; square footage" in note for note in notes) == is_said
+
+
+@pytest.mark.parametrize(("missing", "found"), [("decoder", "encoder"), ("encoder", "decoder")])
+def test_half_a_pair_is_named(tmp_path: Path, missing: str, found: str) -> None:
+    file = encoder_file(*_pair("e4e"))
+    file["state_dict"] = {k: t for k, t in file["state_dict"].items() if k.startswith(found)}
+    message = _refusal(tmp_path, file)
+    assert f"the {missing} is missing ({missing}.*), the file holds the {found} alone" in message
+
+
 def test_psp_and_e4e_files_differ_by_their_settings_alone(tmp_path: Path) -> None:
     psp, generator = _pair("psp")
     e4e = random_encoder("e4e", SMALL.num_ws)
@@ -149,6 +234,7 @@ def _refusal(tmp_path: Path, file: Any) -> str:
     [
         "ResNetBackboneEncoder",
         "ResNetProgressiveBackboneEncoder",
+        "ResNetGradualStyleEncoder",
         "BackboneEncoderUsingLastLayerIntoW",
         "SingleStyleCodeEncoder",
     ],

@@ -140,6 +140,96 @@ def test_rosinality_without_noise_draws_it_once(tmp_path: Path) -> None:
     _assert_equals_twin(loaded, original)
 
 
+@pytest.mark.parametrize("size", [1.0, 0.1, 0.03, 0.01, 0.001])
+def test_rosinality_kernels_of_any_size_demodulate_as_in_the_original(tmp_path: Path, size: float) -> None:
+    """The original divides by sqrt(fan_in) first, so that its epsilon counts for more in small kernels."""
+    original = random_generator()
+    for key, tensor in original.state_dict().items():
+        if "synthesis" in key and key.endswith(("conv0.weight", "conv1.weight")):
+            tensor *= size
+    report = import_weights(write(tmp_path, zipped(rosinality_file(original))), tmp_path / "out")
+    loaded = load_generator(tmp_path / "out")
+    twin = NaiveGenerator(original.state_dict(), scaled=True)
+    w_plus = torch.randn(2, SMALL.num_ws, SMALL.w_dim, generator=torch.Generator().manual_seed(4))
+    expected = twin.synthesis(w_plus.double().numpy())
+    assert np.abs(loaded.synthesis(w_plus).double().numpy() - expected).max() <= 1e-5 * expected.std()
+    assert any("layers scaled by 1/sqrt(fan_in)" in note for note in report.notes) == (size < 0.1)
+    if size == 1:  # what needs no change keeps its bits, and so the identity of what is made with it
+        for key, tensor in original.state_dict().items():
+            assert torch.equal(loaded.state_dict()[key], tensor)
+
+
+def test_rosinality_small_styles_demodulate_as_in_the_original(tmp_path: Path) -> None:
+    original = random_generator()
+    for key, tensor in original.state_dict().items():
+        if "affine" in key:
+            tensor *= 0.01
+    loaded = _imported(tmp_path, zipped(rosinality_file(original)))
+    w_plus = torch.randn(2, SMALL.num_ws, SMALL.w_dim, generator=torch.Generator().manual_seed(4))
+    expected = NaiveGenerator(original.state_dict(), scaled=True).synthesis(w_plus.double().numpy())
+    assert np.abs(loaded.synthesis(w_plus).double().numpy() - expected).max() <= 1e-5 * expected.std()
+
+
+@pytest.mark.parametrize("taps", [(1, 2, 1), (1, 1, 1, 1), (1, 3, 3, 1, 0)])
+@pytest.mark.parametrize("ending", ["convs.2.conv.blur.kernel", "to_rgbs.0.upsample.kernel"])
+def test_rosinality_with_another_filter_is_refused_by_name(
+    tmp_path: Path, taps: tuple[int, ...], ending: str
+) -> None:
+    """Such a network loads, and gives other pictures."""
+    file = rosinality_file(random_generator())
+    kernel = torch.tensor(taps, dtype=torch.float32)
+    file["g_ema"][ending] = 4 * kernel.outer(kernel) / kernel.sum() ** 2
+    with pytest.raises(
+        WeightsError, match=rf"g_ema {ending}: expected the filter \[1, 3, 3, 1\], got another"
+    ):
+        import_weights(write(tmp_path, zipped(file)), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_nvidia_settings_may_be_numbers_of_numpy(tmp_path: Path, protocol: int) -> None:
+    original = random_generator(dataclasses.replace(SMALL, conv_clamp=0.5))
+    settings = {
+        "c_dim": np.int64(0),
+        "z_dim": np.int32(SMALL.z_dim),
+        "img_resolution": np.uint16(SMALL.resolution),
+        "mapping_kwargs": {"num_layers": np.int64(SMALL.mapping_layers)},
+        "synthesis_kwargs": {"channel_base": np.int64(512), "channel_max": np.int64(24)},
+    }
+
+    def edit(node: Any) -> None:
+        for block in (8, 16, 32):
+            _in_block_of(block, node, np.float64(0.5), np.bool_(True))
+
+    loaded = _imported(tmp_path, nvidia_pickle(original, protocol, settings=settings, edit=edit))
+    assert loaded.config == original.config
+    _assert_equals_twin(loaded, original)
+
+
+def _in_block_of(side: int, node: Any, clamp: Any, use_noise: Any) -> None:
+    layers = node.state["_modules"]["synthesis"].state["_modules"][f"b{side}"].state["_modules"]
+    for name in ("conv0", "conv1"):
+        layers[name].state |= {"conv_clamp": clamp, "use_noise": use_noise}
+
+
+def test_nvidia_number_of_numpy_that_is_wrong_is_refused(tmp_path: Path) -> None:
+    for settings, message in (
+        ({"c_dim": np.int64(10)}, "class-conditional"),
+        ({"img_resolution": np.int64(64)}, "img_resolution: the tensors say 32, the settings 64"),
+    ):
+        with pytest.raises(WeightsError, match=message):
+            _imported(tmp_path, nvidia_pickle(random_generator(), settings=settings))
+
+
+def test_rosinality_names_may_have_a_wrapper(tmp_path: Path) -> None:
+    """As a DataParallel saves them."""
+    original = random_generator()
+    file = rosinality_file(original)
+    file["g_ema"] = {f"module.{key}": tensor for key, tensor in file["g_ema"].items()}
+    loaded = _imported(tmp_path, zipped(file))
+    assert all(torch.equal(loaded.state_dict()[key], tensor) for key, tensor in original.state_dict().items())
+
+
 def test_half_precision_and_strides_are_read(tmp_path: Path) -> None:
     original = random_generator()
     file = rosinality_file(original)

@@ -45,6 +45,16 @@ def _naive(network: ArcFace, faces: Array) -> Array:
     return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
+def test_arcface_may_be_wrapped_halved_and_without_counters(tmp_path: Path) -> None:
+    network = _arcface()
+    network.load_state_dict({k: t.half().to(t.dtype) for k, t in network.state_dict().items()})
+    state = {f"module.{key}": tensor.half() for key, tensor in arcface_state(network).items()}
+    del state["module.output_layer.4.num_batches_tracked"]
+    import_weights(write(tmp_path, zipped(state)), tmp_path / "out")
+    loaded = load_arcface(tmp_path / "out").state_dict()
+    assert all(torch.equal(loaded[key], tensor) for key, tensor in network.state_dict().items())
+
+
 @pytest.mark.parametrize("container", [zipped, legacy])
 def test_imported_arcface_equals_its_twin(tmp_path: Path, container: object) -> None:
     network = _arcface()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from svgan_ray.stylegan import Encoder, EncoderConfig, Generator, GeneratorConfig
-from svgan_ray.stylegan.encoder import EncoderKind
+from svgan_ray.stylegan.encoder import Backbone, EncoderKind
 
 from ..naive_encoder import randomised_norms
 from ..naive_generator import randomised
@@ -32,6 +32,8 @@ ENCODER_TYPES = {
     "e4e": "Encoder4Editing",
     "restyle": "BackboneEncoder",
     "restyle_e4e": "ProgressiveBackboneEncoder",
+    "restyle resnet34": "ResNetBackboneEncoder",
+    "restyle_e4e resnet34": "ResNetProgressiveBackboneEncoder",
 }
 State = dict[str, Tensor]
 # Would leave a file named "trap" in the working directory.
@@ -45,9 +47,11 @@ def random_generator(config: GeneratorConfig = SMALL, seed: int = 0) -> Generato
     return generator.eval().requires_grad_(False)
 
 
-def random_encoder(kind: EncoderKind, num_ws: int, w_dim: int = 20, input_side: int = 32) -> Encoder:
+def random_encoder(
+    kind: EncoderKind, num_ws: int, w_dim: int = 20, input_side: int = 32, backbone: Backbone = "ir_se50"
+) -> Encoder:
     torch.manual_seed(num_ws)
-    config = EncoderConfig(kind, num_ws, w_dim, input_side, WIDTHS, UNITS, stem_width=16, head_width=24)
+    config = EncoderConfig(kind, num_ws, w_dim, input_side, WIDTHS, UNITS, 16, 24, backbone)
     encoder = Encoder(config)
     randomised_norms(encoder, 1)
     encoder.w_avg.normal_()
@@ -209,7 +213,8 @@ def rosinality_state(generator: Generator, with_noises: bool = True) -> State:
     theirs["input.input"] = ours["synthesis.b4.const"][None]
     styled("conv1", "synthesis.b4.conv1")
     to_rgb("to_rgb1", "synthesis.b4.torgb")
-    kernel = torch.ones(4, 4) / 4
+    taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+    kernel = taps.outer(taps)
     for j, side in enumerate(generator.config.block_resolutions[1:]):
         styled(f"convs.{2 * j}", f"synthesis.b{side}.conv0")
         theirs[f"convs.{2 * j}.conv.blur.kernel"] = kernel
@@ -257,8 +262,9 @@ def encoder_file(
     state = {f"encoder.{key}": t for key, t in encoder.state_dict().items() if key != "w_avg"}
     state |= {f"decoder.{key}": t for key, t in rosinality_state(generator).items()}
     size = "stylegan_size" if encoder.config.kind == "e4e" else "output_size"
+    backbone = "" if encoder.config.backbone == "ir_se50" else f" {encoder.config.backbone}"
     usual = {
-        "encoder_type": ENCODER_TYPES[encoder.config.kind],
+        "encoder_type": ENCODER_TYPES[f"{encoder.config.kind}{backbone}"],
         size: generator.config.resolution,
         "start_from_latent_avg": True,
         "learning_rate": 1e-4,

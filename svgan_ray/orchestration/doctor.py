@@ -1,0 +1,43 @@
+"""The job: every check, one line each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from svgan_ray.config import DoctorConfig
+from svgan_ray.orchestration.runtime.checks import Check
+from svgan_ray.orchestration.runtime.cluster import durable
+from svgan_ray.orchestration.runtime.cluster_checks import cluster_checks
+
+__all__ = ["DoctorReport", "run"]
+
+_MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "failed": "[red]FAILED[/]"}
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    """What was found; the exit code is 0 where jobs can run."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def exit_code(self) -> int:
+        return int(any(check.state == "failed" for check in self.checks))
+
+    def __rich__(self) -> RenderableType:
+        table = Table("", "check", "machine", "found", "what helps", box=None)
+        for check in self.checks:
+            cells = (check.name, check.machine, check.found, check.remedy)
+            table.add_row(_MARKS[check.state], *(cell.replace("[", "\\[") for cell in cells))
+        count = sum(check.state == "failed" for check in self.checks)
+        return Group(table, f"{count} of {len(self.checks)} checks failed" if count else "jobs can run here")
+
+
+def run(config: DoctorConfig) -> DoctorReport:
+    """Examine this machine, or each machine of the cluster that this was submitted to."""
+    place = durable(config.store, "--store")
+    weights = config.weights if config.weights == "demo" else durable(config.weights, "--weights")
+    return DoctorReport(tuple(cluster_checks(DoctorConfig(place, weights, config.free_disk_gb))))

@@ -1,0 +1,1 @@
+"""Evaluation: a model's motion against footage."""

@@ -1,0 +1,1 @@
+"""Inversion: footage to latents in the store."""

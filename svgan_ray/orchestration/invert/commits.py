@@ -1,0 +1,48 @@
+"""Commits on their way to the store: several at once, since each waits for the answers to a few requests."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from svgan_ray.errors import StoreError
+from svgan_ray.orchestration.invert.items import Clip
+from svgan_ray.store import CommitRecord
+
+__all__ = ["COMMITS_AT_ONCE", "Commits", "Outcome"]
+
+COMMITS_AT_ONCE = 16
+_MOST_WAITING = 4 * COMMITS_AT_ONCE
+
+Outcome: TypeAlias = tuple[Clip, CommitRecord, StoreError | None]
+"""A clip, its commit, and what the store said against it."""
+
+
+@dataclass(frozen=True)
+class Commits:
+    """Calls of `action`, each a commit, in threads; what became of them is told in the order they came."""
+
+    action: Callable[[CommitRecord], object]
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(COMMITS_AT_ONCE))
+    _begun: deque[tuple[Clip, CommitRecord, Future[object]]] = field(default_factory=deque)
+
+    def begin(self, clip: Clip, record: CommitRecord) -> None:
+        """Commit a clip, soon."""
+        self._begun.append((clip, record, self._threads.submit(self.action, record)))
+
+    def ended(self, all_of_them: bool = False) -> Iterator[Outcome]:
+        """Those that have ended, and of those that have not, so many that few are left; or all."""
+        most = 0 if all_of_them else _MOST_WAITING
+        while self._begun and (len(self._begun) > most or self._begun[0][2].done()):
+            clip, record, future = self._begun.popleft()
+            error = future.exception()
+            if error is not None and not isinstance(error, StoreError):
+                raise error
+            yield clip, record, error
+
+    def close(self) -> None:
+        """Give up those that no thread has taken up."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,60 @@
+"""From an exception to a failure record: the stage, a short stable reason, whether others would fail too."""
+
+from __future__ import annotations
+
+import re
+
+from ray.exceptions import RayError, RayTaskError
+
+from svgan_ray.errors import ConflictError, CorruptObjectError, LandmarksError, StoreError, VideoError
+from svgan_ray.orchestration.invert.items import Clip, Failure, Inversion
+from svgan_ray.orchestration.runtime.sources import Source
+from svgan_ray.store.backend import ObjectNotFoundError
+from svgan_ray.store.records import FailureRecord
+
+__all__ = ["WORKER_DIED", "clip_failure", "source_failure", "unread_id"]
+
+WORKER_DIED = "worker_died"
+_FILE_REASONS = frozenset({"changed", "missing", "unreadable"})
+"""The same video at another place, or back at this one, is not to blame."""
+_OF_ONE_OBJECT = (ConflictError, CorruptObjectError, ObjectNotFoundError)
+"""The store is sound, less what it holds of this video."""
+_MESSAGE_CHARACTERS = 2000
+
+
+def source_failure(job: Inversion, source: Source, video_id: str | None, error: BaseException) -> Failure:
+    """A source that could not be tracked; where its file is at fault, not its bytes, it goes by the file."""
+    item_id = unread_id(source) if video_id is None or _blames_the_file(error) else video_id
+    return _failure(job.tracking_id, item_id, source.uri, "track", error)
+
+
+def unread_id(source: Source) -> str:
+    """Stands in for the video id of a source whose bytes were not read yet; another file has another."""
+    return source.id
+
+
+def clip_failure(job: Inversion, clip: Clip, stage: str, error: BaseException) -> Failure:
+    """A clip one of whose blocks could not be cropped or encoded; its source, where the file is at fault."""
+    if _blames_the_file(error):
+        return _failure(job.tracking_id, unread_id(clip.source), clip.source.uri, stage, error)
+    return _failure(job.inversion_id, clip.clip_id, clip.source.uri, stage, error)
+
+
+def _blames_the_file(error: BaseException) -> bool:
+    return isinstance(error, VideoError) and error.reason in _FILE_REASONS
+
+
+def _failure(scope_id: str, item_id: str, uri: str, stage: str, error: BaseException) -> Failure:
+    message = (str(error) or repr(error))[:_MESSAGE_CHARACTERS]
+    record = FailureRecord(item_id, uri, stage, reason_of(error), message, attempts=1)
+    is_fatal = isinstance(error, StoreError) and not isinstance(error, _OF_ONE_OBJECT)
+    return Failure(scope_id, record, is_fatal)
+
+
+def reason_of(error: BaseException) -> str:
+    """A short stable code."""
+    if isinstance(error, VideoError | LandmarksError):
+        return error.reason
+    if isinstance(error, RayError) and not isinstance(error, RayTaskError):
+        return WORKER_DIED
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()

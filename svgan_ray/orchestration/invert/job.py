@@ -1,0 +1,178 @@
+"""Inversion on Ray Data: track (CPU tasks) -> crop blocks (CPU tasks) -> encode (actors) -> commit (driver).
+
+Every stage hands failures on as rows. What a dying process takes with it is run again alone at the end; a
+second death is that video's or clip's failure. Where a machine goes with rows that others wait for, the rest
+is planned anew. So each clip ends committed or failed, none is lost silently.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Generator
+from contextlib import closing
+
+import ray
+from ray.data.exceptions import ExecutionTimeoutError
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    RayActorError,
+    RaySystemError,
+    WorkerCrashedError,
+)
+
+from svgan_ray.config import InvertConfig
+from svgan_ray.errors import ClusterError
+from svgan_ray.orchestration.invert.items import Inversion, Item
+from svgan_ray.orchestration.invert.ledger import Ledger
+from svgan_ray.orchestration.invert.page import report_page
+from svgan_ray.orchestration.invert.plan import Plan, inversion_of, plan_only, plan_sources, sources_of
+from svgan_ray.orchestration.invert.progress import Progress
+from svgan_ray.orchestration.invert.report import InvertReport, reconstruction_sheet, report_of
+from svgan_ray.orchestration.invert.stream import Resources, encoder_resources, run_isolated, stream
+from svgan_ray.orchestration.runtime.cluster import durable
+from svgan_ray.orchestration.runtime.machines import (
+    await_room,
+    label_selector,
+    processors_of,
+)
+from svgan_ray.orchestration.runtime.settings import log_settings
+from svgan_ray.orchestration.runtime.sources import Source
+from svgan_ray.orchestration.runtime.start import started
+from svgan_ray.orchestration.runtime.terminal import print_line
+from svgan_ray.orchestration.runtime.weights import publish_networks
+from svgan_ray.runs import Run, open_run
+from svgan_ray.store import open_store
+from svgan_ray.store.keys import content_id
+from svgan_ray.stylegan.memory import require_memory
+
+__all__ = ["plan", "run"]
+
+LOST_MACHINE_ERRORS = (
+    ObjectLostError,
+    NodeDiedError,
+    RayActorError,
+    RaySystemError,
+    WorkerCrashedError,
+    ExecutionTimeoutError,
+)
+"""What ends a stream where a machine went: rows that nobody else has, or a standstill among what is left."""
+MAX_PASSES = 2
+"""What is left after so many streams that came to their end is done a process for each source and block."""
+MAX_FRUITLESS_RESTARTS = 3
+"""So many in a row, with nothing done between them, are not the fate of machines that come and go."""
+
+
+def plan(config: InvertConfig) -> Plan:
+    """What `run` would do; it makes neither a store nor footage."""
+    return plan_only(config)
+
+
+def run(config: InvertConfig) -> InvertReport:
+    """Invert what `config.videos` names and the store does not hold yet."""
+    began_s = time.monotonic()
+    store = open_store(durable(config.store, "--store"), create=True)
+    job = inversion_of(config, store.uri)
+    plan = plan_sources(config, job, store, sources_of(config))
+    ledger = Ledger(store, job, plan.earlier_failures)
+    if not plan.todo:
+        return report_of(config, plan, ledger, time.monotonic() - began_s)
+    networks = publish_networks(store, config)
+    identity = content_id({"inversion_id": job.inversion_id, "store": store.uri})
+    with started(store.uri, networks, config.machines):
+        encoder = encoder_resources(config)
+        _require_memory(config, job, encoder)
+        with open_run(config.experiment, f"invert {identity[:8]}", "invert", identity) as run:
+            log_settings(run, config)
+            _work_through(config, plan, ledger, run, encoder)
+            duration_s = time.monotonic() - began_s
+            report = report_of(config, plan, ledger, duration_s, processors_of(config.machines))
+            _log_report(run, ledger, report)
+    return report
+
+
+def _require_memory(config: InvertConfig, job: Inversion, encoder: Resources) -> None:
+    """Raises MachineError, from a process where an encoder would be, before anything begins."""
+    if "num_gpus" not in encoder:
+        check = ray.remote(**encoder, label_selector=label_selector(config.machines))(require_memory)
+        ray.get(check.remote(job.cpu_memory_bytes, f"encoding with {config.weights}"))
+
+
+def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, run: Run, encoder: Resources) -> None:
+    closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
+    fruitless, passes = 0, 0
+    with closing(ledger), Progress(ledger, run) as progress:
+        while todo := _unsettled(plan, ledger):
+            progress_count = ledger.progress_count
+            loss = _passed(stream(config, ledger.job, todo, closed, encoder), ledger, progress)
+            passes += loss is None
+            is_fruitless = ledger.progress_count == progress_count
+            if loss is None and (passes == MAX_PASSES or is_fruitless):
+                break  # what is left ends the processes that work on it
+            fruitless = fruitless + 1 if is_fruitless else 0
+            if left := _unsettled(plan, ledger):
+                _go_on_or_give_up(loss, len(left), fruitless)
+                await_room(encoder, config.machines)
+            config = _whatever_is_left(config)
+        _book(run_isolated(config, ledger.job, _unsettled(plan, ledger), closed, encoder), ledger, progress)
+
+
+def _passed(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> Exception | None:
+    """What ended the stream before its end, if anything did."""
+    try:
+        _book(items, ledger, progress)
+    except LOST_MACHINE_ERRORS as loss:
+        ledger.settle()
+        return loss
+    return None
+
+
+def _go_on_or_give_up(loss: Exception | None, left: int, fruitless: int) -> None:
+    """Say why the work begins again; raises ClusterError where it did so too often without getting on."""
+    if loss is None:
+        print_line(f"processes ended with what they had at hand of {left} videos, which is planned anew")
+        return
+    cause = f"{type(loss).__name__}: {' '.join(str(loss).split())}"
+    if fruitless < MAX_FRUITLESS_RESTARTS:
+        print_line(f"machines or encoders were lost, the rest is planned anew ({cause})")
+        return
+    raise ClusterError(
+        f"machines or encoders were lost {fruitless} times in a row with nothing done between; what is "
+        "committed stays: see what ails the machines (jobs/doctor.py), then run the same command again "
+        f"({cause})"
+    ) from loss
+
+
+def _book(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> None:
+    with closing(items):  # an error frees the cluster
+        for item in items:
+            ledger.take(item)
+            progress.update()
+    ledger.settle()
+    progress.update()
+
+
+def _unsettled(plan: Plan, ledger: Ledger) -> list[Source]:
+    return [source for source in plan.todo if not ledger.is_settled(source)]
+
+
+def _whatever_is_left(config: InvertConfig) -> InvertConfig:
+    """Work begins with one encoder: those on machines that are gone need not come back."""
+    if config.actor_range is None:
+        return config
+    return dataclasses.replace(config, actors=f"1:{config.actor_range[1]}")
+
+
+def _log_report(run: Run, ledger: Ledger, report: InvertReport) -> None:
+    run.set_tags({"store": report.store})
+    run.link({"inversion": report.inversion_id})
+    run.log_metrics(report.metrics(), step=report.frames_encoded)
+    typical = list(ledger.typical.values())
+    for name, pairs in (("reconstructions", typical), ("worst frames", ledger.worst)):
+        if pairs:
+            run.log_image(reconstruction_sheet(pairs), name, step=report.frames_encoded)
+    page = report_page(report, ledger.most_jittery, typical, ledger.worst)
+    run.log_file("invert_report.html", page.encode())
+    run.log_file("invert_report.json", json.dumps(dataclasses.asdict(report), indent=2).encode())

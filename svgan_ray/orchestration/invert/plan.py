@@ -1,0 +1,175 @@
+"""What an inversion has to do: the sources named, minus those that the store shows done or failed."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from svgan_ray.config import InvertConfig
+from svgan_ray.errors import StoreAccessError
+from svgan_ray.orchestration.invert.demo_footage import demo_footage
+from svgan_ray.orchestration.invert.encoding import SYNTHESIS_BATCH
+from svgan_ray.orchestration.invert.faces import file_sha256
+from svgan_ray.orchestration.invert.failures import unread_id
+from svgan_ray.orchestration.invert.items import BLOCK_FRAMES, Inversion
+from svgan_ray.orchestration.runtime.cluster import durable
+from svgan_ray.orchestration.runtime.sources import Source, expand
+from svgan_ray.orchestration.runtime.weights import folders_of
+from svgan_ray.store import FailureRecord, LatentStore, open_store
+from svgan_ray.store.keys import content_id
+from svgan_ray.stylegan.encoder import Encoder
+from svgan_ray.stylegan.generator import Generator
+from svgan_ray.stylegan.memory import encoding_bytes, synthesis_bytes
+from svgan_ray.stylegan.metric_networks import Lpips
+from svgan_ray.stylegan.refinement import RefinementConfig
+from svgan_ray.stylegan.weights import (
+    load_encoder,
+    load_generator,
+    network_folder,
+    require_pair,
+    weights_hash,
+)
+from svgan_ray.video.alignment import CropParameters
+from svgan_ray.video.landmarks import landmark_source
+
+__all__ = ["Plan", "inversion_of", "plan_only", "plan_sources", "sources_of"]
+
+DEMO_FOOTAGE = "demo"
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Sources by what is to be done with them."""
+
+    todo: list[Source] = field(default_factory=list)
+    done: list[Source] = field(default_factory=list)
+    failed: dict[str, FailureRecord] = field(default_factory=dict)
+    """By uri: failed in earlier runs and left alone now."""
+    earlier_failures: dict[str, FailureRecord] = field(default_factory=dict)
+    """By video or clip id."""
+    relabelled: list[Source] = field(default_factory=list)
+    """Keep the subject that they were first tracked with, though another one is asked for."""
+
+    def __rich__(self) -> Table:
+        table = Table("video", "plan", box=None)
+        for source in self.todo:
+            table.add_row(source.uri, "invert")
+        for source in self.done:
+            table.add_row(source.uri, "in the store already")
+        for uri, record in self.failed.items():
+            table.add_row(uri, f"failed before: {record.reason} (--retry-failures tries again)")
+        return table
+
+
+def inversion_of(config: InvertConfig, store: str) -> Inversion:
+    """The settings as ids and what workers need. Raises WeightsError, ConfigError."""
+    folders = folders_of(config.weights)
+    generator, encoder = load_generator(folders[0]), load_encoder(folders[1])
+    require_pair(generator, encoder)
+    faces, crop = landmark_source(config.faces, config.face_model), CropParameters()
+    tracking = {
+        "faces": faces.name,
+        "version": faces.version,
+        "people": config.people,
+        "crop": dataclasses.asdict(crop),
+    }
+    identity: dict[str, Any] = {
+        "generator_sha256": weights_hash(folders[0]),
+        "encoder_sha256": weights_hash(folders[1]),
+        "batch_frames": config.batch_frames,
+        "error_every_frames": config.error_every_frames,
+    }
+    division: dict[str, Any] = {
+        "block_frames": BLOCK_FRAMES,
+        "dtype": config.precision,
+        "stored_dtype": "float16" if config.float16 else "float32",
+    }
+    refinement = RefinementConfig(steps=config.refine_steps) if config.refine_steps else None
+    if refinement:
+        division["refinement"] = dataclasses.asdict(refinement)
+    lpips_sha256 = weights_hash(network_folder(Lpips, config.refine_lpips)) if config.refine_lpips else None
+    if lpips_sha256:
+        division["lpips_sha256"] = lpips_sha256
+    return Inversion(
+        store=store,
+        faces=config.faces,
+        face_model_sha256=file_sha256(Path(config.face_model)) if config.face_model else None,
+        people=config.people,
+        subject=config.subject,
+        crop=crop,
+        num_ws=encoder.config.num_ws,
+        w_dim=encoder.config.w_dim,
+        crop_side=encoder.config.input_side,
+        tracking_id=content_id({**tracking, "schema": _SCHEMA}),
+        inversion_id=content_id({**identity, **division, "schema": _SCHEMA}),
+        precision=config.precision,
+        cpu_memory_bytes=_cpu_memory_bytes(generator, encoder, config.batch_frames, refinement),
+        refinement=refinement,
+        float16=config.float16,
+        lpips_sha256=lpips_sha256,
+        **identity,
+    )
+
+
+def _cpu_memory_bytes(
+    generator: Generator, encoder: Encoder, batch_frames: int, refinement: RefinementConfig | None
+) -> int:
+    weights: int = sum(
+        tensor.numel() * tensor.element_size()
+        for network in (generator, encoder)
+        for tensor in network.state_dict().values()
+    )
+    shown = synthesis_bytes(generator.config, SYNTHESIS_BATCH, with_gradients=refinement is not None)
+    return weights + max(shown, encoding_bytes(encoder.config, batch_frames))
+
+
+def sources_of(config: InvertConfig, render: bool = True) -> list[Source]:
+    """The videos that the config names; the demo's are rendered if they are not there yet."""
+    named = [video for video in config.videos if video != DEMO_FOOTAGE]
+    if DEMO_FOOTAGE not in config.videos:
+        return expand(named)
+    paths = demo_footage(render)
+    absent = [Source(str(path), 0, "to be rendered") for path in paths if not path.exists()]
+    present = [*named, *(str(path) for path in paths if path.exists())]
+    return (expand(present) if present else []) + absent
+
+
+def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, sources: list[Source]) -> Plan:
+    """Subtract what is committed or has failed; costs listings and the records of failures alone."""
+    video_ids = store.sources()
+    tracks = store.track_outlines(job.tracking_id)
+    committed = store.committed_ids(job.inversion_id)
+    failures = store.failures(job.tracking_id) | store.failures(job.inversion_id)
+    plan = Plan(earlier_failures=failures)
+    for source in sources:
+        video_id = video_ids.get(source.id, "")
+        track = tracks.get(video_id)
+        if track:
+            outcomes = [failures.get(clip_id) for clip_id in track.clip_ids if clip_id not in committed]
+        else:  # a process that died may have done so before or after it knew the bytes
+            outcomes = [failures.get(video_id) or failures.get(unread_id(source))]
+        failed = [failure for failure in outcomes if failure]
+        if not outcomes:
+            plan.done.append(source)
+        elif len(failed) < len(outcomes) or config.retry_failures:
+            plan.todo.append(source)
+        else:
+            plan.failed[source.uri] = failed[0]
+        if track and config.subject is not None and not track.shows(config.subject):
+            plan.relabelled.append(source)
+    return plan
+
+
+def plan_only(config: InvertConfig) -> Plan:
+    """The plan of a dry run, which makes neither a store nor footage."""
+    place = durable(config.store, "--store")
+    job, sources = inversion_of(config, place), sources_of(config, render=False)
+    try:
+        return plan_sources(config, job, open_store(place), sources)
+    except StoreAccessError:  # none there yet
+        return Plan(todo=sources)

@@ -1,0 +1,66 @@
+"""A progress bar in the terminal, a line now and then in a log, and the same figures on the run's page."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from svgan_ray.orchestration.invert.ledger import Ledger
+from svgan_ray.runs import Run
+
+__all__ = ["Progress"]
+
+LINE_EVERY_S = 15.0
+
+
+class Progress:
+    """Shows a ledger while it fills."""
+
+    def __init__(self, ledger: Ledger, run: Run) -> None:
+        self._ledger = ledger
+        self._run = run
+        self._console = Console(highlight=False)
+        columns = (
+            TextColumn("frames"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}"),
+        )
+        self._bar = Bar(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._task = self._bar.add_task("starting", total=None)
+        self._began_s = self._told_s = time.monotonic()
+
+    def update(self) -> None:
+        """Show the ledger as it is now."""
+        ledger, now_s = self._ledger, time.monotonic()
+        done = ledger.encoded_frames + ledger.reused_frames
+        frames_per_s = ledger.encoded_frames / (now_s - self._began_s)
+        text = (
+            f"{frames_per_s:.1f} frames/s, {len(ledger.commits)} clips done, {ledger.skipped_clips} skipped, "
+            f"{len(ledger.failures)} failed"
+        )
+        self._bar.update(
+            self._task, completed=done, total=max(ledger.open_frames, done) or None, description=text
+        )
+        if now_s - self._told_s < LINE_EVERY_S:
+            return
+        self._told_s = now_s
+        self._run.log_metrics({"frames_done": done, "frames_per_s": frames_per_s}, step=done)
+        if self._bar.disable:
+            known = f" of {ledger.open_frames:,}" if ledger.open_frames >= done else ""
+            self._console.print(f"frames {done:,}{known}: {text}")
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()

@@ -1,0 +1,207 @@
+"""What Ray is told of an inversion: its stages, what each asks for, and what becomes of a process that dies.
+
+Every stage hands failures on as rows. Rows that a dying process takes with it are missing from the stream:
+whoever runs it compares what came out with what was planned.
+"""
+
+from __future__ import annotations
+
+import socket
+import uuid
+import warnings
+from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
+from typing import Any
+
+import ray
+import ray.data
+from ray.exceptions import RayError, RayTaskError
+from ray.util.annotations import RayDeprecationWarning
+
+from svgan_ray.config import InvertConfig
+from svgan_ray.orchestration.invert.encoding import BlockEncoder, crop_block
+from svgan_ray.orchestration.invert.faces import track_source
+from svgan_ray.orchestration.invert.failures import clip_failure, source_failure
+from svgan_ray.orchestration.invert.items import Block, Crops, Inversion, Item
+from svgan_ray.orchestration.runtime.machines import actors_that_fit, label_selector, resources_of
+from svgan_ray.orchestration.runtime.sources import Source
+from svgan_ray.store import open_store
+
+__all__ = ["Resources", "encoder_resources", "run_isolated", "stream"]
+
+Row = dict[str, Any]
+Resources = dict[str, Any]
+
+TRACK_CPUS, CROP_CPUS, ENCODE_CPUS = 0.39, 0.59, 0.01
+"""One core holds one of each; they differ so that Ray Data runs the stages apart, not fused into one task. An
+encoder keeps its share and moves when its machine is lost: it must leave room for those who feed it."""
+ALONE_CPUS = 0.5
+"""Of an encoder that tracks, crops and encodes by itself."""
+NO_PROGRESS_TIMEOUT_S = 600
+CALLS_PER_ACTOR = 2
+
+
+def stream(
+    config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: Resources
+) -> Generator[Item, None, None]:
+    """Whatever becomes of the sources, as it becomes ready; the rows of a process that dies are missing."""
+    configure_data(label_selector(config.machines))
+    rows = ray.data.from_items([{"item": source} for source in sources], override_num_blocks=len(sources))
+    blocks = without_retries(rows.flat_map, _track_row, fn_args=(job, closed), num_cpus=TRACK_CPUS)
+    crops = without_retries(blocks.map, _crop_row, fn_args=(job,), num_cpus=CROP_CPUS)
+    names: list[str] = []
+    encoders: dict[str, Any] = {
+        "compute": encoder_pool(
+            *(config.actor_range or (1, actors_that_fit(encoder.get("num_gpus", 0), config.machines)))
+        ),
+        "ray_remote_args_fn": lambda: {"name": _new_name(names)},
+        **encoder,
+    }
+    try:
+        for row in without_retries(crops.map, _EncodeRow, fn_constructor_args=(job,), **encoders).iter_rows():
+            yield row["item"]
+    finally:
+        _end(names)
+
+
+def _new_name(names: list[str]) -> str:
+    names.append(f"encoder {uuid.uuid4().hex}")
+    return names[-1]
+
+
+def _end(names: list[str]) -> None:
+    """An encoder that just moves to another machine outlives its stream, and keeps its share of a GPU."""
+    for name in names:
+        with suppress(ValueError):  # it has ended
+            ray.kill(ray.get_actor(name))
+
+
+def configure_data(labels: dict[str, str]) -> None:
+    """Ray Data drops a block whose process died and goes on; a standstill is reported within minutes.
+
+    All work is for machines with these labels.
+    """
+    context = ray.data.DataContext.get_current()
+    context.execution_options.label_selector = labels or None
+    context.max_errored_blocks = -1
+    context.max_consecutive_actor_init_deaths = 3
+    context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
+    context.target_max_block_size = 1  # a row a block: each is scheduled, and lost, by itself
+    context.enable_fallback_to_arrow_object_ext_type = True  # rows hold dataclasses, not columns of numbers
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+
+
+def without_retries(stage: Callable[..., ray.data.Dataset], work: Any, **options: Any) -> ray.data.Dataset:
+    """A stage that gives up rows whose process dies; by default Ray tries them again for ever."""
+    # An actor comes back, its rows do not: where its node is gone, they would wait for another to come up.
+    # Nor do a task's: with retries, but not for ever, Ray ends the driver where a machine goes whose rows a
+    # task on it was to make again (`Check failed: task_entry.num_retries_left_ == -1`).
+    is_actor = isinstance(work, type)
+    retries = {"max_restarts": -1, "max_task_retries": 0} if is_actor else {"max_retries": 0}
+    with warnings.catch_warnings():
+        # The named parameters that the warning recommends do not include retries.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return stage(work, **retries, **options)
+
+
+def run_isolated(
+    config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: Resources
+) -> Generator[Item, None, None]:
+    """The same work, a process for each source and block: a death is the failure of that video or clip."""
+    alone: dict[str, Any] = {
+        "max_retries": 0,
+        "max_calls": 1,
+        "label_selector": label_selector(config.machines),
+    }
+    track = ray.remote(num_cpus=TRACK_CPUS, **alone)(_track_alone)
+    encode = ray.remote(**{**encoder, "num_cpus": ALONE_CPUS}, **alone)(_encode_alone)
+    pending: dict[ray.ObjectRef[list[Item]], Source | Block] = {
+        track.remote(job, s, closed): s for s in sources
+    }
+    while pending:
+        [ready], _ = ray.wait(list(pending))
+        for item in _result(job, ready, pending.pop(ready)):
+            if isinstance(item, Block):
+                pending[encode.remote(job, item)] = item
+            else:
+                yield item
+
+
+def _result(job: Inversion, ready: ray.ObjectRef[list[Item]], work: Source | Block) -> list[Item]:
+    try:
+        return ray.get(ready)
+    except RayError as error:
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(work, Source):
+            return [source_failure(job, work, None, cause)]
+        return [clip_failure(job, work.clip, "encode", cause)]
+
+
+def _track_row(row: Row, job: Inversion, closed: frozenset[str]) -> Iterator[Row]:
+    for item in track_source(job, row["item"], closed):
+        yield {"item": item}
+
+
+def _crop_row(row: Row, job: Inversion) -> Row:
+    return {"item": _crop(job, row["item"])}
+
+
+class _EncodeRow:
+    """An encoder actor; rows that are not crops pass through."""
+
+    def __init__(self, job: Inversion) -> None:
+        self.job = job
+        self.encoder = BlockEncoder(job, open_store(job.store), _node())
+
+    def __call__(self, row: Row) -> Row:
+        return {"item": _encode(self.job, self.encoder, row["item"])}
+
+
+def _track_alone(job: Inversion, source: Source, closed: frozenset[str]) -> list[Item]:
+    return list(track_source(job, source, closed))
+
+
+def _encode_alone(job: Inversion, block: Block) -> list[Item]:
+    encoder = BlockEncoder(job, open_store(job.store), _node())
+    return [_encode(job, encoder, _crop(job, block))]
+
+
+def _crop(job: Inversion, item: Item) -> Item:
+    if not isinstance(item, Block):
+        return item
+    try:
+        return crop_block(item, job.crop_side)
+    except Exception as error:  # whatever it is, it travels on as a row
+        return clip_failure(job, item.clip, "crop", error)
+
+
+def _encode(job: Inversion, encoder: BlockEncoder, item: Item) -> Item:
+    if not isinstance(item, Crops):
+        return item
+    try:
+        return encoder(item)
+    except Exception as error:  # whatever it is, it travels on as a row
+        return clip_failure(job, item.block.clip, "encode", error)
+
+
+def _node() -> str:
+    """This machine and its Ray node, as commits name it."""
+    return f"{socket.gethostname()}/{ray.get_runtime_context().get_node_id()[:8]}"
+
+
+def encoder_resources(config: InvertConfig) -> Resources:
+    """What one encoder asks for. It stays so for the whole job: where all GPUs go, others are waited for."""
+    has_gpu = resources_of(config.machines).get("GPU", 0) > 0
+    # Ray Data gives an actor with a GPU a whole core otherwise, and the other stages none on a small machine.
+    return {"num_cpus": ENCODE_CPUS} | ({"num_gpus": config.gpus_per_actor} if has_gpu else {})
+
+
+def encoder_pool(least: int, most: int) -> ray.data.ActorPoolStrategy:
+    """Actors that encode one block while they fetch or store another."""
+    return ray.data.ActorPoolStrategy(
+        min_size=least,
+        max_size=most,
+        max_concurrent_calls_per_actor=CALLS_PER_ACTOR,
+        enable_true_multi_threading=True,
+    )

@@ -1,0 +1,1 @@
+"""What the jobs share: clusters, settings, places, footage, runs."""

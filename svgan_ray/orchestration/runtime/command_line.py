@@ -1,0 +1,155 @@
+"""The command line that all jobs share: flags over file over defaults, a dry run, errors in one line."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Protocol, TypeVar
+
+import tyro
+from ray.exceptions import RayTaskError
+from rich.console import Console, RenderableType
+from rich.table import Table
+
+from svgan_ray.config import flatten
+from svgan_ray.errors import SvganRayError
+from svgan_ray.experiment import Experiment, load_experiment
+from svgan_ray.orchestration.runtime.terminal import print_error
+
+__all__ = ["Report", "guarded", "run_job"]
+
+EXPERIMENT_FILE = Path("experiment.toml")
+INTERRUPTED = 130
+LOG_COLUMNS = 160
+
+Config = TypeVar("Config")
+
+
+class Report(Protocol):
+    """What a job hands back: a closing table and the exit code that follows from it."""
+
+    @property
+    def exit_code(self) -> int: ...
+
+    def __rich__(self) -> RenderableType: ...
+
+
+def run_job(
+    config_type: type[Config],
+    action: Callable[[Config], Report],
+    plan: Callable[[Config], RenderableType] | None = None,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Parse, print the settings, act, print the report; returns the exit code.
+
+    `plan` says what a `--dry-run` would do beside printing the settings. Errors raised on purpose end as one
+    red line and exit code 2, as a wrong flag does.
+    """
+    return guarded(lambda: _run(config_type, action, plan, sys.argv[1:] if argv is None else argv))
+
+
+def _run(
+    config_type: type[Config],
+    action: Callable[[Config], Report],
+    plan: Callable[[Config], RenderableType] | None,
+    argv: Sequence[str],
+) -> int:
+    config, experiment, is_dry_run = parse(config_type, argv)
+    console = _console()
+    console.print(config_type.__doc__, settings_table(config, experiment), sep="\n")
+    if is_dry_run:
+        console.print(plan(config) if plan else "dry run: nothing done")
+        return 0
+    report = action(config)
+    console.print(report)
+    return report.exit_code
+
+
+def _console() -> Console:
+    """Colours on a terminal; a log is plain, and wide enough for tables to keep their lines."""
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = LOG_COLUMNS
+    return console
+
+
+def guarded(action: Callable[[], int]) -> int:
+    """The action's exit code; 2 and one red line for an error raised on purpose, 130 where interrupted."""
+    try:
+        return action()
+    except (SvganRayError, RayTaskError) as error:
+        if (cause := purposeful(error)) is None:
+            raise
+        print_error(cause)
+        return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def parse(config_type: type[Config], argv: Sequence[str]) -> tuple[Config, Experiment, bool]:
+    """The job's config, the experiment file it took values from, and whether this is a dry run."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--experiment-file", type=Path, default=EXPERIMENT_FILE)
+    first.add_argument("--recipe")  # recipe and preset come before the other flags are applied to them
+    first.add_argument("--preset")
+    known, _ = first.parse_known_args(argv)
+    experiment = load_experiment(known.experiment_file)
+    if "recipe" not in {f.name for f in dataclasses.fields(config_type)}:  # type: ignore[arg-type]
+        known.recipe = known.preset = None
+    command = _command_type(config_type, experiment.config(config_type, known.recipe, known.preset))
+    parsed: Any = tyro.cli(command, args=list(argv), description=_description(config_type))
+    return parsed.config, experiment, parsed.dry_run
+
+
+def _command_type(config_type: type[Any], defaults: Any) -> type[Any]:
+    """The job's own fields without a prefix, and the two flags that every job has."""
+    fields: list[Any] = [
+        ("config", Annotated[config_type, tyro.conf.arg(name="")], dataclasses.field(default=defaults)),
+        (
+            "experiment_file",
+            Annotated[Path, tyro.conf.arg(help="TOML file with settings; flags come before it.")],
+            dataclasses.field(default=EXPERIMENT_FILE),
+        ),
+        (
+            "dry_run",
+            Annotated[bool, tyro.conf.arg(help="Print the settings and the plan, do nothing.")],
+            dataclasses.field(default=False),
+        ),
+    ]
+    return dataclasses.make_dataclass("Command", fields, frozen=True)
+
+
+def _description(config_type: type[Any]) -> str:
+    return (
+        f"{config_type.__doc__}\n\nEvery flag can also be a key of experiment.toml in the working directory; "
+        "the values shown as defaults are what would be used now."
+    )
+
+
+def settings_table(config: Any, experiment: Experiment) -> Table:
+    """Every setting with its value and where the value comes from."""
+    recipe, preset = getattr(config, "recipe", None), getattr(config, "preset", None)
+    from_file = flatten(experiment.config(type(config), recipe, preset))
+    defaults = flatten(Experiment(experiment.path, {}, {}).config(type(config), recipe, preset))
+    table = Table("setting", "value", "from", box=None)
+    for name, value in flatten(config).items():
+        default = (preset or f"recipe {recipe}") if name.startswith("temporal.") else "default"
+        origin = experiment.path.name if value != defaults[name] else default
+        origin = origin if value == from_file[name] else "flag"
+        table.add_row(name, _shown(value), origin, style="cyan" if value != defaults[name] else None)
+    return table
+
+
+def _shown(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def purposeful(error: BaseException) -> SvganRayError | None:
+    """The error raised on purpose, also where Ray has wrapped it on its way from a worker."""
+    if isinstance(error, RayTaskError):
+        return purposeful(error.cause)
+    return error if isinstance(error, SvganRayError) else None

@@ -1,0 +1,107 @@
+"""The machines of the connected cluster: what those that a job may use have, and how it waits for more.
+
+Ray labels machines `ray.io/market-type: spot` or `on-demand`, where their node type says so.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import ray
+from ray.autoscaler.v2.sdk import get_cluster_status
+
+from svgan_ray.config import Machines
+from svgan_ray.orchestration.runtime.terminal import print_line
+
+__all__ = [
+    "Processors",
+    "actors_that_fit",
+    "await_machine",
+    "await_room",
+    "grows",
+    "label_selector",
+    "processors_of",
+    "resources_of",
+]
+
+_LABEL = "ray.io/market-type"
+_UNREMARKABLE_S = 10.0
+
+
+def label_selector(machines: Machines) -> dict[str, str]:
+    """What Ray is asked for with all work of a job; nothing where such machines neither are nor can come."""
+    wanted: dict[str, str] = {_LABEL: machines}
+    return wanted if machines != "any" and (grows() or _resources(wanted)) else {}
+
+
+def resources_of(machines: Machines) -> dict[str, float]:
+    """CPUs, GPUs and the like of the machines that a job may use and that are there now."""
+    return _resources(label_selector(machines))
+
+
+class Processors(NamedTuple):
+    """What the use of machines is counted in."""
+
+    number: float
+    unit: str
+    """GPU, or core where there are none."""
+
+
+def processors_of(machines: Machines) -> Processors:
+    """Of the machines that a job may use and that are there now."""
+    there = resources_of(machines)
+    return Processors(there["GPU"], "GPU") if there.get("GPU") else Processors(there.get("CPU", 0), "core")
+
+
+def _resources(labels: dict[str, str]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for node in ray.nodes():
+        if node["Alive"] and labels.items() <= node["Labels"].items():
+            for name, amount in node["Resources"].items():
+                total[name] = total.get(name, 0) + amount
+    return total
+
+
+def grows() -> bool:
+    """Whether an autoscaler starts machines for work that waits."""
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    return status.stats.autoscaler_version not in (None, "0")  # how many times it has told of itself
+
+
+def await_machine(machines: Machines) -> None:
+    """Until there is one that works: a cluster may begin with a head alone.
+
+    What a job asks for depends on whether there are GPUs, so one machine must be seen before.
+    """
+    labels = label_selector(machines)
+    if machines != "any" and not labels:
+        print_line(f"no machine is labelled {_LABEL}={machines}: --machines {machines} changes nothing here")
+    if "CPU" in _resources(labels):
+        return
+    kind = f"{machines} machine" if labels else "machine"
+    print_line(f"the cluster has no {kind} that works yet: waiting for its first")
+    ray.get(_visit({"num_cpus": 1}, labels))
+
+
+def await_room(resources: dict[str, Any], machines: Machines) -> None:
+    """Until a machine that a job may use has these resources to spare."""
+    visit = _visit(resources, label_selector(machines))
+    if not ray.wait([visit], timeout=_UNREMARKABLE_S)[0]:
+        wanted = ", ".join(f"{name}={amount:g}" for name, amount in resources.items())
+        print_line(f"no machine has room for work with {wanted}: waiting for one")
+    ray.get(visit)
+
+
+def _visit(resources: dict[str, Any], labels: dict[str, str]) -> ray.ObjectRef[None]:
+    """A task that ends where it finds room. While it waits, an autoscaler starts a machine for it."""
+    return ray.remote(**resources, label_selector=labels, max_retries=-1)(_nothing).remote()
+
+
+def _nothing() -> None:
+    pass
+
+
+def actors_that_fit(gpus_each: float, machines: Machines) -> int:
+    """How many actors there is room for: one for each such share of a GPU, or for each CPU. At least 1."""
+    there = resources_of(machines)
+    return max(int(there.get("GPU", 0) / gpus_each if gpus_each else there.get("CPU", 0)), 1)

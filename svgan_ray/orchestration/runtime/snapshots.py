@@ -1,0 +1,159 @@
+"""What an experiment is made on: a frozen snapshot of one subject's clips, made with one generator."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from svgan_ray.errors import ConfigError, DataError
+from svgan_ray.store import Filters, LatentStore, Snapshot, select
+
+__all__ = [
+    "Choice",
+    "links_of",
+    "named_snapshot",
+    "resolve_snapshot",
+    "snapshot_rows",
+    "subjects_of",
+    "take_snapshot",
+]
+
+_LINKS = {"inversion": "inversion_id", "snapshot": "snapshot_digest", "model": "store_name"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which clips a job asks for; None leaves it to what the store holds."""
+
+    subject: str | None = None
+    snapshot: str | None = None
+    inversion: str | None = None
+    min_clip_s: float = 0.0
+    max_error: float | None = None
+
+
+def resolve_snapshot(store: LatentStore, choice: Choice, generator_sha256: str, put: bool = True) -> Snapshot:
+    """The snapshot that was chosen, or a new one of the subject's clips, which `put` stores.
+
+    Raises DataError where there are no clips, or of several subjects, or made with another generator, and
+    ConfigError for filters beside a snapshot.
+    """
+    if choice.snapshot is not None:
+        if choice.min_clip_s > 0 or choice.max_error is not None:
+            raise ConfigError(
+                f"--snapshot {choice.snapshot}: has chosen its clips already; leave out --min-clip-s and "
+                "--max-error, or name no snapshot"
+            )
+        snapshot = named_snapshot(store, choice.snapshot)
+    else:
+        snapshot = _selected(store, choice, _inversion(store, choice.inversion, generator_sha256))
+    _require_fit(store, snapshot, choice, generator_sha256)
+    return store.put_snapshot(snapshot) if put and not snapshot.generation else snapshot
+
+
+def take_snapshot(store: LatentStore, choice: Choice) -> Snapshot:
+    """Freeze the clips that were chosen, under `choice.snapshot` or the subject's name, whatever made them.
+
+    Raises DataError where there are no clips, or of several subjects or inversions and none is chosen.
+    """
+    return store.put_snapshot(_selected(store, choice, _inversion(store, choice.inversion)))
+
+
+def _selected(store: LatentStore, choice: Choice, inversion: str) -> Snapshot:
+    """A snapshot, not yet stored, of one subject's clips."""
+    subject = choice.subject or _only_subject(store, inversion)
+    filters = Filters(subject, choice.min_clip_s, choice.max_error)
+    return select(store, choice.snapshot or _name(subject), inversion, filters)
+
+
+def named_snapshot(store: LatentStore, name: str) -> Snapshot:
+    """The snapshot NAME (its head) or NAME@GENERATION. Raises DataError where there is none."""
+    stem, _, generation = name.partition("@")
+    if generation and not generation.isdecimal():
+        raise DataError(f"snapshot {name}: expected NAME or NAME@GENERATION, such as {stem}@1")
+    found = store.get_snapshot(stem, int(generation)) if generation else store.head_snapshot(stem)
+    if found is None:
+        names = ", ".join(store.snapshot_names()) or "none"
+        raise DataError(f"{store.uri}: no snapshot {name}; it holds: {names}")
+    return found
+
+
+def subjects_of(store: LatentStore, inversion_id: str) -> list[str]:
+    """Whom the clips of an inversion show, sorted."""
+    return sorted({record.subject for record in store.commits(inversion_id)})
+
+
+def snapshot_rows(snapshot: Snapshot, table: Table) -> None:
+    """What a plan or a report says about its data."""
+    generation = f"@{snapshot.generation}" if snapshot.generation else " (to be taken)"
+    seconds = sum(clip.frames / clip.frame_rate_hz for clip in snapshot.clips)
+    table.add_row("subject", snapshot.clips[0].subject)
+    table.add_row("snapshot", f"{snapshot.name}{generation}, digest {snapshot.digest[:12]}")
+    table.add_row("footage", f"{len(snapshot.clips)} clips, {snapshot.frames:,} frames, {seconds:.0f} s")
+
+
+def _inversion(store: LatentStore, wanted: str | None, generator_sha256: str | None = None) -> str:
+    """The one inversion, of those made with the generator if one is named."""
+    generators = {name: _generator_of(store, name) for name in store.inversion_ids()}
+    if not generators:
+        raise DataError(f"{store.uri}: holds no clips yet; jobs/invert.py turns footage into latents")
+    if wanted is not None and wanted not in generators:
+        raise DataError(f"{store.uri}: no inversion {wanted}; it holds: {', '.join(generators)}")
+    if wanted is not None:
+        return wanted
+    fitting = [name for name, sha256 in generators.items() if generator_sha256 in (None, sha256)]
+    if not fitting and generator_sha256 is not None:
+        made_with = ", ".join(sorted({sha256[:12] for sha256 in generators.values()}))
+        raise DataError(
+            f"{store.uri}: its latents were made with another generator ({made_with}) than --weights holds "
+            f"({generator_sha256[:12]}); name the weights that made them, or invert the footage with these"
+        )
+    if len(fitting) > 1:
+        raise DataError(
+            f"{store.uri}: {len(fitting)} inversions fit; choose with --inversion: " + ", ".join(fitting)
+        )
+    return fitting[0]
+
+
+def _generator_of(store: LatentStore, inversion_id: str) -> str:
+    """All commits of an inversion name the same generator."""
+    return next(store.commits(inversion_id)).generator_sha256
+
+
+def links_of(card: Mapping[str, Any]) -> dict[str, str]:
+    """What the runs that led to a model and those that use it share, as `Run.link` takes it."""
+    return {name: str(card[field]) for name, field in _LINKS.items() if field in card}
+
+
+def _only_subject(store: LatentStore, inversion_id: str) -> str:
+    subjects = subjects_of(store, inversion_id)
+    if len(subjects) > 1:
+        raise DataError(
+            f"{store.uri}: shows {len(subjects)} subjects and a model learns one; choose with --subject: "
+            + ", ".join(subjects)
+        )
+    return subjects[0]
+
+
+def _require_fit(store: LatentStore, snapshot: Snapshot, choice: Choice, generator_sha256: str) -> None:
+    subjects = sorted({clip.subject for clip in snapshot.clips})
+    if len(subjects) > 1 or choice.subject not in (None, subjects[0]):
+        wanted = choice.subject or "one subject"
+        raise DataError(
+            f"snapshot {snapshot.name}: expected clips of {wanted}, got {', '.join(subjects)}; "
+            "name another snapshot, or none, and a subject"
+        )
+    if snapshot.generator_sha256 != generator_sha256:
+        raise DataError(
+            f"snapshot {snapshot.name} of {store.uri}: its latents were made with generator "
+            f"{snapshot.generator_sha256[:12]}, expected {generator_sha256[:12]}; name those weights"
+        )
+
+
+def _name(subject: str) -> str:
+    """A name that the store takes."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", subject).strip("-._")[:64] or "subject"

@@ -1,0 +1,1 @@
+"""Sampling: a model to videos."""

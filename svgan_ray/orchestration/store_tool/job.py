@@ -1,0 +1,182 @@
+"""The store's own tool: list, show, verify, collect garbage, take snapshots, export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from svgan_ray.config import InvertConfig
+from svgan_ray.errors import ConfigError
+from svgan_ray.experiment import load_experiment
+from svgan_ray.orchestration.runtime.command_line import EXPERIMENT_FILE, guarded
+from svgan_ray.orchestration.runtime.snapshots import Choice, named_snapshot, take_snapshot
+from svgan_ray.orchestration.store_tool.export import export_clips
+from svgan_ray.orchestration.store_tool.views import (
+    garbage_view,
+    overview,
+    show_view,
+    snapshot_view,
+    verification_view,
+)
+from svgan_ray.store import LatentStore, open_store
+from svgan_ray.store.collection import GRACE_S, collect
+from svgan_ray.store.objects import OnProgress
+from svgan_ray.store.verification import repair, verify
+
+__all__ = ["Command", "command_of", "main"]
+
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """What every subcommand takes."""
+
+    store: str | None = None
+    """Folder or s3://bucket/prefix; by default the one that experiment.toml names."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ls(Common):
+    """What stands in the store: bytes by section, inversions, trackings, snapshots, models. One listing."""
+
+    def __call__(self, store: LatentStore, console: Console) -> int:
+        with progress("objects") as on_progress:
+            view = overview(store, on_progress)
+        console.print(view)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Show(Common):
+    """One thing of the store in full: an inversion, tracking, video, clip, snapshot or model."""
+
+    name: tyro.conf.Positional[str]
+    """Its id or the first digits of it, a snapshot's NAME or NAME@GENERATION, a model's name."""
+
+    def __call__(self, store: LatentStore, console: Console) -> int:
+        console.print(show_view(store, self.name))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verify(Common):
+    """Check that records are sound and that what they name stands; exit code 1 where a problem is left."""
+
+    deep: bool = False
+    """Read and hash every object, too: as long as reading the whole store takes."""
+    repair: bool = False
+    """Delete what the next run of jobs/invert.py makes again, as the table says."""
+    break_lock: bool = False
+    """Repair although a lock stands; only where its holder is known to be dead."""
+
+    def __call__(self, store: LatentStore, console: Console) -> int:
+        with progress("objects") as on_progress:
+            report = verify(store, self.deep, on_progress)
+        console.print(verification_view(report))
+        deleted = repair(store, report, self.break_lock) if self.repair and report.problems else []
+        if deleted:
+            console.print(f"deleted {len(deleted):,} objects; run jobs/invert.py again to make them anew")
+        left = [problem for problem in report.problems if not (deleted and problem.repair_keys)]
+        return 1 if left else 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gc(Common):
+    """Find content that no record names, of killed writers and lost races; a dry run without --delete."""
+
+    delete: bool = False
+    """Delete it."""
+    grace_days: float = GRACE_S / _DAY_S
+    """Leave what is younger; less than the default only while nobody writes."""
+    break_lock: bool = False
+    """Collect although a lock stands; only where its holder is known to be dead."""
+
+    def __call__(self, store: LatentStore, console: Console) -> int:
+        if self.grace_days < 0:
+            raise ConfigError(f"--grace-days: expected 0 or more, got {self.grace_days:g}")
+        with progress("owners") as on_progress:
+            report = collect(store, not self.delete, self.grace_days * _DAY_S, self.break_lock, on_progress)
+        console.print(garbage_view(report, self.delete, self.grace_days))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakeSnapshot(Common):
+    """Freeze the clips of one subject under a name; the same clips again are the same generation."""
+
+    name: tyro.conf.Positional[str | None] = None
+    """Name of the snapshot; by default the subject's."""
+    subject: str | None = None
+    """Whose clips; by default those of the only subject."""
+    inversion: str | None = None
+    """Id of the inversion; by default the only one."""
+    min_clip_s: float = 0.0
+    """Leave out shorter clips."""
+    max_error: float | None = None
+    """Leave out clips whose mean reconstruction error is higher, or unknown."""
+
+    def __call__(self, store: LatentStore, console: Console) -> int:
+        choice = Choice(self.subject, self.name, self.inversion, self.min_clip_s, self.max_error)
+        console.print(snapshot_view(take_snapshot(store, choice)))
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Common):
+    """Write a snapshot's clips as NumPy archives, a .npz a clip, with an index clips.json."""
+
+    name: tyro.conf.Positional[str]
+    """The snapshot: NAME, or NAME@GENERATION."""
+    out: Path
+    """New folder to write; it appears when it is whole."""
+
+    def __call__(self, store: LatentStore, console: Console) -> int:
+        with progress("clips") as on_progress:
+            console.print(export_clips(store, named_snapshot(store, self.name), self.out, on_progress))
+        return 0
+
+
+Command: TypeAlias = (
+    Annotated[Ls, tyro.conf.subcommand("ls")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Verify, tyro.conf.subcommand("verify")]
+    | Annotated[Gc, tyro.conf.subcommand("gc")]
+    | Annotated[TakeSnapshot, tyro.conf.subcommand("snapshot")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+)
+
+
+def command_of(argv: Sequence[str]) -> Command:
+    """The subcommand that a command line names, with its flags."""
+    description = "Looks into a latent store and keeps it in order; docs/store.md tells what stands where."
+    command: Command = tyro.cli(Command, args=list(argv), description=description)
+    return command
+
+
+def main(flags: Sequence[str]) -> int:
+    """Parse and act; the exit code: 0, 1 where `verify` leaves problems, 2 for errors."""
+    command = command_of(flags)
+
+    def act() -> int:
+        place = command.store or load_experiment(EXPERIMENT_FILE).config(InvertConfig).store
+        return command(open_store(place), Console(highlight=False))
+
+    return guarded(act)
+
+
+@contextmanager
+def progress(unit: str) -> Iterator[OnProgress]:
+    """A bar on stderr while something long goes on; nothing where that is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(unit, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,1 @@
+"""Training: latents to a model of the motion."""

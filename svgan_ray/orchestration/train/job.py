@@ -1,0 +1,230 @@
+"""Training on Ray Train: snapshot -> basis -> temporal GAN -> model, with samples rendered beside it.
+
+The same snapshot, options and weights are the same training: run again, it goes on from its last
+checkpoint, or says that it is finished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, cast
+
+import ray
+from ray.train import Checkpoint
+from ray.train.torch import TorchConfig
+from ray.train.v2.api.config import (
+    CheckpointConfig,
+    FailureConfig,
+    LoggingConfig,
+    RunConfig,
+    ScalingConfig,
+)
+from ray.train.v2.api.exceptions import WorkerGroupError
+from ray.train.v2.api.result import Result
+from ray.train.v2.api.validation_config import ValidationConfig
+from ray.train.v2.torch.torch_trainer import TorchTrainer
+from rich.table import Table
+
+from svgan_ray.config import TrainConfig
+from svgan_ray.errors import ConfigError, DivergenceError, SvganRayError
+from svgan_ray.orchestration.runtime.folders import filesystem, write_record
+from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
+from svgan_ray.orchestration.runtime.machines import grows, label_selector, resources_of
+from svgan_ray.orchestration.runtime.settings import log_settings
+from svgan_ray.orchestration.runtime.snapshots import snapshot_rows
+from svgan_ray.orchestration.runtime.start import started
+from svgan_ray.orchestration.runtime.terminal import print_line
+from svgan_ray.orchestration.train.checkpoints import explosion_of
+from svgan_ray.orchestration.train.data import training_set
+from svgan_ray.orchestration.train.export import export_model, restore_model
+from svgan_ray.orchestration.train.loop import Outcome, train_worker
+from svgan_ray.orchestration.train.plan import FINISHED, Finished, TrainingPlan, plan_training
+from svgan_ray.orchestration.train.progress import training_progress
+from svgan_ray.orchestration.train.validation import OBJECTIVE, Validator
+
+__all__ = ["TrainReport", "plan", "run"]
+
+MAX_FAILURES = 3
+KEPT_CHECKPOINTS = 3
+"""The last ones; the best by validation is kept as well."""
+WORKER_GPUS, VALIDATION_GPUS = 0.75, 0.25
+"""Shares of a GPU, so that a machine with one renders samples while it trains."""
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a training came to."""
+
+    plan: TrainingPlan
+    finished: Finished
+    was_finished: bool
+
+    exit_code = 0
+
+    def __rich__(self) -> Table:
+        table = Table(box=None, show_header=False)
+        if self.was_finished:
+            table.add_row(
+                "nothing to do", "this training is finished; more --temporal.steps would go on with it"
+            )
+        snapshot_rows(self.plan.job.snapshot, table)
+        table.add_row("steps", f"{self.finished.steps:,} in {self.finished.elapsed_s / 60:.1f} minutes")
+        for name in (OBJECTIVE, "diversity", "jitter"):
+            if name in self.finished.figures:
+                table.add_row(name, f"{self.finished.figures[name]:.3g}")
+        table.add_row("model", self.plan.model)
+        table.add_row("next", f"jobs/sample.py --model {self.plan.model}")
+        return table
+
+
+def plan(config: TrainConfig) -> TrainingPlan:
+    """What `run` would do; nothing is stored."""
+    return plan_training(config, put=False)
+
+
+def run(config: TrainConfig) -> TrainReport:
+    """Train what `config` describes, or go on with it.
+
+    Raises DataError, ConfigError, DivergenceError, and Ray's TrainingFailedError where workers keep dying.
+    """
+    plan = plan_training(config)
+    if plan.finished is not None and plan.finished.covers(plan.job):
+        restore_model(plan.model_name(plan.finished.steps), plan.model, plan.store)
+        return TrainReport(plan, plan.finished, was_finished=True)
+    data = training_set(plan.store, plan.job.snapshot, config.temporal)
+    data.index(config.temporal.window_frames)
+    with started(plan.job.store, [plan.job.generator_sha256], config.machines):
+        return TrainReport(plan, _train(plan), was_finished=False)
+
+
+def _train(plan: TrainingPlan) -> Finished:
+    journal = start_journal()
+    run = RemoteRun(journal, plan.run)
+    snapshot = plan.job.snapshot
+    log_settings(run, plan.config)
+    run.log_input(snapshot.name, snapshot.digest, plan.job.store)
+    run.link({"inversion": snapshot.inversion_id, "snapshot": snapshot.digest})
+    run.set_tags({"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder})
+    try:
+        gpu = _use_gpu(plan.config)
+        beginning = _show_beginning(plan, run, gpu)
+        with training_progress(run, plan.job):
+            result = cast(Result, _fit(plan, run, gpu))
+        ray.wait([beginning])
+        finished = _finish(plan, result, run)
+    except BaseException:
+        run.finish("FAILED")
+        raise
+    run.finish("FINISHED")
+    return finished
+
+
+def _show_beginning(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> ray.ObjectRef[None]:
+    """Have the pictures of step 0 made beside the training."""
+    options = _validation_options(plan.config, gpu) | {"max_calls": 1}  # its memory goes with it
+    return ray.remote(**options)(Validator.show_beginning).remote(Validator(plan.job, run))
+
+
+def _validation_options(config: TrainConfig, gpu: bool) -> dict[str, Any]:
+    """Validation asks for no CPU: it must find a place while the workers hold all of them."""
+    gpus = VALIDATION_GPUS if gpu else 0
+    return {"num_cpus": 0, "num_gpus": gpus, "label_selector": label_selector(config.machines)}
+
+
+def _fit(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> object:
+    """Ray's result; where the workers' failure is an error of ours, that one is raised."""
+    try:
+        with _interrupts_given_back():
+            return _trainer(plan, run, gpu).fit()
+    except WorkerGroupError as error:
+        for failure in error.worker_failures.values():
+            cause = getattr(failure, "_base_exc", failure)  # Ray wraps what it sends here
+            if isinstance(cause, SvganRayError):
+                raise cause from error
+        raise
+
+
+@contextmanager
+def _interrupts_given_back() -> Iterator[None]:
+    """Ray takes Ctrl+C for itself while it trains, and would keep it, with its controller and the journal."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
+
+
+def _trainer(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> TorchTrainer:
+    storage, path = filesystem(plan.checkpoints)
+    return TorchTrainer(
+        partial(train_worker, plan.job, run),
+        # Counts of samples stay on the CPU whatever the networks are on.
+        torch_config=TorchConfig("cpu:gloo,cuda:nccl" if gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=plan.config.workers,
+            use_gpu=gpu,
+            resources_per_worker={"CPU": plan.config.cpus_per_worker} | ({"GPU": WORKER_GPUS} if gpu else {}),
+            label_selector=label_selector(plan.config.machines) or None,
+        ),
+        run_config=RunConfig(
+            name=plan.name,
+            storage_path=path,
+            storage_filesystem=storage,
+            failure_config=FailureConfig(max_failures=MAX_FAILURES),
+            checkpoint_config=CheckpointConfig(KEPT_CHECKPOINTS),
+            logging_config=LoggingConfig("ERROR"),
+        ),
+        validation_config=ValidationConfig(
+            Validator(plan.job, run), ray_remote_kwargs=_validation_options(plan.config, gpu)
+        ),
+    )
+
+
+def _use_gpu(config: TrainConfig) -> bool:
+    """Whether to train on GPUs; a cluster that grows is asked for what it has not yet. Raises ConfigError."""
+    there, more_come = resources_of(config.machines), grows()
+    gpus = there.get("GPU", 0)
+    gpu = gpus >= config.workers or (gpus > 0 and more_come) if config.gpu is None else config.gpu
+    kind, needed = ("GPU", config.workers) if gpu else ("CPU", config.workers * config.cpus_per_worker)
+    if there.get(kind, 0) < needed:
+        lack = f"{config.workers} workers need {needed} {kind}s, the cluster has {there.get(kind, 0):g}"
+        if not more_come:
+            raise ConfigError(f"{'--gpu' if gpu else '--workers'}: {lack}")
+        print_line(f"{lack}: waiting for more machines (`ray status` tells why where none comes)")
+    return gpu
+
+
+def _finish(plan: TrainingPlan, result: Result, run: RemoteRun) -> Finished:
+    """From the last checkpoint to a model: a folder, a name in the store, artifacts of the run."""
+    outcome = cast(Outcome, result.return_value)
+    if exploded := explosion_of(plan.folder):
+        raise DivergenceError(exploded)
+    if outcome.diverged:
+        raise DivergenceError(f"{outcome.diverged} {_last_good(result)}")
+    figures = next((m for _, m in result.best_checkpoints or () if m["step"] == outcome.steps), {})
+    finished = Finished(
+        outcome.steps,
+        outcome.elapsed_s,
+        {name: value for name, value in figures.items() if name != "step"},
+    )
+    snapshot, name = plan.job.snapshot, plan.model_name(finished.steps)
+    export_model(cast(Checkpoint, result.checkpoint), name, plan.model, plan.store, snapshot, run)
+    write_record(plan.folder, FINISHED, dataclasses.asdict(finished))
+    return finished
+
+
+def _last_good(result: Result) -> str:
+    """What is left of a training that diverged: checkpoints are written only where all is finite."""
+    if result.checkpoint is None:
+        return "There is no checkpoint from before that."
+    step = (result.metrics or {})["step"]
+    return (
+        f"The last good checkpoint, of step {step:,}, is {result.checkpoint.path}; the same command with "
+        f"--temporal.steps {step} makes a model of it."
+    )

@@ -1,0 +1,215 @@
+"""What is measured and shown of a training while it goes on, in a task of its own, from averaged weights."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from ray.train import Checkpoint
+from torch import Tensor
+
+from svgan_ray.errors import DataError
+from svgan_ray.metrics.evaluation import (
+    WINDOWS_S,
+    MotionReport,
+    generate_coefficients,
+    mean_angle,
+    score_motion,
+)
+from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
+from svgan_ray.orchestration.runtime.journal import RemoteRun
+from svgan_ray.orchestration.train.checkpoints import take_validated
+from svgan_ray.orchestration.train.data import TrainingSet, training_set
+from svgan_ray.orchestration.train.gallery import GALLERY, Shown, charts_of, gallery
+from svgan_ray.orchestration.train.loop import TrainingJob
+from svgan_ray.report.charts import Chart, as_picture
+from svgan_ray.store import LatentStore, open_store
+from svgan_ray.store.weights import local_weights
+from svgan_ray.stylegan.generator import Generator
+from svgan_ray.stylegan.weights import load_generator
+from svgan_ray.temporal.checkpoints import load_checkpoint
+from svgan_ray.temporal.model import MotionModel, model_of
+from svgan_ray.temporal.rendering import render
+from svgan_ray.temporal.sampling import sample_latents
+from svgan_ray.temporal.training import TrainingState, new_state
+from svgan_ray.video.pictures import film_strip
+from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
+
+__all__ = [
+    "DRIFT",
+    "FIDELITY",
+    "OBJECTIVE",
+    "WORST",
+    "Validator",
+    "figures_of",
+    "frechet_of",
+    "generated_motion",
+    "measure",
+    "require_measurable",
+    "sample_rows",
+    "sides_of",
+]
+
+OBJECTIVE = "frechet_motion"
+FIDELITY, DRIFT = "fidelity", "drift"
+"""Its two sides: the distance at the start of a sample, and what the distance grows by within a minute."""
+WORST = 1e6
+"""Each of these of motion that diverged, or cannot be measured."""
+SEED = 0
+SAMPLES, SAMPLE_S = 150, 68.0
+"""Enough for windows at 60 s and for a floor that is known to a tenth."""
+SHOWN_SAMPLES = 3
+SHOWN_SIDE = 256
+COLUMNS = 10
+
+
+@dataclass(frozen=True)
+class Validator:
+    """Measures a checkpoint's motion, renders samples beside real footage; Ray Train calls it."""
+
+    job: TrainingJob
+    run: RemoteRun
+
+    def __call__(self, checkpoint: Checkpoint, **_: Any) -> dict[str, float]:
+        """Figures of the checkpoint, which is kept where it is the best."""
+        with checkpoint.as_directory() as folder:
+            state, figures = self._measure(Path(folder))
+            if figures:
+                take_validated(self.job.folder, Path(folder), state.step, figures[OBJECTIVE], WORST)
+        return figures
+
+    def _measure(self, folder: Path) -> tuple[TrainingState, dict[str, float]]:
+        store = open_store(self.job.store)
+        state, data = load_checkpoint(folder, _device()), self._data(store)
+        model = self._model(state, data)
+        generated = generated_motion(model)
+        try:
+            figures = figures_of(measure(model, data, generated))
+        except DataError:  # footage too short to be measured is long enough to be shown
+            figures = {}
+        charts = charts_of(model, data, generated)
+        shown = self._show(store, model, data, charts, state.step)
+        self.run.log_file(f"samples/step-{state.step:08d}.mp4", shown.video)
+        self.run.log_file(GALLERY, gallery(state.step, charts, shown, figures).encode())
+        if figures:
+            self.run.log_metrics(figures, state.step)
+        return state, figures
+
+    def show_beginning(self) -> None:
+        """Pictures before the first step: where they are missing, MLflow's slider starts with none at all."""
+        store = open_store(self.job.store)
+        data = self._data(store)
+        model = self._model(new_state(self.job.config, data.basis.to(_device()), _device()), data)
+        self._show(store, model, data, charts_of(model, data, generated_motion(model)), step=0)
+        self.run.settle()
+
+    def _data(self, store: LatentStore) -> TrainingSet:
+        return training_set(store, self.job.snapshot, self.job.config)
+
+    def _model(self, state: TrainingState, data: TrainingSet) -> MotionModel:
+        return model_of(state, data.basis.mean, self.job.generator_sha256).to(_device())
+
+    def _show(
+        self,
+        store: LatentStore,
+        model: MotionModel,
+        data: TrainingSet,
+        charts: Mapping[str, Sequence[Chart]],
+        step: int,
+    ) -> Shown:
+        weights = local_weights(store, self.job.generator_sha256)
+        generator = load_generator(weights, _device())
+        rows = sample_rows(model, data, generator, self.job.sample_seconds)
+        labels = ["real", *(f"sample {sample}" for sample in range(SHOWN_SAMPLES))]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "samples.mp4")
+            write_video(path, np.concatenate(rows, axis=2), model.frame_rate_hz, SYNTHETIC_TAGS)
+            shown = Shown(path.read_bytes(), film_strip(rows, COLUMNS, labels), labels)
+        self.run.log_image(shown.strip, "samples", step)
+        for name, drawn in charts.items():
+            self.run.log_image(as_picture(drawn), name.lower(), step)
+        return shown
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def require_measurable(data: TrainingSet, frame_rate_hz: float) -> None:
+    """Raise DataError unless some clip holds a window of the measure."""
+    longest = max(stop - first for first, stop in data.segments) / frame_rate_hz
+    if longest < WINDOWS_S[0]:
+        raise DataError(
+            f"motion is compared in windows of {WINDOWS_S[0]:g} s, the longest clip has {longest:.1f} s; "
+            "add longer footage"
+        )
+
+
+def generated_motion(model: MotionModel) -> Tensor:
+    """The samples that are measured and charted: evaluation coefficients [S, T, 16]."""
+    frames = round(SAMPLE_S * model.frame_rate_hz)
+    return generate_coefficients(model, evaluation_basis(model.basis), SAMPLES, frames, SEED)
+
+
+def measure(model: MotionModel, data: TrainingSet, generated: Tensor) -> MotionReport:
+    """A model's generated motion [S, T, 16] against the clips that it was trained on."""
+    variances = evaluation_basis(model.basis).sigma.square().cpu()
+    real = [data.coefficients[first:stop, :EVALUATION_COMPONENTS] for first, stop in data.segments]
+    return score_motion(real, generated, model.frame_rate_hz, variances, angle=mean_angle(model))
+
+
+def frechet_of(report: MotionReport) -> float:
+    """The one scalar that trainings are compared by: the mean over places in a sample and window lengths.
+
+    It is in multiples of the real-to-real floor, and finite whatever the model does. Window lengths for which
+    the footage is too short are left out, unless it is for all.
+    """
+    return _mean([value for places in _by_place(report) for value in places])
+
+
+def sides_of(report: MotionReport) -> dict[str, float]:
+    """Fidelity and drift, finite whatever the model does; smaller is better."""
+    places = [values for values in _by_place(report) if values]
+    fidelity = _mean([values[0] for values in places])
+    return {FIDELITY: fidelity, DRIFT: _mean([max(values[-1] - values[0], 0.0) for values in places])}
+
+
+def figures_of(report: MotionReport) -> dict[str, float]:
+    """What is logged of a report."""
+    finite = {name: value for name, value in report.figures().items() if math.isfinite(value)}
+    return {**finite, OBJECTIVE: frechet_of(report), **sides_of(report)}
+
+
+def _by_place(report: MotionReport) -> list[list[float]]:
+    """Distances of generated motion by window length, each from the start of a sample to its end."""
+    measured = [motion for motion in report.frechet if math.isfinite(motion.floor)]
+    fit = [motion for motion in measured if motion.verdict == "fit"] or measured
+    return [[v for of, v in motion.compared.items() if of.startswith("generated")] for motion in fit]
+
+
+def _mean(values: list[float]) -> float:
+    mean = sum(values) / len(values) if values else WORST
+    return mean if math.isfinite(mean) and mean < WORST else WORST
+
+
+def sample_rows(
+    model: MotionModel, data: TrainingSet, generator: Generator, seconds: float
+) -> list[npt.NDArray[np.uint8]]:
+    """Real footage, as the basis holds it, above samples of fixed noises: each uint8 [T, S, S, 3]."""
+    first, stop = max(data.segments, key=lambda segment: segment[1] - segment[0])
+    frames = min(round(seconds * model.frame_rate_hz), stop - first)
+    real = data.basis.reconstruct(data.coefficients[first : first + frames])
+    device = model.w_ref.device
+    clips = [
+        [real.to(device)],
+        *(sample_latents(model, SEED, frames, sample) for sample in range(SHOWN_SAMPLES)),
+    ]
+    side = min(generator.config.resolution, SHOWN_SIDE)
+    return [np.concatenate(list(render(generator, clip, side))) for clip in clips]

@@ -1,0 +1,1 @@
+"""Tuning: many trainings, for the best options."""

@@ -1,0 +1,157 @@
+"""A study with everything resolved: its data, what identifies it, its budget."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+
+from svgan_ray.config import TuneConfig
+from svgan_ray.errors import ConfigError
+from svgan_ray.experiment import load_preset
+from svgan_ray.orchestration.runtime.cluster import durable
+from svgan_ray.orchestration.runtime.folders import local_file
+from svgan_ray.orchestration.runtime.journal import RunKey
+from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot, snapshot_rows
+from svgan_ray.orchestration.runtime.weights import folders_of
+from svgan_ray.orchestration.train.estimate import step_time_s
+from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, OBJECTIVE
+from svgan_ray.store import LatentStore, Snapshot, open_store
+from svgan_ray.store.keys import content_id
+from svgan_ray.store.weights import put_weights
+from svgan_ray.stylegan.weights import weights_hash
+from svgan_ray.temporal.recipes import TemporalConfig
+from svgan_ray.temporal.spaces import SPACE
+
+__all__ = ["SQLITE", "StudyPlan", "plan_only", "plan_study"]
+
+SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What the driver and every trial know of a study."""
+
+    config: TuneConfig
+    store: str
+    snapshot: Snapshot
+    folder: str
+    """Holds the study's own folder."""
+    search_storage: str
+    model: str
+    preset: str
+
+    @property
+    def base(self) -> TemporalConfig:
+        """What the trials share, and the first one is."""
+        return self.config.temporal
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What the search makes small."""
+        return (FIDELITY, DRIFT) if self.config.pareto else (OBJECTIVE,)
+
+    @property
+    def sequences(self) -> int:
+        """What every trial may see at most, whatever its batch."""
+        return self.base.steps * self.base.batch_size
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What may not change between the runs of one study."""
+        return {
+            "temporal": self.base.to_dict(),
+            "snapshot": self.snapshot.digest,
+            "trials": self.config.trials,
+            "evaluations": self.config.evaluations,
+            "seed": self.config.seed,
+            "objectives": list(self.objectives),
+            "study_folder": self.folder,
+        }
+
+    @property
+    def identity(self) -> str:
+        """What names the study's run and the journal's actor."""
+        return f"tune-{content_id({'study': self.config.study, **self.settings})}"
+
+    @property
+    def run(self) -> RunKey:
+        """The study's own run."""
+        return RunKey(self.config.experiment, f"tune {self.config.study}", "tune", self.identity)
+
+    def trial_run(self, trial_id: str) -> RunKey:
+        """A trial's run, a child of the study's."""
+        identity = f"{self.identity}/{trial_id}"
+        return RunKey(self.config.experiment, f"trial {trial_id}", "trial", identity, self.identity)
+
+    def open_store(self) -> LatentStore:
+        """The store that the latents are in."""
+        return open_store(self.store)
+
+    def steps_at(self, evaluation: int, batch_size: int) -> int:
+        """Steps of a trial by its n-th evaluation, counted from 1."""
+        return math.ceil(self.sequences * evaluation / self.config.evaluations / batch_size)
+
+    def __rich__(self) -> Table:
+        table = Table(box=None, show_header=False)
+        snapshot_rows(self.snapshot, table)
+        table.add_row("study", f"{self.config.study}, {self.config.trials} trials, in {self.folder}")
+        budget = f"{self.sequences:,} sequences, measured {self.config.evaluations} times"
+        stopping = "none stops early" if self.config.pareto else "the worse half stops early"
+        table.add_row("trial", f"{budget}; {stopping}")
+        table.add_row("objectives", f"{' and '.join(self.objectives)}, smaller is better")
+        table.add_row("best trial", f"model {self.model}, preset {self.preset}")
+        return table
+
+
+def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
+    """Resolve paths and snapshot; `put` stores snapshot and generator where they are new."""
+    if "/" in config.study or not config.study:
+        raise ConfigError(f"--study {config.study!r}: expected a name without a slash")
+    store = open_store(durable(config.store, "--store"))
+    generator_folder, _ = folders_of(config.weights)
+    generator_sha256 = put_weights(store, generator_folder) if put else weights_hash(generator_folder)
+    choice = Choice(config.subject, config.snapshot, config.inversion, config.min_clip_s, config.max_error)
+    for path in config.enqueue:
+        load_preset(path)
+    return StudyPlan(
+        config,
+        store.uri,
+        resolve_snapshot(store, choice, generator_sha256, put),
+        durable(config.study_folder, "--study-folder"),
+        _database(config.search_storage),
+        durable(config.model, "--model"),
+        str(local_file(config.out, "--out")),
+    )
+
+
+def _database(url: str) -> str:
+    """The database's URL; one of SQLite names its file in full."""
+    if urlsplit(url).password:
+        raise ConfigError(
+            "--search-storage: holds a password, which would stand in logs and in the run's settings; "
+            "put it in a file and add ?passfile=FILE"
+        )
+    if not url.startswith(SQLITE):
+        return url
+    return SQLITE + durable(url.removeprefix(SQLITE), "--search-storage")
+
+
+def plan_only(config: TuneConfig) -> RenderableType:
+    """The plan, the space and what it will cost, from a few steps of the recipe; nothing is stored."""
+    plan = plan_study(config, put=False)
+    space = Table("option", "values", box=None)
+    for name, values in SPACE.items():
+        space.add_row(name, values)
+    step_s = step_time_s(plan.base, plan.snapshot.num_ws, plan.snapshot.w_dim)
+    total_s = step_s * plan.base.steps * config.trials
+    saved = "" if config.pareto else ", less what early stopping saves"
+    cost = (
+        f"a step takes {1000 * step_s:.0f} ms here: at most {total_s / 60:.0f} minutes, "
+        f"one trial at a time{saved}"
+    )
+    return Group(plan, space, cost)

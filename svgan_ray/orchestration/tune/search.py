@@ -1,0 +1,138 @@
+"""The search: Optuna proposes, its database remembers; survives a kill between its own memory and Tune's."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import warnings
+from collections.abc import Collection
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+from sqlalchemy.exc import SQLAlchemyError
+
+from svgan_ray.errors import ConfigError
+from svgan_ray.experiment import load_preset
+from svgan_ray.orchestration.train.validation import OBJECTIVE
+from svgan_ray.orchestration.tune.plan import SQLITE, StudyPlan
+from svgan_ray.temporal.recipes import TemporalConfig
+from svgan_ray.temporal.spaces import Trial, known_point, suggest_config
+
+__all__ = ["StudySearch", "close_open_trials", "open_study", "sampler", "study_search"]
+
+_SETTINGS = "svgan_ray.settings"
+_STARTUP_TRIALS = 8
+
+
+class StudySearch(OptunaSearch):
+    """OptunaSearch that a restored experiment may tell twice what it told before it was killed."""
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A trial that the database knows to be finished may report again."""
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            super().on_trial_result(trial_id, result)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Trials that were proposed after Tune last saved its state are unknown to it: they never began."""
+        super().restore(checkpoint_path)
+        known = {trial.number for trial in self._ot_trials.values()}
+        study: Any = self._ot_study
+        close_open_trials(study, known)
+
+
+def study_search(plan: StudyPlan, storage: optuna.storages.BaseStorage) -> StudySearch:
+    """A seeded search that begins with the recipe itself and the presets that are known to be good."""
+    several = plan.config.pareto
+    return StudySearch(
+        space=partial(_propose, base=plan.base),
+        metric=list(plan.objectives) if several else OBJECTIVE,
+        mode=["min"] * len(plan.objectives) if several else "min",
+        study_name=plan.config.study,
+        storage=storage,
+        sampler=sampler(plan.config.seed),
+        points_to_evaluate=_known_points(plan),
+    )
+
+
+def sampler(seed: int) -> optuna.samplers.TPESampler:
+    """What proposes: parameters that stand in the same trials are modelled together."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group` may change its form
+        return optuna.samplers.TPESampler(
+            seed=seed, n_startup_trials=_STARTUP_TRIALS, multivariate=True, group=True
+        )
+
+
+def _known_points(plan: StudyPlan) -> list[dict[str, Any]]:
+    """Each once, the recipe first."""
+    points = [known_point(plan.base), *(known_point(load_preset(path)) for path in plan.config.enqueue)]
+    return [point for number, point in enumerate(points) if point not in points[:number]]
+
+
+def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
+    """The study in its database. Raises ConfigError where it was begun with other settings, or elsewhere."""
+    storage, study = plan.search_storage, _stored_study(plan, is_begun)
+    settings = json.loads(json.dumps(plan.settings))
+    stored = study.user_attrs.get(_SETTINGS)
+    if stored is None and not is_begun:
+        study.set_user_attr(_SETTINGS, settings)
+    elif stored != settings or not is_begun:
+        changed = [name for name in settings if (stored or {}).get(name) != settings[name]] or [
+            "its folder is gone"
+        ]
+        raise ConfigError(
+            f"--study {plan.config.study}: {storage} holds a study of that name that was begun otherwise "
+            f"({', '.join(changed)}); name another --study, or take the settings that it was begun with"
+        )
+    return study
+
+
+def _stored_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
+    """Found, whatever it was begun with, or made where it was not begun.
+
+    Raises ConfigError where the database cannot be used, or holds no study that was begun.
+    """
+    storage = plan.search_storage
+    if storage.startswith(SQLITE):
+        Path(storage.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if is_begun:
+            study = optuna.load_study(storage=storage, study_name=plan.config.study)
+        else:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=plan.config.study,
+                directions=["minimize"] * len(plan.objectives),
+                load_if_exists=True,
+            )
+    except KeyError as error:
+        raise ConfigError(
+            f"--study {plan.config.study}: {plan.folder} holds a study of that name that was begun with "
+            f"another --search-storage than {storage}; take that one, or name another --study or "
+            "--study-folder"
+        ) from error
+    except (ImportError, SQLAlchemyError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"--search-storage {storage}: cannot be used ({reason}); start the server, or mend the address; "
+            "PostgreSQL's driver comes with `pip install '.[cluster]'`"
+        ) from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        study.set_metric_names(list(plan.objectives))
+    return study
+
+
+def close_open_trials(study: optuna.Study, known: Collection[int] = ()) -> None:
+    """Mark trials as failed that nobody will finish: an open one would bend the search for ever."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.number not in known:
+            study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _propose(trial: Trial, base: TemporalConfig) -> dict[str, Any]:
+    return {"temporal": suggest_config(trial, base).to_dict()}

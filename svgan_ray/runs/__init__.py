@@ -1,0 +1,9 @@
+"""Runs of MLflow: what a job tells goes to a spool on disk, which fills MLflow in the background.
+
+The only folder that imports mlflow, and it does so lazily: importing svgan_ray.runs stays cheap.
+"""
+
+from svgan_ray.runs.drain import ReplayReport, Waiting, replay, waiting
+from svgan_ray.runs.run import Run, default_uri, open_run
+
+__all__ = ["ReplayReport", "Run", "Waiting", "default_uri", "open_run", "replay", "waiting"]

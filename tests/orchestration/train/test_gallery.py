@@ -1,0 +1,133 @@
+"""The page of a training as a person sees it in a browser."""
+
+from __future__ import annotations
+
+import re
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from svgan_ray.errors import DataError
+from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.train.data import training_set
+from svgan_ray.orchestration.train.gallery import GALLERY
+from svgan_ray.orchestration.train.validation import Validator, require_measurable
+from svgan_ray.report.page import write_page
+from svgan_ray.store.weights import put_weights
+from svgan_ray.temporal.checkpoints import save_checkpoint
+from svgan_ray.temporal.training import new_state
+from tests.browser import media_state, open_browser, screenshot
+from tests.motion import make_store, tiny
+
+PICTURES = ["samples", "motion trajectories", "power spectra", "drift within a minute", "basis spectrum"]
+
+
+class Told:
+    """Keeps what the validation tells its run."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.images: list[tuple[str, int, np.ndarray[Any, Any]]] = []
+        self.metrics: dict[str, float] = {}
+
+    def log_file(self, path: str, content: bytes) -> None:
+        self.files[path] = content
+
+    def log_image(self, image: np.ndarray[Any, Any], key: str, step: int) -> None:
+        self.images.append((key, step, image))
+
+    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+        self.metrics = metrics
+
+    def settle(self) -> None: ...
+
+
+class Checkpoint:
+    """A folder, as Ray hands it out."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def as_directory(self) -> Any:
+
+        return nullcontext(str(self.folder))
+
+
+def validator(tmp_path: Path, weights: Path, frames: int) -> tuple[Validator, Told]:
+    """Of a model that was not trained, on clips of so many frames."""
+    store = make_store(tmp_path / "store", weights, clips=2, frames=frames)
+    sha256 = put_weights(store, weights / "generator")
+    snapshot = resolve_snapshot(store, Choice("subject-1"), sha256)
+    data = training_set(store, snapshot, tiny())
+    save_checkpoint(new_state(tiny(), data.basis), tmp_path / "checkpoint")
+    job = SimpleNamespace(
+        store=store.uri,
+        snapshot=snapshot,
+        config=tiny(),
+        generator_sha256=sha256,
+        sample_seconds=2.0,
+        folder=str(tmp_path / "run"),
+    )
+    told = Told()
+    if frames < 60:
+        with pytest.raises(DataError):
+            require_measurable(data, 25.0)
+    return Validator(job, told), told  # type: ignore[arg-type]
+
+
+def validate(tmp_path: Path, weights: Path, frames: int) -> Told:
+    of, told = validator(tmp_path, weights, frames)
+    of(Checkpoint(tmp_path / "checkpoint"))  # type: ignore[arg-type]
+    return told
+
+
+@pytest.mark.cluster
+def test_the_gallery_holds_all_that_it_shows_and_its_video_plays(tmp_path: Path, weights: Path) -> None:
+    told = validate(tmp_path, weights, frames=600)
+    document = told.files[GALLERY].decode()
+    assert not re.search(r'(src|href)="(?!data:)', document), "nothing outside the page"
+    assert [(name, step) for name, step, _ in told.images] == [(name, 0) for name in PICTURES]
+    assert {"fidelity", "drift"} <= told.metrics.keys()
+
+    write_page(tmp_path / "gallery.html", document)  # type: ignore[arg-type]
+    with open_browser() as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((tmp_path / "gallery.html").as_uri())
+        assert media_state(page) >= 2
+        assert page.evaluate("document.querySelector('video').videoWidth") == 4 * 32
+        assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
+        headings = page.locator("h2").all_inner_texts()
+        assert headings[1:] == [
+            "Film strip",
+            "Motion trajectories",
+            "Power spectra",
+            "Drift within a minute",
+            "Basis spectrum",
+            "Figures",
+        ]
+        assert page.locator("svg").count() == 4 + 4 + 2 + 2
+        assert all(page.locator("svg polyline").nth(n).is_visible() for n in range(12))
+        assert page.get_by_role("cell", name="drift", exact=True).count() == 1
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+        screenshot(page, tmp_path / "gallery.png")
+
+
+def test_pictures_begin_before_the_first_step(tmp_path: Path, weights: Path) -> None:
+    of, told = validator(tmp_path, weights, frames=100)
+    of.show_beginning()
+    assert [(name, step) for name, step, _ in told.images] == [(name, 0) for name in PICTURES]
+    for _, _, picture in told.images[1:]:
+        assert picture.shape in ((720, 560, 3), (720, 1120, 3))
+        blue, red = picture[..., 2].astype(int), picture[..., 0].astype(int)
+        assert (blue - red > 80).any() and (picture == 255).mean() > 0.5, "a line on white ground"
+    assert told.files == {} and told.metrics == {}
+
+
+def test_footage_too_short_to_be_measured_is_shown(tmp_path: Path, weights: Path) -> None:
+    told = validate(tmp_path, weights, frames=40)
+    assert told.metrics == {} and "too short to be measured" in told.files[GALLERY].decode()
