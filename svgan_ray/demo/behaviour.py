@@ -1,10 +1,10 @@
 """How a demo subject moves: a seeded, stationary process of a talking person with known statistics.
 
-The person talks in turns of seconds to tens of seconds and rests between them. In a turn, phrases follow one
-another, in which the mouth opens at syllable rate and the head nods with the stress. The gaze rests and jumps,
-and the head follows it about half a second later; otherwise head motion is band-limited noise, livelier in a
-turn than at rest. Blinks of 0.1 to 0.18 s come at random times, and lids close faster than they open. All of it
-is in the factors' standard-normal units.
+The person talks in turns of seconds to tens of seconds and rests between them. In a turn, phrases follow
+one another, in which the mouth opens at syllable rate and the head nods with the stress. The gaze rests and
+jumps, and the head follows it about half a second later; otherwise head motion is band-limited noise,
+livelier in a turn than at rest. Blinks of 0.1 to 0.17 s come at random times, and lids close faster than they
+open. All of it is in the factors' standard-normal units.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from svgan_ray.demo.factors import GROUPS, INDEX, NUM_FACTORS, indices
 
-OPEN_LID, CLOSED_LID = 0.5, -2.2
+OPEN_LID, CLOSED_LID = 1.0, -2.2
 CLOSED_MOUTH = -1.5
 
 CLOSING_SHARE = 0.3
@@ -71,7 +71,7 @@ def subject(seed: int, own_temperament: bool = False) -> Subject:
         head_reach=0.35 + 0.5 * reach,
         head_band_hz=0.3 + 0.5 * pace,
         syllable_rate_hz=3.2 + 1.8 * pace,
-        blink_rate_hz=0.2 + 0.4 * reach,
+        blink_rate_hz=0.2 + 0.3 * reach,
         gaze_rate_hz=0.3 + 0.7 * pace,
         smile=1.2 * mood - 0.4,
     )
@@ -95,7 +95,7 @@ def behave(person: Subject, frames: int, frame_rate_hz: float = 25.0, seed: int 
     moves["brow_raise"] = 0.5 * clock.band_noise(0.4) + 0.5 * talking * clock.band_noise(1.0)
     blink = clock.blinks(t.blink_rate_hz)
     for side in ("left", "right"):
-        lid = OPEN_LID + 0.12 * clock.band_noise(0.5) + 0.2 * moves["gaze_y"].neg()
+        lid = OPEN_LID + 0.12 * clock.band_noise(0.5) + 0.25 * moves["gaze_y"].neg()
         moves[f"eyelid_{side}"] = lid + blink * (CLOSED_LID - lid)
     for name, course in moves.items():
         factors[:, INDEX[name]] = course
@@ -183,11 +183,11 @@ class _Clock:
         return course
 
     def blinks(self, rate_hz: float) -> Tensor:
-        """1 where the eyes are shut, at random times: halves of raised cosines, 0.1 to 0.18 s at half height."""
+        """1 where the eyes are shut, at random times: raised cosines of 0.1 to 0.17 s at half height."""
         course = torch.zeros(self.frames)
         now_s = self.waiting_s(1 / rate_hz)
         while now_s < self.frames / self.rate_hz:
-            base_s = 2 * self.uniform(0.1, 0.18)
+            base_s = 2 * self.uniform(0.1, 0.17)
             after_s = self.time_s - now_s
             closing, opening = CLOSING_SHARE * base_s, (1 - CLOSING_SHARE) * base_s
             phase = torch.where(after_s < 0, after_s / closing, after_s / opening).clamp(-1, 1)

@@ -106,7 +106,9 @@ def _repaced(course: Tensor, high: float, pace: float, rate_hz: float) -> Tensor
         if pace == 0:
             changed[first : last + 1] = base
         else:
-            place = (peak + (offset - peak) * pace).clamp(max(0, peak - reach), min(len(course) - 1, peak + reach))
+            place = (peak + (offset - peak) * pace).clamp(
+                max(0, peak - reach), min(len(course) - 1, peak + reach)
+            )
             low = place.floor().long()
             later = (low + 1).clamp(max=len(course) - 1)
             changed[first : last + 1] = torch.lerp(course[low], course[later], place - low)
@@ -145,7 +147,7 @@ def _reversed(blocks: list[Tensor], rate_hz: float, random: torch.Generator) -> 
 
 
 def _phases_scrambled(blocks: list[Tensor], rate_hz: float, random: torch.Generator) -> list[Tensor]:
-    """All components' phases are turned alike, so that the cross-spectrum stays (Prichard and Theiler, 1994)."""
+    """All components' phases are turned alike, so the cross-spectrum stays (Prichard and Theiler, 1994)."""
     found = []
     for block in blocks:
         spectrum = torch.fft.rfft(block, dim=0)

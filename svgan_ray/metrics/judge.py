@@ -1,10 +1,10 @@
-"""A judge of whole windows: a classifier learns to tell generated motion from footage, and is asked about more.
+"""A judge of whole windows: a classifier learns to tell generated motion from footage.
 
 This is the classifier two-sample test (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", 2017).
 Windows are described by random convolutions (Dempster, Petitjean and Webb, "ROCKET", 2020) and told apart by
-ridge regression. The area under the ROC curve is 0.5 where the judge can only guess, and 1 where it never errs.
-A perfect judge of perfect detail says little about how far apart two sides are, so it also judges with noise on
-both.
+ridge regression. The area under the ROC curve is 0.5 where the judge can only guess, and 1 where it never
+errs. A judge that sees every detail says little about how far apart two sides are, so it also judges with
+noise on both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _STILL = 1e-6
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the judge makes of motion with some noise on both sides; nan where there is too little to judge."""
+    """What the judge makes of motion with some noise on both sides; nan where there is too little of it."""
 
     noise: float
     auc: float
@@ -65,12 +65,12 @@ def judge(
 ) -> list[Judgement]:
     """Judge motion, clips [T, K], against footage of the same basis, once for each noise.
 
-    Windows of 4 s are cut from blocks of 10 s with gaps of 2 s. Folds are disjoint clips where both sides have
-    five of them or more, and disjoint blocks otherwise. Both sides have as many blocks.
+    Windows of 4 s are cut from blocks of 10 s with gaps of 2 s. A side's folds are disjoint clips where it
+    has five or more, and disjoint blocks otherwise. Both sides have as many blocks.
     """
     sides = [_side(clips, rate_hz) for clips in (footage, motion)]
     blocks = min(int(side.block.max()) + 1 if len(side.block) else 0 for side in sides)
-    if blocks < 2 * FOLDS:
+    if blocks < FOLDS:
         count = min(len(side.windows) for side in sides)
         return [Judgement(noise, math.nan, math.nan, math.nan, count) for noise in noises]
     real, other = (_thinned(side, blocks) for side in sides)
@@ -131,7 +131,9 @@ class _Filters:
     def thresholds(self, windows: Tensor) -> list[Tensor]:
         """A bias for each kernel: a random quantile of what it answers to the footage [N, T, K]."""
         found = []
-        for answers, offsets in zip(self._answers(windows[:: max(1, len(windows) // 64)]), self.offset, strict=True):
+        for answers, offsets in zip(
+            self._answers(windows[:: max(1, len(windows) // 64)]), self.offset, strict=True
+        ):
             flat = answers.transpose(0, 1).flatten(1).sort(1).values  # [kernels, N * T]
             place = ((0.05 + 0.9 * offsets) * (flat.shape[1] - 1)).long()
             found.append(flat.gather(1, place[:, None]).flatten())
@@ -195,7 +197,8 @@ def _wins(answers: Tensor, label: Tensor, block: Tensor) -> Tensor:
     real, other = label < 0, label > 0
     won = torch.sign(answers[other][:, None] - answers[real]) / 2 + 0.5
     rows, columns = (_membership(block[side]) for side in (other, real))
-    return rows @ won @ columns.T
+    mean: Tensor = rows @ won @ columns.T
+    return mean
 
 
 def _membership(block: Tensor) -> Tensor:
@@ -209,8 +212,6 @@ def _resampled(wins: Sequence[Tensor], random: torch.Generator) -> Tensor:
     """Areas under the curve [500] of blocks drawn anew, with replacement, on both sides."""
     total = torch.zeros(RESAMPLED)
     for won in wins:
-        rows, columns = (
-            torch.randint(count, (RESAMPLED, count), generator=random) for count in won.shape
-        )
+        rows, columns = (torch.randint(count, (RESAMPLED, count), generator=random) for count in won.shape)
         total += torch.stack([won[row][:, column].mean() for row, column in zip(rows, columns, strict=True)])
     return total / len(wins)

@@ -28,7 +28,9 @@ Rival = Callable[[Sequence[Tensor], int, int, float, int], Tensor]
 """From footage, samples, frames, frames a second and a seed to motion [samples, frames, K]."""
 
 
-def gaussian_process(footage: Sequence[Tensor], samples: int, frames: int, rate_hz: float, seed: int) -> Tensor:
+def gaussian_process(
+    footage: Sequence[Tensor], samples: int, frames: int, rate_hz: float, seed: int
+) -> Tensor:
     """Gaussian motion with the footage's own cross-spectrum: all that correlations can say.
 
     The spectrum is that of windows of about 10 s that overlap by half (Welch, 1967).
@@ -47,7 +49,8 @@ def gaussian_process(footage: Sequence[Tensor], samples: int, frames: int, rate_
     noise[:, 0] = 0
     course = torch.fft.irfft(torch.einsum("fij,sfj->sfi", root, noise), whole, dim=1)[:, :frames]
     deviation = torch.cat(list(footage)).float().std(0)
-    return mean + course * (deviation / course.std((0, 1)).clamp(min=_STILL))
+    drawn: Tensor = mean + course * (deviation / course.std((0, 1)).clamp(min=_STILL))
+    return drawn
 
 
 def _cross_spectrum(footage: Sequence[Tensor], span: int) -> tuple[Tensor, Tensor]:
@@ -131,7 +134,9 @@ def motion_graph(footage: Sequence[Tensor], samples: int, frames: int, rate_hz: 
     long = [clip.float() for clip in footage if len(clip) >= shortest + 2 * overlap + 2]
     if not long:
         raise DataError(f"a motion graph needs a clip of {SHORTEST_PIECE_S + 2 * JOINT_S:g} s or more")
-    begins, left, state = [], [], []
+    begins: list[Tensor] = []
+    left: list[Tensor] = []
+    state: list[Tensor] = []
     for clip in long:
         last = len(clip) - shortest - overlap
         places = torch.arange(1, last)
@@ -186,7 +191,8 @@ class _Graph:
         shortest, longest = self.lengths
         most = min(longest, int(self.left[place]) - self.overlap)
         length = int(torch.randint(shortest, max(shortest, most) + 1, (), generator=random))
-        return self.clips[clip][first : first + length + self.overlap]
+        piece: Tensor = self.clips[clip][first : first + length + self.overlap]
+        return piece
 
     def _next(self, course: Tensor, random: torch.Generator) -> int:
         """A place that is alike to where the joint begins."""
@@ -198,7 +204,7 @@ class _Graph:
 
 
 RIVALS: dict[str, Rival] = {
-    "gaussian process": gaussian_process,
+    "Gaussian process": gaussian_process,
     f"VAR({ORDER})": vector_autoregression,
     "motion graph": motion_graph,
 }

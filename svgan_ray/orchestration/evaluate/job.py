@@ -38,7 +38,7 @@ from svgan_ray.orchestration.runtime.snapshots import (
     snapshot_rows,
 )
 from svgan_ray.orchestration.train.data import resampled_clips
-from svgan_ray.orchestration.train.validation import frechet_of
+from svgan_ray.orchestration.train.validation import OBJECTIVE, distance_of
 from svgan_ray.runs import default_uri, open_run
 from svgan_ray.runs.registry import Score, promote, registered_name
 from svgan_ray.store import LatentStore, Snapshot, open_store
@@ -215,7 +215,8 @@ def _standing(plan: EvaluationPlan, motion: MotionReport) -> str:
         return "the model names no subject: it is not registered"
     held_against = {"real": plan.real.digest, "held_out": plan.held_out and plan.held_out.digest}
     generated = {"samples": config.samples, "seconds": config.seconds, "seed": config.seed}
-    score = Score(frechet_of(motion), content_id({**held_against, **generated}))
+    measure = {"measure": OBJECTIVE}  # a champion of another measure is not comparable
+    score = Score(distance_of(motion), content_id({**held_against, **generated, **measure}))
     try:
         return promote(default_uri(), registered_name(card["subject"]), plan.model_sha256, score)
     except MlflowError as error:

@@ -9,6 +9,7 @@ import errno
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 from pyarrow.fs import LocalFileSystem, copy_files
 from ray.train import Checkpoint
@@ -35,24 +36,34 @@ _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
 """Waiting does not help."""
 
 
-def take_validated(folder: str, checkpoint: Path, step: int, distance: float, worst: float) -> None:
+def take_validated(
+    folder: str, checkpoint: Path, step: int, distance: float, floors: float, worst: float
+) -> None:
     """Keep a validated checkpoint if it is the best, or note that training must end.
 
-    `worst` is the distance of what cannot be measured, of which nothing follows.
+    Checkpoints are compared by `distance`; `floors`, the Frechet distance, shows an explosion. Either is
+    `worst` where it cannot be measured, of which nothing follows.
     """
-    best = (read_record(folder, VALIDATED) or {}).get("best")
-    if distance >= worst:
+    if max(distance, floors) >= worst:
         return
+    best = _best(folder)
     if best is None or distance < best["distance"]:
         publish_folder(checkpoint, f"{folder}/{BEST}", RECORD)
-        write_record(folder, VALIDATED, {"best": {"step": step, "distance": distance}})
-    elif distance > EXPLOSION * best["distance"]:
+        best = {"step": step, "distance": distance, "floors": floors}
+        write_record(folder, VALIDATED, {"best": best})
+    elif floors > EXPLOSION * best["floors"]:
         exploded = (
-            f"the motion's distance to the footage is {distance:,.0f} floors at step {step:,}, "
-            f"{best['distance']:.3g} at step {best['step']:,}: training diverged. The checkpoint of step "
+            f"the motion's Frechet distance to the footage is {floors:,.0f} floors at step {step:,}, "
+            f"{best['floors']:.3g} at step {best['step']:,}: training diverged. The checkpoint of step "
             f"{best['step']:,} is {folder}/{BEST}. Train with a lower learning rate or another seed."
         )
         write_record(folder, VALIDATED, {"best": best, "exploded": exploded})
+
+
+def _best(folder: str) -> dict[str, Any] | None:
+    """The best so far; one of version 0.1.0, which is known by its Frechet distance alone, is none."""
+    best: dict[str, Any] | None = (read_record(folder, VALIDATED) or {}).get("best")
+    return best if best is not None and "floors" in best else None
 
 
 def explosion_of(folder: str) -> str:
