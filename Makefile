@@ -17,9 +17,9 @@ BIN := .venv/bin
 HAS_NVIDIA_GPU := $(shell [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1 && echo yes)
 TORCH_INDEX := $(if $(HAS_NVIDIA_GPU),$(TORCH_CUDA_INDEX),$(TORCH_CPU_INDEX))
 PIP_INDEX_FLAGS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-# What some tests need beside Python packages: a browser for MLflow's page, Ceph's gateway as a real S3 server,
+# What some tests need beside Python packages: a browser for MLflow's page, ffmpeg, Ceph's gateway as a real S3 server,
 # PostgreSQL, Prometheus, and iproute2 for several machines on one.
-SYSTEM_PACKAGES := chromium curl radosgw ceph-mon ceph-osd postgresql prometheus iproute2
+SYSTEM_PACKAGES := chromium curl ffmpeg radosgw ceph-mon ceph-osd postgresql prometheus iproute2
 
 export RAY_USAGE_STATS_ENABLED := 0
 

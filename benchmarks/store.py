@@ -4,12 +4,14 @@
     python benchmarks/store.py transfer --store s3://benchmark/a --megabytes 1000
     python benchmarks/store.py planning --store s3://benchmark/b --clips 1000 10000 100000
     python benchmarks/store.py commits --store s3://benchmark/c --clips 400 --delay-ms 50
+    python benchmarks/store.py catalog --store /tmp/catalog --clips 100000
 
 `transfer` puts and gets the same chunks through the store (encoded, hashed, verified, decoded) and with bare
 boto3 calls of the same bytes and as many threads, by turns; it prints medians and the ratio of the sums.
 `planning` fills a store with committed clips, five a video, and measures the plan of a run in which nothing
 is left to do, and the peak memory of this process. `commits` lets a driver commit clips of one short chunk,
 through a store whose every request takes so much longer, beside the same commits one after the other.
+`catalog` makes the table of as many committed clips from nothing, then again with nothing new.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ from svgan_ray.store import (
     keys,
     open_store,
 )
+from svgan_ray.store.catalog import update_catalog
 from svgan_ray.store.codec import encode_chunk
 from svgan_ray.store.outlines import outline_name
 
@@ -201,6 +204,21 @@ def planning(uri: str, clips: list[int]) -> None:
         print(f"{count:,} clips: {elapsed_s:.2f} s, {rate}, peak memory {peak_mb:.0f} MB", flush=True)
 
 
+def catalog(uri: str, count: int) -> None:
+    """Print seconds and rate of a catalog from nothing, and of one that finds nothing new."""
+    store = open_store(uri, create=True)
+    job = inversion_of(InvertConfig(store=uri), uri)
+    fill(store, job, range(count // CLIPS_A_VIDEO))
+    for name in ("from nothing", "nothing new"):
+        began_s = time.perf_counter()
+        report = update_catalog(store)
+        elapsed_s = time.perf_counter() - began_s
+        assert report.rows == count
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / MEGABYTE
+        rate = f"{count / elapsed_s:,.0f} rows/s, peak memory {peak_mb:.0f} MB"
+        print(f"{name}: {count:,} rows in {elapsed_s:.1f} s, {rate}")
+
+
 def stored_clips(store: LatentStore, job: Inversion, count: int) -> list[Chunk]:
     """Clips of one chunk each that stand in the store, not yet committed."""
     tensors = {name: tensor[:CHUNK_FRAMES] for name, tensor in chunks_of(1)[0].items()}
@@ -262,7 +280,7 @@ def make_bucket(uri: str) -> None:
 def main() -> None:
     """Parse and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=["transfer", "planning", "commits"])
+    parser.add_argument("what", choices=["transfer", "planning", "commits", "catalog"])
     parser.add_argument("--store", required=True, help="s3://bucket/prefix; the bucket is made if missing")
     parser.add_argument("--megabytes", type=int, default=256, help="bytes of one repetition")
     parser.add_argument("--threads", type=int, default=8)
@@ -275,6 +293,8 @@ def main() -> None:
         transfer(arguments.store, arguments.megabytes, arguments.threads, arguments.repetitions)
     elif arguments.what == "commits":
         commits(arguments.store, arguments.clips[0], arguments.delay_ms / 1000)
+    elif arguments.what == "catalog":
+        catalog(arguments.store, arguments.clips[0])
     else:
         planning(arguments.store, arguments.clips)
 

@@ -26,11 +26,10 @@ from torch import Tensor, nn
 
 from svgan_ray.latents.basis import fit_basis
 from svgan_ray.latents.windows import WindowIndex, gather, seeded
+from svgan_ray.temporal.background import InlineExecutor, one_thread_an_operation, second_thread
 from svgan_ray.temporal.recipes import CriticOptions, TemporalConfig
 from svgan_ray.temporal.recording import OneByOne
-from svgan_ray.temporal.side import side_of
 from svgan_ray.temporal.training import TrainingState, new_state, train_step
-from svgan_ray.temporal.workers import ALONE
 
 COEFFICIENTS, FRAMES = 64, 5000
 CONFIG = TemporalConfig(
@@ -55,7 +54,7 @@ class Plain:
         for part in (*self.generator.modules(), *self.critic.modules()):
             if isinstance(part, nn.LeakyReLU):
                 part.inplace = False
-        self.mean, self.variance = state.change.mean.clone(), state.change.variance.clone()
+        self.mean, self.variance = state.hidden_change.mean.clone(), state.hidden_change.variance.clone()
         self.step = 0
         options = self.config.optimiser
         self.generator_optimiser, self.critic_optimiser = (
@@ -74,7 +73,7 @@ class Plain:
         for t in range(1, noise.shape[1]):
             x = noise[:, t]
             for i, layer in enumerate(self.generator.layers):
-                x = states[i] = cell(layer, x, states[i])
+                x = states[i] = layer(x, states[i])
             outputs.append(x)
         return torch.stack(outputs, dim=1)
 
@@ -119,14 +118,6 @@ class Plain:
         self.variance.lerp_(change.var(0, unbiased=False), share)
 
 
-def cell(layer: nn.Module, x: Tensor, hidden: Tensor) -> Tensor:
-    """A gated recurrent unit."""
-    reset_in, keep_in, candidate_in = layer.from_input(x).chunk(3, dim=1)
-    reset_h, keep_h, candidate_h = layer.from_hidden(hidden).chunk(3, dim=1)
-    reset, keep = torch.sigmoid(reset_in + reset_h), torch.sigmoid(keep_in + keep_h)
-    return (1 - keep) * torch.tanh(candidate_in + reset * candidate_h) + keep * hidden
-
-
 def draw(config: TemporalConfig, step: int) -> tuple[Tensor, Tensor]:
     """Mixing weights and noise of a step, as training draws them."""
     random = seeded("noise", config.seed, step)
@@ -167,9 +158,9 @@ def forms_on_cpu(
     for count in sorted({1, threads}):
         name = f"{count} thread{'s' if count > 1 else ''}"
         forms[f"plain, {name}"] = Form(plain, count)
-        torch.set_num_threads(count)
-        beside = dataclasses.replace(state, side=side_of(CONFIG, "cpu", ALONE))
-        forms[f"svgan-ray, {name}"] = Form(partial(train_step, beside, *data), torch.get_num_threads())
+        executor = second_thread() if count > 1 else InlineExecutor()  # as `background_executor` chooses
+        ours = dataclasses.replace(state, background=executor)
+        forms[f"svgan-ray, {name}"] = Form(partial(train_step, ours, *data), 1)
     return forms
 
 
@@ -214,14 +205,22 @@ def main() -> None:
     else:
         forms = forms_on_cpu(state, plainly, *data, threads=options.threads)
     clock = time.process_time if options.cpu_time else time.perf_counter
+    with one_thread_an_operation():  # as a training has it; `measured` sets the threads of each form
+        print_table(measured(forms, options.rounds, options.steps, clock))
+
+
+def measured(
+    forms: dict[str, Form], rounds: int, steps: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
+    """Seconds a step of each form in each round."""
     for form in forms.values():
         seconds_a_step(form.step, 3, clock)  # memory that is made once, and on a GPU the recording
     times: dict[str, list[float]] = {name: [] for name in forms}
-    for _ in range(options.rounds):
+    for _ in range(rounds):
         for name, form in forms.items():
             torch.set_num_threads(form.threads)
-            times[name].append(seconds_a_step(form.step, options.steps, clock))
-    print_table(times)
+            times[name].append(seconds_a_step(form.step, steps, clock))
+    return times
 
 
 def print_table(times: dict[str, list[float]]) -> None:

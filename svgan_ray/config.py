@@ -1,22 +1,31 @@
 """What each job can be told: one frozen dataclass a job, each option with its meaning.
 
-Precedence: flags of the command line, then the experiment file (svgan_ray/experiment.py), then the defaults
-below.
+Precedence: flags of the command line, then the experiment file (svgan_ray/experiment_file.py), then the
+defaults below.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from svgan_ray.errors import ConfigError
+from svgan_ray.ranges import Range, above, at_least, check_ranges, from_to
 from svgan_ray.temporal.recipes import TemporalConfig, demo
 
 Machines = Literal["any", "spot", "on-demand"]
 """Machines of a cluster by Ray's own label `ray.io/market-type`."""
+
+SHARE = Range(0, 1, holds_least=False)
+"""Shares of a GPU: more than one is of no use to a process that computes on one."""
+SEEDS = from_to(-(2**63), 2**63 - 1)
+"""What fits 64 bits."""
+FINITE = Range()
+
+FORMER_NAMES: dict[str, dict[str, str]] = {"tune": {"evaluations": "rungs"}}
+"""By job: settings that had another name once. Flags and experiment files may still use it."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +49,13 @@ class InvertConfig:
     on; or `all`, each a subject of its own."""
     subject: str | None = None
     """Whom the footage shows; by default each video's file name without its ending."""
-    batch_frames: int = 16
+    batch_frames: Annotated[int, at_least(1)] = 16
     """Frames that the encoder takes at once; part of the identity of the result."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """What the encoder computes in; bfloat16 is faster on GPUs; part of the identity of the result."""
-    error_every_frames: int = 25
+    error_every_frames: Annotated[int, at_least(1)] = 25
     """Measure the reconstruction error of every n-th frame; part of the identity of the result."""
-    refine_steps: int = 0
+    refine_steps: Annotated[int, at_least(0)] = 0
     """Steps of optimisation after the encoder, 0 for none; part of the identity of the result."""
     float16: bool = False
     """Keep latents in half the bytes; each commit tells how near their pictures stay to those of float32
@@ -56,31 +65,29 @@ class InvertConfig:
     identity of the result."""
     actors: str | None = None
     """Encoders at work at once: a number, or `LEAST:MOST` as there is work; by default 1 to what fits."""
-    gpus_per_actor: float = 0.25
+    gpus_per_actor: Annotated[float, SHARE] = 0.25
     """Share of a GPU for each encoder, in a cluster that has GPUs."""
     machines: Machines = "any"
     """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
     retry_failures: bool = False
     """Try again what failed in earlier runs."""
-    max_failure_fraction: float = 0.5
+    max_failure_fraction: Annotated[float, from_to(0, 1)] = 0.5
     """The job fails when more than this share of the videos fails."""
     experiment: str = "svgan-ray"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         is_rank = self.people.isdecimal() and int(self.people) > 0
         whom = "`longest`, `all` or a rank from 1"
         _require(is_rank or self.people in ("longest", "all"), "people", whom, self.people)
         own_model = self.face_model is None or self.faces == "mediapipe"
         _require(own_model, "face_model", "none unless faces is mediapipe", self.face_model)
         _require(self.videos, "videos", "at least one file, folder, glob or s3:// prefix", self.videos)
-        _require_positive(self, "batch_frames", "error_every_frames", "gpus_per_actor")
-        _require(self.refine_steps >= 0, "refine_steps", "0 or more", self.refine_steps)
         lpips_is_used = self.refine_lpips is None or self.refine_steps > 0
         _require(lpips_is_used, "refine_lpips", "none unless refine_steps is above 0", self.refine_lpips)
         expected = "a number from 1, such as 4, or a range, such as 1:32"
         _require(self.actors is None or self.actor_range, "actors", expected, self.actors)
-        _require_share(self, "max_failure_fraction")
 
     @property
     def actor_range(self) -> tuple[int, int] | None:
@@ -94,84 +101,73 @@ class InvertConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Train a temporal GAN on one subject's latents."""
+class DataChoice:
+    """Which clips of a store a job takes; None leaves it to what the store holds."""
 
-    store: str = "store"
-    """Latent store: a folder or s3://bucket/prefix."""
     subject: str | None = None
     """Whom to learn; by default the only subject in the store."""
     snapshot: str | None = None
     """Snapshot to train on, NAME or NAME@GENERATION; by default one is taken of the subject's clips."""
     inversion: str | None = None
     """Inversion whose latents are taken; needed where the store holds several made with these weights."""
-    min_clip_s: float = 0.0
+    min_clip_s: Annotated[float, at_least(0)] = 0.0
     """Leave out shorter clips."""
-    max_error: float | None = None
+    max_error: Annotated[float | None, at_least(0)] = None
     """Leave out clips with a larger mean reconstruction error."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class LearningConfig(DataChoice):
+    """What a training and a study are told alike."""
+
+    store: str = "store"
+    """Latent store: a folder or s3://bucket/prefix."""
     weights: str = "demo"
     """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`; must be the pair that made the
     latents."""
-    model: str = "models/demo"
-    """Folder of the trained model, a local one or s3://bucket/prefix."""
     recipe: Literal["demo", "paper", "faces_1024"] = "demo"
     """Preset that `temporal` starts from; flags and file change it field by field."""
     preset: str | None = None
     """JSON file that a study left (`preset.json`): takes the recipe's place."""
     temporal: TemporalConfig = field(default_factory=demo)
-    """The temporal GAN and its training."""
-    minutes: float | None = None
-    """Stop after this much training, however many of the steps are done by then."""
-    checkpoints: str = "runs/train"
-    """Where checkpoints are kept, a local folder or s3://bucket/prefix; a second run goes on from them."""
-    workers: int = 1
-    """Processes that share each batch."""
-    cpus_per_worker: int = 1
-    """Cores of each of them: more help large networks, and penalties at every step, where there is no GPU."""
-    gpu: bool | None = None
-    """Train on GPUs; by default where the cluster has one for each worker, or has some and grows."""
+    """The temporal GAN and its training; the search of a study changes some of it."""
     machines: Machines = "any"
     """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
-    checkpoint_every_steps: int = 500
-    """A killed training goes on from the last of these."""
-    sample_every_steps: int = 1000
-    """Log metrics, a film strip and a video of fixed noises this often, beside the training."""
-    sample_seconds: float = 4.0
-    """Length of those videos."""
     experiment: str = "svgan-ray"
     """Experiment in MLflow."""
 
-    def __post_init__(self) -> None:
-        _require_positive(
-            self,
-            "workers",
-            "cpus_per_worker",
-            "checkpoint_every_steps",
-            "sample_every_steps",
-            "sample_seconds",
-        )
-        _require(self.minutes is None or self.minutes > 0, "minutes", "a number above 0", self.minutes)
+
+@dataclass(frozen=True)
+class TrainConfig(LearningConfig):
+    """Train a temporal GAN on one subject's latents."""
+
+    model: str = "models/demo"
+    """Folder of the trained model, a local one or s3://bucket/prefix."""
+    minutes: Annotated[float | None, above(0)] = None
+    """Stop after this much training, however many of the steps are done by then."""
+    checkpoints: str = "runs/train"
+    """Where checkpoints are kept, a local folder or s3://bucket/prefix; a second run goes on from them."""
+    workers: Annotated[int, at_least(1)] = 1
+    """Processes that share each batch."""
+    cpus_per_worker: Annotated[int, at_least(1)] = 1
+    """Cores of each of them: more help large networks, and penalties at every step, where there is no GPU."""
+    gpu: bool | None = None
+    """Train on GPUs; by default where the cluster has one for each worker, or has some and grows."""
+    checkpoint_every_steps: Annotated[int, at_least(1)] = 500
+    """A killed training goes on from the last of these."""
+    sample_every_steps: Annotated[int, at_least(1)] = 1000
+    """Log metrics, a film strip and a video of fixed noises this often, beside the training."""
+    sample_seconds: Annotated[float, above(0)] = 4.0
+    """Length of those videos."""
 
 
 @dataclass(frozen=True)
-class TuneConfig:
+class TuneConfig(LearningConfig):
     """Search for the options of the temporal GAN that move most like the subject."""
 
-    store: str = "store"
-    """Latent store: a folder or s3://bucket/prefix."""
-    subject: str | None = None
-    """Whom to learn; by default the only subject in the store."""
-    snapshot: str | None = None
-    """Snapshot to train on, NAME or NAME@GENERATION; by default one is taken of the subject's clips."""
-    inversion: str | None = None
-    """Inversion whose latents are taken; needed where the store holds several made with these weights."""
-    min_clip_s: float = 0.0
-    """Leave out shorter clips."""
-    max_error: float | None = None
-    """Leave out clips with a larger mean reconstruction error."""
-    weights: str = "demo"
-    """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`; must be the pair that made the
-    latents."""
     model: str = "models/demo-tuned"
     """Folder of the best trial's model, a local one or s3://bucket/prefix."""
     out: str = "presets/tuned.json"
@@ -185,36 +181,29 @@ class TuneConfig:
     search_storage: str = "sqlite:///optuna.db"
     """Database of the search, without a password in it: sqlite:///FILE, or
     postgresql://USER@HOST/DATABASE?passfile=FILE."""
-    recipe: Literal["demo", "paper", "faces_1024"] = "demo"
-    """Preset that `temporal` starts from; flags and file change it field by field."""
-    preset: str | None = None
-    """JSON file that a study left (`preset.json`): takes the recipe's place."""
-    temporal: TemporalConfig = field(default_factory=demo)
-    """What the trials share; the search changes some of it."""
-    trials: int = 6
+    trials: Annotated[int, at_least(1)] = 6
     """Trials in all, the recipe itself being the first."""
     enqueue: tuple[str, ...] = ()
     """Presets known to be good, which are tried right after the recipe."""
     pareto: bool = False
     """Search for fidelity and drift at once: no trial stops early, and the result is a Pareto front."""
-    evaluations: int = 6
-    """Times that a trial is measured; after each the worse ones are stopped early."""
-    concurrent_trials: int | None = None
+    rungs: Annotated[int, at_least(1)] = 6
+    """Measurements of a trial; after each of them the worse half of the trials is stopped early."""
+    concurrent_trials: Annotated[int | None, at_least(1)] = None
     """Trials at once; by default as many as the cluster holds."""
-    gpus_per_trial: float = 0.5
+    gpus_per_trial: Annotated[float, SHARE] = 0.5
     """Share of a GPU for each trial, in a cluster that has GPUs."""
-    machines: Machines = "any"
-    """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
-    seed: int = 0
+    seed: Annotated[int, from_to(0, 2**32 - 1)] = 0
     """Seeds the search."""
-    experiment: str = "svgan-ray"
-    """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "trials", "evaluations", "gpus_per_trial")
-        at_once = self.concurrent_trials
-        _require(at_once is None or at_once >= 1, "concurrent_trials", "1 or more", at_once)
+        check_ranges(self)
         _require_no_password(self.search_storage, "search_storage", "PGPASSWORD, or in ~/.pgpass")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the fields of a pickle; version 0.1.0 called `rungs` `evaluations`."""
+        former = FORMER_NAMES["tune"]
+        self.__dict__.update({former.get(name, name): value for name, value in state.items()})
 
 
 @dataclass(frozen=True)
@@ -225,11 +214,11 @@ class SampleConfig:
     """A trained model: a local folder, s3://bucket/prefix or models:/NAME@champion in MLflow's registry."""
     out: str = "samples/sample.mp4"
     """Video to write; of several samples a folder of that name without .mp4, or s3://bucket/prefix."""
-    seed: int = 0
+    seed: Annotated[int, SEEDS] = 0
     """Seeds the noise: the same seed gives the same video."""
-    seconds: float = 10.0
+    seconds: Annotated[float, above(0)] = 10.0
     """Length of a video."""
-    samples: int = 1
+    samples: Annotated[int, at_least(1)] = 1
     """Videos to make, in parallel; a second run makes those that are missing."""
     grid: bool = False
     """All samples side by side in one video."""
@@ -241,36 +230,34 @@ class SampleConfig:
     faces: Literal["sidecar", "aligned", "mediapipe"] | None = None
     """Where the photo's face is: in landmarks beside it, all over it, or where mediapipe finds it (needs the
     extra `face`); by default the first where there are landmarks, else the last."""
-    refine_steps: int = 100
+    refine_steps: Annotated[int, at_least(0)] = 100
     """Steps of optimisation of the photo's latents after the encoder, 0 for none."""
     subject: str | None = None
     """Who moves instead of the model's subject: a subject or clip of the store, or `demo:7`."""
     store: str = "store"
     """Latent store in which the other subject is looked up."""
-    strength: float = 1.0
+    strength: Annotated[float, FINITE] = 1.0
     """How far another subject follows the motion."""
     reference: Literal["mean", "first"] = "mean"
     """What of the motion another subject rests at: the mean of the footage, or the first generated frame."""
-    layers: tuple[int, ...] | None = None
+    layers: Annotated[tuple[int, ...] | None, at_least(0)] = None
     """Style vectors of another subject that move; by default all."""
-    truncation: float = 1.0
+    truncation: Annotated[float, above(0)] = 1.0
     """Below 1: motion closer to the mean."""
-    blend_seed: int | None = None
+    blend_seed: Annotated[int | None, SEEDS] = None
     """Seed of a second motion, for one between the two."""
-    blend: float = 0.5
+    blend: Annotated[float, from_to(0, 1)] = 0.5
     """How far towards it: 0 is the motion of `seed`, 1 that of `blend_seed`."""
-    batch_frames: int = 16
+    batch_frames: Annotated[int, at_least(1)] = 16
     """Frames rendered at once; others change a pixel by one grey level at most."""
-    gpus_per_actor: float = 0.25
+    gpus_per_actor: Annotated[float, SHARE] = 0.25
     """Share of a GPU for each renderer of several samples, in a cluster that has GPUs."""
     experiment: str = "svgan-ray"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "seconds", "truncation", "samples", "batch_frames", "gpus_per_actor")
+        check_ranges(self)
         _require(self.photo is None or self.subject is None, "photo", "none beside a subject", self.photo)
-        _require(self.refine_steps >= 0, "refine_steps", "0 or more", self.refine_steps)
-        _require(0 <= self.blend <= 1, "blend", "a number from 0 to 1", self.blend)
 
 
 @dataclass(frozen=True)
@@ -285,11 +272,11 @@ class EvaluateConfig:
     """Whose footage is the truth; by default the one that the model learnt."""
     snapshot: str | None = None
     """Held-out footage, NAME or NAME@GENERATION; by default what the model was trained on."""
-    seconds: float = 66.0
+    seconds: Annotated[float, above(0)] = 66.0
     """Length of each generated sample."""
-    samples: int = 150
+    samples: Annotated[int, at_least(1)] = 150
     """Generated samples."""
-    seed: int = 0
+    seed: Annotated[int, SEEDS] = 0
     """Seeds the noise."""
     out: str = "reports/evaluation.json"
     """Report to write."""
@@ -298,7 +285,7 @@ class EvaluateConfig:
     (identity, ACD); the footage must be where it was inverted from."""
     weights: str = "demo"
     """Folder that holds `generator` and `encoder`, or `demo`; what these networks see is made with it."""
-    clips: int = 2048
+    clips: Annotated[int, at_least(1)] = 2048
     """Clips of footage, and as many generated ones, that these networks see."""
     fvd_clips: tuple[Literal["16", "128", "16x8"], ...] = ("16", "128", "16x8")
     """Clips that FVD is measured on: 16 frames, 128, or 16 of every eighth."""
@@ -306,7 +293,7 @@ class EvaluateConfig:
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "seconds", "samples", "clips")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -330,15 +317,15 @@ class DemoConfig:
     """Where footage, store, models and videos go."""
     video: str | None = None
     """Your own footage (aligned, or with landmarks beside it) in place of the rendered subjects."""
-    subjects: int = 3
+    subjects: Annotated[int, at_least(1)] = 3
     """Rendered subjects."""
-    seconds: float = 60.0
+    seconds: Annotated[float, above(0)] = 60.0
     """Rendered footage of each subject."""
     experiment: str = "demo"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "subjects", "seconds")
+        check_ranges(self)
 
 
 @dataclass(frozen=True)
@@ -352,11 +339,11 @@ class DoctorConfig:
     """Latent store that jobs will use, a folder or s3://bucket/prefix; written to and cleaned up again."""
     weights: str = "demo"
     """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`."""
-    free_disk_gb: float = 2.0
+    free_disk_gb: Annotated[float, above(0)] = 2.0
     """Free space, in GB, that the working directory and the temporary folder need."""
 
     def __post_init__(self) -> None:
-        _require_positive(self, "free_disk_gb")
+        check_ranges(self)
 
 
 def flatten(config: object, prefix: str = "") -> dict[str, object]:
@@ -380,14 +367,3 @@ def _require_no_password(address: str, name: str, place: str) -> None:
     """Settings are printed, logged and shown among the arguments of processes; so this tells no value."""
     if re.search(r"://[^/@]*:[^/@]*@", address) or re.search(r"[?&]password=", address):
         raise ConfigError(f"{name}: holds a password, which others would see; set it in {place}")
-
-
-def _require_positive(config: object, *names: str) -> None:
-    for name in names:
-        value = getattr(config, name)
-        _require(math.isfinite(value) and value > 0, name, "a number above 0", value)
-
-
-def _require_share(config: object, name: str) -> None:
-    value = getattr(config, name)
-    _require(0 <= value <= 1, name, "a number from 0 to 1", value)

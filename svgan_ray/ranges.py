@@ -53,6 +53,8 @@ class Range:
         return bool(is_high_enough and (number < self.most or (self.holds_most and number == self.most)))
 
     def __str__(self) -> str:
+        if (self.least, self.most) == (-math.inf, math.inf):
+            return "finite"
         if self.most == math.inf:
             return f"{self.least} or more" if self.holds_least else f"above {self.least}"
         lower = f"from {self.least}" if self.holds_least else f"above {self.least}"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from svgan_ray.config import InvertConfig
+from svgan_ray.config import DataChoice, InvertConfig
 from svgan_ray.orchestration.invert.encoding import BlockEncoder, crop_block
 from svgan_ray.orchestration.invert.faces import track_source
 from svgan_ray.orchestration.invert.items import Block
 from svgan_ray.orchestration.invert.ledger import Ledger
 from svgan_ray.orchestration.invert.plan import inversion_of, plan_sources
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.runtime.sources import expand
 from svgan_ray.orchestration.runtime.weights import publish_networks
 from svgan_ray.orchestration.train.data import training_set
@@ -39,7 +39,7 @@ def draw_model(store_uri: str, weights: str, subject: str, folder: str | Path) -
     """A model of the subject's latents with random weights."""
     store = open_store(store_uri)
     sha256 = weights_hash(weights_folders(weights)[0])
-    snapshot = resolve_snapshot(store, Choice(subject), sha256)
+    snapshot = resolve_snapshot(store, DataChoice(subject), sha256)
     config = tiny()
     data = training_set(store, snapshot, config)
     card = {

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from svgan_ray.config import InvertConfig
+from svgan_ray.config import DataChoice, InvertConfig
 from svgan_ray.orchestration.invert.encoding import BlockEncoder, crop_block
 from svgan_ray.orchestration.invert.faces import track_source
 from svgan_ray.orchestration.invert.items import Block
 from svgan_ray.orchestration.invert.ledger import Ledger
 from svgan_ray.orchestration.invert.plan import inversion_of, plan_sources
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.runtime.sources import expand
 from svgan_ray.orchestration.runtime.weights import publish_networks
 from svgan_ray.orchestration.train.data import training_set
@@ -61,7 +61,7 @@ def main(folder: Path) -> None:
     del encoder
 
     recipe = tiny(basis_size=4, window_frames=5)
-    data = training_set(store, resolve_snapshot(store, Choice("anna"), job.generator_sha256), recipe)
+    data = training_set(store, resolve_snapshot(store, DataChoice("anna"), job.generator_sha256), recipe)
     state = new_state(recipe, data.basis)
     for _ in range(TRAINING_STEPS):
         train_step(state, data.features, data.index(recipe.window_frames))

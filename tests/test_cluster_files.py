@@ -20,7 +20,7 @@ from ray._private.runtime_env.packaging import create_package
 from ray.dashboard.http_server_agent import PUBLIC_EXACT_PATHS
 from ray.runtime_env import RuntimeEnv
 
-from svgan_ray.experiment import SECTIONS
+from svgan_ray.experiment_file import SECTIONS
 from svgan_ray.orchestration.runtime.command_line import parse
 
 ROOT = Path(__file__).parents[1]

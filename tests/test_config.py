@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, cast, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -12,26 +14,27 @@ from hypothesis import strategies as st
 
 from svgan_ray.config import InvertConfig, ReplayConfig, TrainConfig, TuneConfig, flatten
 from svgan_ray.errors import ConfigError
-from svgan_ray.experiment import SECTIONS, Experiment, load_experiment
+from svgan_ray.experiment_file import SECTIONS, ExperimentFile, load_experiment_file
+from svgan_ray.ranges import NumericField, numeric_fields
 from svgan_ray.temporal.recipes import RECIPES, demo, paper
 
 ROOT = Path(__file__).parents[1]
 
 
-def experiment(tmp_path: Path, text: str) -> Experiment:
+def experiment(tmp_path: Path, text: str) -> ExperimentFile:
     path = tmp_path / "experiment.toml"
     path.write_text(text)
-    return load_experiment(path)
+    return load_experiment_file(path)
 
 
 def test_without_a_file_the_defaults_hold(tmp_path: Path) -> None:
-    absent = load_experiment(tmp_path / "none.toml")
+    absent = load_experiment_file(tmp_path / "none.toml")
     for config_type in SECTIONS.values():
         assert absent.config(config_type) == config_type()
 
 
 def test_shipped_experiment_is_the_demos_and_fits_every_job() -> None:
-    shipped = load_experiment(ROOT / "experiment.toml")
+    shipped = load_experiment_file(ROOT / "experiment.toml")
     assert shipped.config(InvertConfig).videos == ("demo",)
     assert shipped.config(TuneConfig).temporal.steps < demo().steps
     for config_type in SECTIONS.values():
@@ -72,18 +75,18 @@ def test_a_recipe_given_as_a_flag_replaces_the_files(tmp_path: Path, recipe: str
         ("[train.temporal]\nloss = 3", "loss: expected a table, got 3"),
         ("[invert]\nbatch_frames = 'many'", r"\[invert\] batch_frames: expected int, got 'many'"),
         ("[invert]\nbatch_frames = true", "batch_frames: expected int, got True"),
-        ("[invert]\nbatch_frames = 0", r"\[invert\] batch_frames: expected a number above 0, got 0"),
-        ("[invert]\nmax_failure_fraction = 1.5", "expected a number from 0 to 1, got 1.5"),
+        ("[invert]\nbatch_frames = 0", r"\[invert\] batch_frames: expected a whole number, 1 or more, got 0"),
+        ("[invert]\nmax_failure_fraction = 1.5", "expected a number, from 0 to 1, got 1.5"),
         ("[invert]\nfaces = 'cat'", "faces: expected one of sidecar, aligned, mediapipe, got 'cat'"),
         ("[invert]\npeople = '0'", "people: expected `longest`, `all` or a rank from 1, got '0'"),
         ("[invert]\npeople = 'anna'", "people: expected .* got 'anna'"),
         ("[invert]\nface_model = 'a.task'", "face_model: expected none unless faces is mediapipe"),
-        ("[invert]\nvideos = 'a.mp4'", "videos: expected tuple, got 'a.mp4'"),
+        ("[invert]\nvideos = 'a.mp4'", "videos: expected tuple\\[str, ...\\], got 'a.mp4'"),
         ("[invert]\nvideos = [3]", r"videos\[0\]: expected str, got 3"),
         ("[invert]\nvideos = []", "videos: expected at least one"),
-        ("[sample]\nseconds = inf", "seconds: expected a number above 0, got inf"),
+        ("[sample]\nseconds = inf", "seconds: expected a number, above 0, got inf"),
         ("[train]\nrecipe = 'papper'", "recipe: expected one of demo, paper, faces_1024, got 'papper'"),
-        ("[train.temporal.optimiser]\nbetas = [1]", r"betas: expected tuple, got \[1\]"),
+        ("[train.temporal.optimiser]\nbetas = [1]", r"betas: expected tuple\[float, float\], got \[1\]"),
         ("not toml", "not a TOML file"),
     ],
 )
@@ -96,7 +99,7 @@ def test_a_mistake_is_named_with_its_place_and_a_remedy(tmp_path: Path, text: st
 @given(st.integers(1, 10**6), st.floats(0, 1), st.lists(st.text("abc/", min_size=1), min_size=1, max_size=3))
 def test_values_survive_the_file(batch: int, fraction: float, videos: list[str]) -> None:
     sections = {"invert": {"batch_frames": batch, "max_failure_fraction": fraction, "videos": videos}}
-    found = Experiment(Path("experiment.toml"), {}, sections).config(InvertConfig)
+    found = ExperimentFile(Path("experiment.toml"), {}, sections).config(InvertConfig)
     assert (found.batch_frames, found.max_failure_fraction, list(found.videos)) == (batch, fraction, videos)
 
 
@@ -107,13 +110,13 @@ def test_flatten_names_nested_fields_with_dots() -> None:
 
 
 def test_every_field_is_explained() -> None:
-    for config_type in SECTIONS.values():
-        lines = (ROOT / "svgan_ray" / "config.py").read_text().split(f"class {config_type.__name__}:")[1]
-        body = lines.split("def __post_init__")[0]
-        for f in dataclasses.fields(config_type):
-            after = body.split(f"    {f.name}:")[1].splitlines()
+    text = (ROOT / "svgan_ray" / "config.py").read_text()
+    for config_type in {owner for cls in SECTIONS.values() for owner in cls.__mro__ if owner is not object}:
+        body = text.split(f"class {config_type.__name__}")[1].split("@dataclass")[0]
+        for name in config_type.__annotations__:
+            after = body.split(f"    {name}:")[1].splitlines()
             assert any(line.strip().startswith('"""') for line in after[1:3]), (
-                f"{config_type.__name__}.{f.name}"
+                f"{config_type.__name__}.{name}"
             )
 
 
@@ -121,7 +124,7 @@ def test_a_number_out_of_its_range_is_named_with_file_key_range_and_value(tmp_pa
     path = tmp_path / "experiment.toml"
     path.write_text("[train.temporal.loss]\ngradient_penalty_interval = 0\n")
     with pytest.raises(ConfigError) as caught:
-        load_experiment(path)
+        load_experiment_file(path)
     assert str(caught.value) == (
         "experiment.toml: [train.temporal] loss.gradient_penalty_interval: "
         "expected a whole number, 1 or more, got 0"
@@ -152,3 +155,60 @@ def test_a_password_in_a_setting_is_refused_and_not_repeated(build: Callable[[],
         build()
     assert "planted" not in str(caught.value)
     TuneConfig(search_storage="postgresql://anna@db:5432/search?passfile=/run/pgpass")
+
+
+def _numbers(config_type: type[Any], place: str = "") -> Iterator[tuple[str, NumericField]]:
+    """The numeric fields of a config and of those nested in it, each with the dotted name of its table."""
+    yield from ((place, field) for field in numeric_fields(config_type))
+    for name, hint in get_type_hints(config_type).items():
+        if dataclasses.is_dataclass(hint):
+            yield from _numbers(cast(type[Any], hint), f"{place}.{name}")
+
+
+NUMBERS = [
+    (section, place, field)
+    for section, config_type in SECTIONS.items()
+    for place, field in _numbers(config_type, section)
+]
+
+
+def _wrong(field: NumericField) -> st.SearchStrategy[int | float]:
+    """Numbers that a field must refuse, as TOML can hold them."""
+    assert field.range is not None, f"{field.name} declares no range"
+    wrong = [st.sampled_from([float("inf"), float("-inf"), float("nan")])]
+    if field.whole:
+        wrong.append(st.floats(-1e6, 1e6).filter(lambda number: not number.is_integer()))
+    if field.range.least > float("-inf"):
+        below = st.integers(-(10**6), -1).map(lambda less: int(field.range.least) + less)  # type: ignore[union-attr]
+        wrong += [below] if field.range.holds_least else [below, st.just(int(field.range.least))]
+    if field.range.most < float("inf"):
+        wrong.append(st.integers(1, 10**6).map(lambda more: int(field.range.most) + more))  # type: ignore[union-attr]
+    return st.one_of(wrong)
+
+
+@given(st.sampled_from(NUMBERS).flatmap(lambda found: st.tuples(st.just(found), _wrong(found[2]))))
+def test_every_number_that_makes_no_sense_is_refused_with_file_key_range_and_value(
+    drawn: tuple[tuple[str, str, NumericField], int | float],
+) -> None:
+    (section, place, field), value = drawn
+    is_tuple = "tuple" in str(get_type_hints(_owner(section, place))[field.name])
+    fixed = is_tuple and field.name == "betas"
+    shown = [value] * (2 if fixed else 1) if is_tuple else value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "experiment.toml")
+        path.write_text(f"[{place}]\n{field.name} = {shown}\n")
+        with pytest.raises(ConfigError) as caught:
+            load_experiment_file(path)
+    message = str(caught.value)
+    assert message.startswith(f"experiment.toml: [{section}")
+    assert f"{field.name}: expected a " in message and f"{field.range}, got " in message
+    read = [value if field.whole else float(value)] * (len(shown) if isinstance(shown, list) else 1)
+    assert message.endswith(repr(tuple(read) if is_tuple else read[0]))
+
+
+def _owner(section: str, place: str) -> Any:
+    """The dataclass that a table of the experiment file fills."""
+    cls: Any = SECTIONS[section]
+    for name in place.split(".")[1:]:
+        cls = get_type_hints(cls)[name]
+    return cls

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from svgan_ray.experiment import SECTIONS
+from svgan_ray.experiment_file import SECTIONS
 from svgan_ray.orchestration.import_weights import arguments_of
 from svgan_ray.orchestration.runtime.command_line import parse
 from svgan_ray.orchestration.store_tool.job import command_of

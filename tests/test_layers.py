@@ -21,7 +21,8 @@ PURE = (
     "demo",
     "report",
     "config",
-    "experiment",
+    "decoding",
+    "experiment_file",
     "errors",
     "ranges",
 )

@@ -14,7 +14,7 @@ import optuna
 import torch
 
 from svgan_ray.config import TrainConfig
-from svgan_ray.experiment import Experiment
+from svgan_ray.experiment_file import ExperimentFile
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot
 from svgan_ray.orchestration.train.data import resampled_clips
 from svgan_ray.orchestration.train.validation import FRECHET
@@ -51,7 +51,7 @@ def test_a_model_moves() -> None:
 def test_a_preset_is_the_winner_of_its_study() -> None:
     model = load_model(DATA / "model")
 
-    preset = Experiment(Path("none.toml"), {}, {}).config(TrainConfig, preset=str(DATA / "tuned.json"))
+    preset = ExperimentFile(Path("none.toml"), {}, {}).config(TrainConfig, preset=str(DATA / "tuned.json"))
     assert preset.temporal.optimiser == model.config.optimiser
     assert preset.temporal.generator == model.config.generator
 
@@ -67,6 +67,7 @@ def test_a_study_goes_on_with_the_search_and_the_callbacks_that_tune_pickled() -
     plan = callback._plan
     assert plan.run.name == "tune demo" and plan.trial_run("abc").parent == plan.identity
     assert (plan.config.trials, plan.config.subject, plan.config.max_error) == (2, None, None)
+    assert plan.config.rungs == 4  # which was called `evaluations`
     assert plan.snapshot.digest and plan.settings["trials"] == 2
     assert plan.objectives == (FRECHET,), "it goes on with the objective that it was begun with"
     assert search._space.keywords["base"].window_frames == plan.base.window_frames

@@ -13,7 +13,7 @@ ABANDONED_NAMES = {
     "repeatedly": "repeat_in_background",
     "restless": "most_jittery",
     "contained": "without_retries",
-    "booked": "progress_count",
+    "booked": "recorded_items",
     "LOSSES": "LOST_MACHINE_ERRORS, where machines are meant",
     "Made": "VideoFolder",
     "Seen": "SnippetFeatures",
@@ -21,9 +21,12 @@ ABANDONED_NAMES = {
     "stand": "put_once",
     "say": "print_line",
     "one_by_one": "run_isolated",
+    "side_of": "background_executor",
+    "AtOnce": "InlineExecutor",
+    "ChangeStatistics": "HiddenChangeStatistics",
 }
 """Names that say nothing by themselves, with what took their place."""
-ABANDONED_MODULES = {"kept": "checkpoints", "beside": "background"}
+ABANDONED_MODULES = {"kept": "checkpoints", "beside": "background", "side": "background"}
 OTHER_MEANING = {"demo/portrait.py": {"around"}, "demo/head.py": {"around"}}
 """Where a name of that list is the plain word for what it does."""
 

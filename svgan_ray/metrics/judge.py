@@ -49,11 +49,18 @@ class Judgement:
 
 @dataclass(frozen=True)
 class _Side:
-    """Windows [N, T, K] of one side, the block that each was cut from, and the fold of each block."""
+    """Windows [N, T, K] of one side, and the block and the clip that each was cut from."""
 
     windows: Tensor
     block: Tensor  # [N]
-    fold: Tensor  # [N]
+    clip: Tensor  # [N]
+
+    @property
+    def fold(self) -> Tensor:
+        """Of each window [N]: by clips where there are enough of them."""
+        names, rank = self.clip.unique(return_inverse=True)
+        fold: Tensor = (rank if len(names) >= FOLDS else self.block) % FOLDS
+        return fold
 
 
 def judge(
@@ -83,23 +90,17 @@ def judge(
 def _side(clips: Sequence[Tensor], rate_hz: float) -> _Side:
     window, stride = round(WINDOW_S * rate_hz), round(STRIDE_S * rate_hz)
     length, step = round(BLOCK_S * rate_hz), round((BLOCK_S + GAP_S) * rate_hz)
-    cut, block, fold = [], [], []
-    by_clip = sum(len(clip) >= length for clip in clips) >= FOLDS
-    number = whole = 0
-    for clip in clips:
-        if len(clip) < length:
-            continue
+    cut, block, source = [], [], []
+    for number, clip in enumerate(clips):
         for first in range(0, len(clip) - length + 1, step):
             windows = clip[first : first + length].float().unfold(0, window, stride).transpose(1, 2)
+            block.append(torch.full((len(windows),), len(cut)))
+            source.append(torch.full((len(windows),), number))
             cut.append(windows)
-            block.append(torch.full((len(windows),), number))
-            fold.append(torch.full((len(windows),), (whole if by_clip else number) % FOLDS))
-            number += 1
-        whole += 1
     if not cut:
         nothing = torch.empty(0, dtype=torch.int64)
         return _Side(torch.empty(0, window, 1), nothing, nothing)
-    return _Side(torch.cat(cut), torch.cat(block), torch.cat(fold))
+    return _Side(torch.cat(cut), torch.cat(block), torch.cat(source))
 
 
 def _thinned(side: _Side, blocks: int) -> _Side:
@@ -109,7 +110,7 @@ def _thinned(side: _Side, blocks: int) -> _Side:
     number = torch.full((every,), -1)
     number[kept] = torch.arange(blocks)
     rows = number[side.block] >= 0
-    return _Side(side.windows[rows], number[side.block[rows]], side.fold[rows])
+    return _Side(side.windows[rows], number[side.block[rows]], side.clip[rows])
 
 
 class _Filters:

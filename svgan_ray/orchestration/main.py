@@ -6,7 +6,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from svgan_ray.experiment import SECTIONS
+from svgan_ray.experiment_file import SECTIONS
 from svgan_ray.orchestration.runtime.command_line import run_job
 
 __all__ = ["JOBS", "main"]

@@ -12,6 +12,7 @@
     snapshots/<name>/<00000007>.json                           create-if-absent
     models/<name>/files/<sha256>/<path>
     models/<name>/manifest.json                                create-if-absent, written last
+    catalog/parts/<sha256>.parquet, catalog/catalog.parquet    derived from the commits; catalog.py
 
 A key that holds a `<sha256>` names its object's content; `<sha256>.1` is a further copy of it. No key holds a
 path of the user's.
@@ -27,11 +28,14 @@ from collections.abc import Mapping
 from svgan_ray.errors import ConfigError
 
 __all__ = [
+    "CATALOG",
+    "CATALOG_PARTS",
     "LOCK",
     "MARKER",
     "SECTIONS",
     "TEMPORARY",
     "basis",
+    "catalog_part",
     "chunk",
     "chunk_number",
     "chunks",
@@ -63,7 +67,9 @@ __all__ = [
 
 MARKER = "store.json"
 LOCK = "lock.json"
-SECTIONS = ("sources", "tracks", "chunks", "commits", "failures", "bases", "snapshots", "models")
+SECTIONS = ("sources", "tracks", "chunks", "commits", "failures", "bases", "snapshots", "models", "catalog")
+CATALOG = "catalog/catalog.parquet"
+CATALOG_PARTS = "catalog/parts/"
 TEMPORARY = ".temporary/"
 """Where the folder backend keeps half-written files; what a killed writer leaves there is garbage."""
 
@@ -178,6 +184,11 @@ def failure(scope_id: str, item_id: str) -> str:
 def basis(basis_id: str) -> str:
     """Key of a latent basis."""
     return f"bases/{_name(basis_id)}.safetensors"
+
+
+def catalog_part(sha256: str) -> str:
+    """Key of a part of the catalog, named by its content."""
+    return f"{CATALOG_PARTS}{sha256}.parquet"
 
 
 def snapshots(name: str) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import types
-from dataclasses import asdict, dataclass, fields, is_dataclass
-from functools import cache
-from typing import Any, ClassVar, Self, TypeAlias, Union, get_args, get_origin, get_type_hints
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self, TypeAlias
 
+from svgan_ray.decoding import DecodingError, decode
 from svgan_ray.errors import CorruptObjectError, StoreSchemaError
 from svgan_ray.store import keys
 
@@ -306,35 +305,9 @@ def _unsealed(data: bytes, key: str) -> dict[str, Any]:
     return document
 
 
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in fields(cls)}
-
-
-def _built(hint: Any, value: Any, where: str) -> Any:
-    """The value as the type hint wants it; only the hints that the records above use are known."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if is_dataclass(hint):
-        return _built_dataclass(hint, value, where)
-    if origin in (Union, types.UnionType):
-        return None if value is None else _built(arguments[0], value, where)
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise _mismatch(where, "a list", value)
-        return tuple(_built(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    expected = (int, float) if hint is float else origin or hint
-    if not isinstance(value, expected) or (isinstance(value, bool) and hint is not bool):
-        raise _mismatch(where, str(hint), value)
-    return float(value) if hint is float else value
-
-
-def _built_dataclass(cls: Any, value: Any, where: str) -> Any:
-    hints = _hints(cls)
-    if not isinstance(value, dict) or value.keys() != hints.keys():
-        raise _mismatch(where, f"an object with the fields {', '.join(sorted(hints))}", value)
-    return cls(**{name: _built(hints[name], value[name], f"{where}: {name}") for name in hints})
-
-
-def _mismatch(where: str, expected: str, value: object) -> CorruptObjectError:
-    return CorruptObjectError(f"{where}: expected {expected}, got {str(value)[:200]!r}")
+def _built(cls: Any, values: Any, where: str) -> Any:
+    """A record, which has all of its fields and no others."""
+    try:
+        return decode(cls, values, complete=True)
+    except DecodingError as error:
+        raise CorruptObjectError(f"{where}: {error}") from error

@@ -14,7 +14,7 @@ from svgan_ray.store.records import CommitRecord, ObjectRef, Record, Snapshot, r
 
 __all__ = ["Problem", "VerificationReport", "repair", "verify"]
 
-_MADE_AGAIN = ("tracks", "chunks", "commits", "failures", "bases")
+_MADE_AGAIN = ("tracks", "chunks", "commits", "failures", "bases", "catalog")
 
 
 @dataclass(frozen=True)
@@ -115,13 +115,16 @@ def _snapshot_problems(
 
 def _content_problem(store: LatentStore, key: str, named_by: dict[str, str], deep: bool) -> Problem | None:
     section, sha256 = key.partition("/")[0], keys.content_sha256(key)
-    if sha256 is None and section not in ("sources", "bases"):
+    if sha256 is None and section not in ("sources", "bases", "catalog"):
         return Problem(key, "no object of the store has such a key; delete it by hand")
-    if not deep or section == "sources":
+    if not deep or section == "sources" or key == keys.CATALOG:
         return None
     try:
         data = store.backend.get(key)
-        if sha256 is None:
+        if section == "catalog":
+            if codec.sha256_of(data) != keys.stem(key):
+                return Problem(key, "content differs from its sha256", _made_again(key))
+        elif sha256 is None:
             codec.unseal_tensors(data, key)
         elif codec.sha256_of(data) != sha256:
             return Problem(key, "content differs from its sha256", _made_again(key, named_by.get(key, key)))

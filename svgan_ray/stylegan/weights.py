@@ -12,18 +12,18 @@ import hashlib
 import json
 import re
 import shutil
-import types
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Protocol, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from svgan_ray.decoding import DecodingError, decode
 from svgan_ray.errors import ConfigError, WeightsError
 from svgan_ray.stylegan.encoder import Encoder, EncoderConfig
 from svgan_ray.stylegan.generator import Generator, GeneratorConfig
@@ -35,6 +35,7 @@ __all__ = [
     "load_generator",
     "load_network",
     "network_folder",
+    "rendered_hashes",
     "require_pair",
     "require_same_layout",
     "save_weights",
@@ -152,6 +153,16 @@ def weights_hash(folder: str | Path) -> str:
         raise _not_a_folder(Path(folder), error) from error
 
 
+def rendered_hashes(folder: str | Path) -> tuple[str, ...]:
+    """Hashes of the generators whose latents this one renders: its own first, then those it was tuned from.
+
+    A tuned generator names its ancestors in its record; every other renders its own latents alone.
+    """
+    folder = Path(folder)
+    ancestors = _read_record(folder, kind_of(Generator)).get("source", {}).get("ancestors", [])
+    return (weights_hash(folder), *map(str, ancestors))
+
+
 def weights_folders(weights: str | Path) -> tuple[Path, Path]:
     """(generator folder, encoder folder) of a `weights` setting: "demo" or the folder that holds both."""
     parent = _DEMO_WEIGHTS if weights == "demo" else Path(weights)
@@ -228,39 +239,10 @@ def _not_a_folder(folder: Path, error: OSError) -> WeightsError:
 
 
 def _parse_config(config_type: type[Any], values: Mapping[str, Any], path: Path) -> Any:
-    hints = get_type_hints(config_type)
-    for name, value in values.items():
-        if name not in hints:
-            raise WeightsError(f"{path}: unknown config field {name!r}{suggestion(name, hints)}")
-        if not _fits(value, hints[name]):
-            raise WeightsError(
-                f"{path}: config field {name!r}: expected {_type_name(hints[name])}, got {value!r}"
-            )
     try:
-        return config_type(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-    except (ConfigError, TypeError) as error:
+        return decode(config_type, values, "config")
+    except (ConfigError, DecodingError) as error:
         raise WeightsError(f"{path}: {error}") from error
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value suits a field of that type: int, float, a Literal, a tuple or a union of these."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin is Literal:
-        return value in arguments
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, option) for option in arguments)
-    if origin is tuple:
-        return (
-            isinstance(value, list)
-            and len(value) == len(arguments)
-            and all(_fits(item, kind) for item, kind in zip(value, arguments, strict=True))
-        )
-    accepted = (int, float) if hint is float else hint
-    return isinstance(value, accepted) and not isinstance(value, bool)
-
-
-def _type_name(hint: Any) -> str:
-    return hint.__name__ if hint in (int, float) else str(hint).removeprefix("typing.")
 
 
 def _layout_problems(expected: Mapping[str, Tensor], got: Mapping[str, Shaped]) -> Iterator[_Problem]:

@@ -31,7 +31,10 @@ class FrameLayers(nn.Sequential):
         return [x if x.dim() == frames.dim() else _frames(x) for x in self._outputs(frames)]
 
     def _outputs(self, frames: Tensor) -> Iterator[Tensor]:
-        """Convolved ones stay [N, C', 1, T] between layers: of a view, a layer in place would make a copy."""
+        """The outputs of the layers; convolved ones are [N, C', 1, T].
+
+        They keep this form between layers: an activation that works in place would have to copy a view.
+        """
         convolves = _convolves(frames, *(layer.weight for layer in self if isinstance(layer, nn.Linear)))
         x = _image(frames) if convolves else frames
         for layer in self:

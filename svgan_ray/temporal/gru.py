@@ -6,6 +6,9 @@ second. By hand each pass takes about ten, for all layers at once: at instant k 
 that what it is given, the layer below at that frame, is known from the instant before. Before its first frame
 and after its last one a layer holds its state. T frames take K = T + L - 1 instants, and whatever does not
 wait for the instant before is one operation on all of them.
+
+`PlainGRUStack` is the same as a loop over layers and frames. `GRUStack` is what trains and samples; the plain
+one is for reading, and what tests and benchmarks hold the other against: both have the same weights.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["GRULayer", "GRUStack"]
+__all__ = ["GRULayer", "GRUStack", "PlainGRUStack"]
 
 HOLD = 1e4
 """Added to the product of a keep gate: it is then 1, and its slope 0, to the last bit."""
@@ -32,6 +35,13 @@ class GRULayer(nn.Module):
         self.from_hidden = nn.Linear(width, 3 * width)
         for parameter in self.parameters():
             nn.init.uniform_(parameter, -(width**-0.5), width**-0.5)
+
+    def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        """One frame of this layer alone: input [N, inputs] and state [N, width] to the state after it."""
+        reset_in, keep_in, candidate_in = self.from_input(x).chunk(3, dim=-1)
+        reset_h, keep_h, candidate_h = self.from_hidden(state).chunk(3, dim=-1)
+        reset, keep = torch.sigmoid(reset_in + reset_h), torch.sigmoid(keep_in + keep_h)
+        return (1 - keep) * torch.tanh(candidate_in + reset * candidate_h) + keep * state
 
 
 class GRUStack(nn.ModuleList):
@@ -49,6 +59,20 @@ class GRUStack(nn.ModuleList):
             lowest.from_input(frames), hidden, weight.roll(width, 1), bias.roll(width, 1), below, below_bias
         )
         return states[-1, len(upper) : len(upper) + len(frames)], states[:, -1]
+
+
+class PlainGRUStack(GRUStack):
+    """`GRUStack` as the equations read, all derivatives left to autograd (Cho et al., 2014, as in torch)."""
+
+    def forward(self, frames: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        states, outputs = list(hidden), []
+        for x in frames:
+            for number, layer in enumerate(self):
+                x = states[number] = layer(x, states[number])
+            outputs.append(x)
+        return torch.stack(outputs) if outputs else hidden.new_empty(0, *hidden.shape[1:]), torch.stack(
+            states
+        )
 
 
 def _stacked(linears: Iterable[nn.Linear]) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 __all__ = [
     "gradient_angle_penalty",
-    "gradient_penalty",
+    "one_centred_penalty",
     "relativistic_loss",
     "wasserstein_critic_loss",
     "wasserstein_generator_loss",
@@ -38,7 +38,7 @@ def relativistic_loss(winner_scores: Tensor, loser_scores: Tensor) -> Tensor:
     return functional.softplus(loser_scores - winner_scores)
 
 
-def gradient_penalty(slopes: Tensor) -> Tensor:
+def one_centred_penalty(slopes: Tensor) -> Tensor:
     """(||grad D(x)||_2 - 1)^2 of slopes grad D(x) [N, T, F] between real and fake (Gulrajani et al., 2017).
 
     The norm is over all dimensions but the batch.

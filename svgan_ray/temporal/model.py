@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 import tempfile
@@ -58,8 +59,9 @@ class MotionModel:
         return restore(self.config, self.basis, features)
 
     def to(self, device: torch.device | str) -> MotionModel:
+        """The model on a device, with a network of its own; this one stays where it is."""
         basis, w_ref = self.basis.to(device), self.w_ref.to(device)
-        generator = self.generator.to(device)
+        generator = copy.deepcopy(self.generator).to(device)
         return MotionModel(self.config, generator, basis, w_ref, self.generator_sha256, self.card)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from svgan_ray.decoding import DecodingError, decode
 from svgan_ray.errors import ConfigError
 from svgan_ray.ranges import above, at_least, check_ranges, from_to, from_to_below
 
@@ -152,23 +153,11 @@ class TemporalConfig:
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> TemporalConfig:
         """The inverse of `to_dict`. Raises ConfigError on an unknown field."""
-        parts = {
-            "generator": GeneratorOptions,
-            "critic": CriticOptions,
-            "loss": LossOptions,
-            "optimiser": OptimiserOptions,
-        }
-        nested = {name: _build(cls, values.get(name, {}), f"{name}.") for name, cls in parts.items()}
-        config: TemporalConfig = _build(TemporalConfig, {**values, **nested})
+        try:
+            config: TemporalConfig = decode(TemporalConfig, values)
+        except DecodingError as error:
+            raise ConfigError(str(error)) from error
         return config
-
-
-def _build(cls: type[Any], values: Mapping[str, Any], prefix: str = "") -> Any:
-    known = [f.name for f in dataclasses.fields(cls)]
-    for name in values:
-        if name not in known:
-            raise ConfigError(f"unknown field {prefix}{name}; known are: {', '.join(known)}")
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
 
 
 def paper() -> TemporalConfig:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.temporal.workers import Workers
 
-__all__ = ["ChangeStatistics", "Difference", "MomentStatistics"]
+__all__ = ["Difference", "HiddenChangeStatistics", "MomentStatistics"]
 
 CHANGE_DECAY = 0.995
 MOMENT_DECAY = 0.9
@@ -57,8 +57,11 @@ MOMENTS = (
 )
 
 
-class ChangeStatistics(nn.Module):
-    """Running mean and standard deviation of Delta = l_(T-1) - l_0, over the batches of all workers."""
+class HiddenChangeStatistics(nn.Module):
+    """Running mean and standard deviation of Delta = l_(T-1) - l_0, over the batches of all workers.
+
+    Delta is how far the top layer's hidden state moves over a window; the gradient angle penalty needs both.
+    """
 
     mean: Tensor
     variance: Tensor

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from svgan_ray.errors import DivergenceError
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.windows import WindowIndex, gather, seeded
+from svgan_ray.temporal.background import InlineExecutor
 from svgan_ray.temporal.critic import Critic
 from svgan_ray.temporal.generator import GeneratorState, TemporalGenerator
 from svgan_ray.temporal.losses import (
     gradient_angle_penalty,
-    gradient_penalty,
+    one_centred_penalty,
     relativistic_loss,
     wasserstein_critic_loss,
     wasserstein_generator_loss,
@@ -28,8 +29,7 @@ from svgan_ray.temporal.losses import (
 )
 from svgan_ray.temporal.recipes import OptimiserOptions, TemporalConfig
 from svgan_ray.temporal.recording import OneByOne, recorder_of
-from svgan_ray.temporal.side import AtOnce
-from svgan_ray.temporal.statistics import ChangeStatistics, MomentStatistics
+from svgan_ray.temporal.statistics import HiddenChangeStatistics, MomentStatistics
 from svgan_ray.temporal.workers import ALONE, Workers, join
 
 __all__ = [
@@ -57,12 +57,12 @@ class TrainingState:
     generator: TemporalGenerator
     critic: Critic
     ema: TemporalGenerator
-    change: ChangeStatistics
+    hidden_change: HiddenChangeStatistics
     moments: MomentStatistics | None
     generator_optimiser: torch.optim.Adam
     critic_optimiser: torch.optim.Adam
-    side: Executor = field(default_factory=AtOnce)
-    """Computes what does not wait for the rest of a step: the penalties."""
+    background: Executor = field(default_factory=InlineExecutor)
+    """Computes the penalties, which wait for nothing else in a step."""
     recorder: OneByOne = field(default_factory=OneByOne)
     """Gives the device the operations of a step."""
 
@@ -79,7 +79,7 @@ class TrainingState:
 
     def modules(self) -> dict[str, nn.Module]:
         networks = {"generator": self.generator, "critic": self.critic, "ema": self.ema}
-        return networks | {"change": self.change} | ({"moments": self.moments} if self.moments else {})
+        return networks | {"change": self.hidden_change} | ({"moments": self.moments} if self.moments else {})
 
     def optimisers(self) -> dict[str, torch.optim.Adam]:
         return {
@@ -136,7 +136,7 @@ def new_state(
         generator=generator,
         critic=critic,
         ema=ema,
-        change=ChangeStatistics(config.generator.width).to(device, dtype),
+        hidden_change=HiddenChangeStatistics(config.generator.width).to(device, dtype),
         moments=moments.to(device, dtype) if moments else None,
         generator_optimiser=_adam(generator, options.generator_learning_rate, options),
         critic_optimiser=_adam(critic, options.critic_learning_rate, options),
@@ -182,13 +182,13 @@ def _learn(state: TrainingState, real: Tensor, noise: Tensor, mix: Tensor, *befo
     """What a step does on the device, and its losses; generation goes on from the state `before`, if any."""
     noise = noise.detach().requires_grad_(_angle_due(state))
     hidden, _ = state.generator.recur(noise, GeneratorState(*before) if before else None)
-    angle = _beside(state, _angle_losses, noise, hidden[:, -1] - hidden[:, 0])
+    angle = _in_background(state, _angle_losses, noise, hidden[:, -1] - hidden[:, 0])
     fake = state.generator.head(hidden)  # [N, T, F]
     real_observed, fake_observed = state.critic.observe(real), state.critic.observe(fake)
 
-    penalty = _beside(state, _penalty_losses, real_observed, fake_observed.detach(), mix)
-    by_penalty = _beside(state, _gradients, _parameters(state.critic_optimiser), penalty)
-    by_angle = _beside(state, _gradients, state.recurrent_parameters, angle)
+    penalty = _in_background(state, _penalty_losses, real_observed, fake_observed.detach(), mix)
+    by_penalty = _in_background(state, _gradients, _parameters(state.critic_optimiser), penalty)
+    by_angle = _in_background(state, _gradients, state.recurrent_parameters, angle)
     losses, real_scores = _critic_losses(state, real_observed, fake_observed.detach())
     _descend(state, state.critic_optimiser, losses, by_penalty)
 
@@ -235,15 +235,15 @@ def _draw(config: TemporalConfig, step: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def _warmed_up(state: TrainingState, noise: Tensor) -> tuple[Tensor, ...]:
-    """The generator's state after noise [N, frames, noise_dim], or nothing of no frames."""
+    """The generator's state after noise [N, frames, noise_dim]; empty where there are no frames."""
     if not (frames := noise.shape[1]):
         return ()
     return state.recorder.run(("warm-up", frames), lambda given: state.generator.recur(given)[1], noise)
 
 
-def _beside(state: TrainingState, work: Callable[..., R], *given: Any) -> Future[R]:
-    """What `work` makes of what is given, computed by the side in the order of the calls."""
-    return state.side.submit(
+def _in_background(state: TrainingState, work: Callable[..., R], *given: Any) -> Future[R]:
+    """The result of `work`, to which futures are given as what they hold; calls are worked off in order."""
+    return state.background.submit(
         lambda: work(state, *(x.result() if isinstance(x, Future) else x for x in given))
     )
 
@@ -257,14 +257,14 @@ def _critic_losses(state: TrainingState, real: Tensor, fake: Tensor) -> tuple[Lo
 
 
 def _penalty_losses(state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor) -> Losses:
-    """On the critic's slopes at observed windows [N, T, C], where one is due."""
+    """The gradient penalty (R1 + R2 of relativistic losses) at observed windows [N, T, C], if it is due."""
     slopes, options = state.critic.slopes, state.config.loss
     if not _penalty_due(state):
         return {}
     if options.adversarial == "relativistic":
         penalty = zero_centred_penalty(slopes(real)) + zero_centred_penalty(slopes(fake))
     else:
-        penalty = gradient_penalty(slopes(torch.lerp(real, fake, mix[:, None, None])))
+        penalty = one_centred_penalty(slopes(torch.lerp(real, fake, mix[:, None, None])))
     return {"gradient_penalty": options.gradient_penalty * options.gradient_penalty_interval * penalty}
 
 
@@ -278,10 +278,10 @@ def _angle_due(state: TrainingState) -> bool:
 
 
 def _angle_losses(state: TrainingState, noise: Tensor, change: Tensor) -> Losses:
-    """On what moves the change [N, width] of the recurrence over a window, where one is due."""
+    """The gradient angle penalty of the hidden state's change over a window [N, width], if it is due."""
     if not _angle_due(state):
         return {}
-    options, statistics = state.config.loss, state.change
+    options, statistics = state.config.loss, state.hidden_change
     statistics.update(change.detach(), state.workers)
     penalty = gradient_angle_penalty(noise, change, statistics.mean, statistics.std)
     return {"angle_penalty": options.angle_penalty * options.angle_penalty_interval * penalty}
@@ -300,7 +300,10 @@ def _generator_losses(state: TrainingState, fake: Tensor, observed: Tensor, real
 
 
 def _gradients(state: TrainingState, parameters: list[nn.Parameter], losses: Losses) -> list[Tensor]:
-    """This worker's part in the gradients of the losses' sum, mean over the global batch; none of none."""
+    """This worker's part in the gradients of the losses' sum, mean over the global batch.
+
+    The list is empty where there are no losses.
+    """
     if not losses:
         return []
     total = torch.stack([loss.sum() for loss in losses.values()]).sum() / state.config.batch_size
@@ -315,7 +318,10 @@ def _parameters(optimiser: torch.optim.Adam) -> list[nn.Parameter]:
 def _descend(
     state: TrainingState, optimiser: torch.optim.Adam, losses: Losses, more: Future[list[Tensor]]
 ) -> None:
-    """One step down the losses and `more`, gradients of the first parameters or none, of all workers."""
+    """One optimiser step down the losses' gradients, summed over all workers.
+
+    `more` holds further gradients of the first parameters, or an empty list.
+    """
     parameters = _parameters(optimiser)
     gradients, others = _gradients(state, parameters, losses), more.result()
     if others:

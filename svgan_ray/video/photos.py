@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,26 +17,67 @@ from svgan_ray.video.landmarks import LandmarkSource
 from svgan_ray.video.people import MIN_FACE_PX
 from svgan_ray.video.reading import VideoInfo
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 __all__ = ["Photo", "face_of_photo"]
+
+_GREY = 128
+_HEIC_KINDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
 class Photo:
-    """A picture file, upright as its camera held it. Raises DataError where it cannot be read."""
+    """A picture file, upright as its camera held it. Raises DataError where it cannot be read.
+
+    Transparent pictures lie on grey; 16 bits become 8. HEIC is read where pillow-heif is installed.
+    """
 
     def __init__(self, path: str | Path) -> None:
         from PIL import Image, ImageOps, UnidentifiedImageError
 
+        _open_heic_too()
         try:
             with Image.open(path) as image:
-                self.pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))  # [H, W, 3]
+                self.pixels = _rgb(ImageOps.exif_transpose(image))  # [H, W, 3]
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            raise DataError(f"{path}: not a picture that can be read ({error})") from error
+            hint = ": HEIC needs the package pillow-heif; install it, or save the photo as JPEG"
+            cause = hint if _is_heic(Path(path)) else f" ({error})"
+            raise DataError(f"{path}: not a picture that can be read{cause}") from error
         height, width = self.pixels.shape[:2]
         self.info = VideoInfo(Path(path), 1, width, height, 1.0, "pillow")
 
     def batches(self, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
         """The one frame [1, H, W, 3]."""
         yield self.pixels[None][start:stop]
+
+
+def _open_heic_too() -> None:
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+
+
+def _is_heic(path: Path) -> bool:
+    """Whether a file is in the container of HEIF, whose kind stands after the word `ftyp`."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:12] in _HEIC_KINDS
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """[H, W, 3] of a picture in whatever mode."""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # grey in 16 bits, which Pillow would cut off at 255
+        deep = np.asarray(image).astype(np.int64).clip(0, 65535)
+        return np.repeat((deep / 257).round().astype(np.uint8)[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, (_GREY, _GREY, _GREY, 255))
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
+    return np.asarray(image.convert("RGB"))
 
 
 def face_of_photo(path: str | Path, source: LandmarkSource, side: int) -> NDArray[np.uint8]:

@@ -1,133 +1,249 @@
-"""The PyAV decoder: it lists a video's frames by presentation time, and decodes any span of them exactly."""
+"""The PyAV decoder: it lists a video's frames, and gives any span of them as they were coded.
+
+What a picture needs beyond decoding (picture_rules.py) comes after it, whatever decodes.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from svgan_ray.errors import VideoError
+from svgan_ray.video.frame_index import FrameIndex, PacketTable, index_by_number, index_by_stamp
 
 if TYPE_CHECKING:
-    from av import VideoFrame
+    from av import Packet, VideoFrame
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["PyavDecoder"]
+__all__ = ["CodedFrame", "PyavDecoder"]
 
-Pixels = NDArray[np.uint8]
+_CHECKED_FRAMES = 12
+"""So many first frames show whether a file's stamps are in the order in which its pictures come out."""
+_STEPS_BACK = (0, 64, 1024)
+"""Where a seek has led to no keyframe before the frame that is sought, another one begins so much earlier."""
+_CLOCKLESS = "avi"
+"""This container knows no times: the demuxer's are a guess wherever pictures are reordered."""
+_BROADCAST = frozenset({"mpegts", "mpeg"})
+"""Containers of transmissions and of tapes, which may begin anywhere, and be joined and cut anywhere."""
+
+
+class CodedFrame(NamedTuple):
+    """A frame as it was coded; where it is not sound, the last sound one before it, if there is any."""
+
+    picture: VideoFrame
+    is_sound: bool
+
+
+class _Decoded(NamedTuple):
+    """What came out of the decoder for frame `number`; not certain where decoding began after a seek and no
+    keyframe came yet.
+    """
+
+    number: int
+    picture: VideoFrame
+    is_sound: bool
+    is_certain: bool
 
 
 class PyavDecoder:
     """An open video file.
 
-    pts             [T] int64, presentation times in units of `time_base`, increasing; frame k has pts[k]
-    time_base       seconds a unit
+    index           its frames
+    first           the picture that comes out first, by which a video is judged
     frame_rate_hz   the mean rate
-    width, height   sides of the picture as it is shown, after rotation
+    pixel_aspect    width of a pixel over its height, 1 where the file does not say
     """
 
     name = "pyav"
 
     def __init__(self, path: Path) -> None:
-        from av.video.reformatter import VideoReformatter
-
         self._path = path
-        self._reformatter = VideoReformatter()
         self._open()
         try:
-            self._index()
+            self._list_frames()
         except BaseException:
             self.close()
             raise
+
+    def coded(self, start: int) -> Iterator[CodedFrame]:
+        """All frames from `start` on. Raises VideoError (`decode`) where not one can be decoded.
+
+        A frame is unsound where the decoder flags it or cannot give it, and where it may depend on such a
+        one: up to the next keyframe.
+        """
+        count = len(self.index.keys)
+        held, frames = self._from(start)
+        number = start
+        for frame in frames:
+            while number < frame.number:  # frames that never came
+                yield CodedFrame(held or frame.picture, False)
+                number += 1
+            if frame.number == number:
+                held = frame.picture if frame.is_sound else held
+                yield CodedFrame(held or frame.picture, frame.is_sound)
+                number += 1
+        for _ in range(number, count):
+            if held is None:
+                raise _undecodable(self._path)
+            yield CodedFrame(held, False)
+
+    def close(self) -> None:
+        """Release the file."""
+        self._container.close()
+
+    # Listing
 
     def _open(self) -> None:
         import av
 
         with _as_video_error(self._path, "not_a_video"):
             self._container = av.open(str(self._path))
+        self._packets_read = 0
 
     @property
     def _stream(self) -> VideoStream:
         return _video_stream(self._container, self._path)
 
-    def _index(self) -> None:
+    def _list_frames(self) -> None:
         stream = self._stream
+        unit_s, rate_hz = float(stream.time_base or 1), float(stream.guessed_rate or 25)
+        self.pixel_aspect = float(stream.sample_aspect_ratio or 1)
+        is_broadcast = bool(_BROADCAST & set(self._container.format.name.split(",")))
         with _as_video_error(self._path, "truncated"):
-            stamps = _stamps_in_file_order(self._container, stream, self._path)
-        self.pts = _presentation_times(stamps, self._path)
-        self.time_base = float(stream.time_base or 1)
-        self.frame_rate_hz = _mean_rate_hz(self.pts, self.time_base) or float(stream.guessed_rate or 25)
-        self._next = -1
-        self._frames = self._from(0)
-        first = self._take(0)
-        self._quarter_turns = round(first.rotation / 90) % 4
-        sides = (first.height, first.width)
-        self.height, self.width = sides[::-1] if self._quarter_turns % 2 else sides
+            self._table = _packet_table(self._container, stream, self._path, may_be_cut=is_broadcast)
+        self._numbers_by_place = {place: number for number, place in enumerate(self._table.places)}
+        index = None if self._has_no_clock(stream) else index_by_stamp(self._table, unit_s)
+        if index is None or not self._is_in_order(index):
+            numbers = self._numbers_in_order()
+            index = index_by_number(numbers, self._table, unit_s, 1 / rate_hz, is_broadcast)
+            self._use(index)
+        self.frame_rate_hz = _mean_rate_hz(index) or rate_hz
 
-    def read(self, start: int, stop: int) -> Pixels:
-        """Frames start ... stop - 1 as [n, height, width, 3]; VideoError (`decode`) where one is damaged."""
-        pixels = np.empty((stop - start, self.height, self.width, 3), np.uint8)
-        if start != self._next:
-            self._frames = self._from(start)
-        self._next = -1  # until all went well
-        for number, target in enumerate(pixels, start):
-            target[:] = self._rgb(self._take(number))
-        self._next = stop
-        return pixels
+    def _use(self, index: FrameIndex) -> None:
+        self.index = index
+        self._number_of = {key: number for number, key in enumerate(index.keys.tolist())}
 
-    def _take(self, number: int) -> VideoFrame:
-        with _as_video_error(self._path, "decode"):
-            frame = next(self._frames, None)
-        if frame is None or frame.pts != self.pts[number]:
-            raise VideoError(
-                f"{self._path}: frame {number} cannot be decoded in its place: the file is damaged or its "
-                "times are wrong; copy it again or re-encode it (ffmpeg -i in out.mp4)",
-                "decode",
-            )
-        return frame
+    def _has_no_clock(self, stream: VideoStream) -> bool:
+        """Whether the stamps are made up; those of pictures that refer to no other one are right even so."""
+        return self._container.format.name == _CLOCKLESS and not stream.codec_context.codec.intra_only
 
-    def _from(self, start: int) -> Iterator[VideoFrame]:
-        """Frames from `start` on, decoded from the keyframe before it.
+    def _is_in_order(self, index: FrameIndex) -> bool:
+        """Whether the first frames come out soundly and in the order of their stamps."""
+        self._use(index)
+        first = list(islice(self._decoded(None), _CHECKED_FRAMES))
+        expected = range(min(_CHECKED_FRAMES, len(index.keys)))
+        if not all(frame.is_sound for frame in first) or [frame.number for frame in first] != [*expected]:
+            return False
+        self.first = first[0].picture
+        return True
 
-        Without an index (a transport stream) seeking may land too late: then from the beginning.
-        """
-        self._container.seek(int(self.pts[start]), stream=self._stream)
-        frames = self._decoded(start)
+    def _numbers_in_order(self) -> list[int]:
+        """The packets of all frames in the order in which they come out, from a whole decoding."""
+        self._use(FrameIndex(np.arange(len(self._table.stamps)), np.empty(0), is_numbered=True))
+        frames = self._decoded(None)
         first = next(frames, None)
-        if first is None or first.pts != self.pts[start]:
+        if first is None:
+            raise _undecodable(self._path)
+        self.first = first.picture
+        return list(dict.fromkeys([first.number, *(frame.number for frame in frames)]))
+
+    # Decoding
+
+    def _from(self, start: int) -> tuple[VideoFrame | None, Iterator[_Decoded]]:
+        """Frames from `start` on, and the last sound one before it, so far as it is needed."""
+        for begin in [*(start - back for back in _STEPS_BACK if start > back), None]:
+            held, frames = None, self._decoded(begin)
+            for frame in frames:
+                if frame.number >= start:
+                    is_found = frame.number == start and frame.is_certain and (frame.is_sound or held)
+                    if is_found or begin is None:
+                        return held, _with_first(frame, frames)
+                    break
+                held = frame.picture if frame.is_sound else held
+        return held, iter(())
+
+    def _decoded(self, begin: int | None) -> Iterator[_Decoded]:
+        """What the decoder gives from the keyframe before frame `begin` on, or from the file's beginning.
+
+        Without an index (a transport stream) seeking may land too late.
+        """
+        is_certain = begin is None or not self._seek(begin)
+        if is_certain:
             self.close()
             self._open()
-            frames = self._decoded(start)
-            first = next(frames, None)
-        if first is not None:
-            yield first
-        yield from frames
+        stream, is_sound = self._stream, True
+        for packet in self._packets(stream):
+            pictures = self._pictures(stream, packet)
+            for picture in pictures or ():
+                is_sound = not picture.is_corrupt and (is_sound or picture.key_frame)
+                is_certain |= is_sound and picture.key_frame
+                number = self._number_of.get(picture.pts) if picture.pts is not None else None
+                if number is not None:
+                    yield _Decoded(number, picture, is_sound, is_certain)
+            is_sound &= pictures is not None
 
-    def _decoded(self, start: int) -> Iterator[VideoFrame]:
-        """Frames from where the file stands, less those shown before `start`."""
-        for frame in self._container.decode(self._stream):
-            if frame.pts is not None and frame.pts >= self.pts[start]:
-                yield frame
+    def _packets(self, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
+        """Packets from where the file stands, numbered if frames are known by numbers, None at the end."""
+        packets = self._container.demux(stream)
+        while True:
+            with _as_video_error(self._path, "decode"):
+                packet = next(packets, None)
+            if packet is None:
+                break
+            if packet.size == 0:
+                continue
+            if self.index.is_numbered:
+                packet.pts = packet.dts = self._packets_read
+            self._packets_read += 1
+            yield packet
+        yield None
 
-    def _rgb(self, frame: VideoFrame) -> Pixels:
-        picture = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        turned: Pixels = np.rot90(picture, self._quarter_turns).astype(np.uint8, copy=False)
-        if turned.shape[:2] != (self.height, self.width):
-            raise VideoError(
-                f"{self._path}: pictures change from {self.width} x {self.height} to "
-                f"{turned.shape[1]} x {turned.shape[0]}: re-encode it at one size",
-                "decode",
-            )
-        return turned
+    def _pictures(self, stream: VideoStream, packet: Packet[VideoStream] | None) -> list[VideoFrame] | None:
+        """None where the decoder refuses a packet."""
+        import av
 
-    def close(self) -> None:
-        """Release the file."""
-        self._container.close()
+        try:
+            return stream.codec_context.decode(packet)
+        except (av.FFmpegError, ValueError):
+            return None
+
+    def _seek(self, begin: int) -> bool:
+        """Whether decoding can go on from a keyframe before a frame."""
+        key = int(self.index.keys[begin])
+        if not self.index.is_numbered:
+            with _as_video_error(self._path, "decode"):
+                self._container.seek(key, stream=self._stream)
+            return True
+        keyframes = np.flatnonzero(np.array(self._table.keyframes[: key + 1]))
+        if len(keyframes) < 2:
+            return False
+        number = int(keyframes[-2])  # the last but one: pictures may refer beyond the last
+        return self._seek_packet(number)
+
+    def _seek_packet(self, number: int) -> bool:
+        """Seek a packet or an earlier one by its time of decoding, and tell by its place which one it is."""
+        sought = self._table.decode_times[number]
+        if sought is None or len(self._numbers_by_place) < len(self._table.places):
+            return False
+        with _as_video_error(self._path, "decode"):
+            self._container.seek(sought, stream=self._stream)
+            landed = next((p for p in self._container.demux(self._stream) if p.size), None)
+            if landed is None or self._numbers_by_place.get(landed.pos, number + 1) > number:
+                return False
+            self._container.seek(sought, stream=self._stream)
+        self._packets_read = self._numbers_by_place[landed.pos]
+        return True
+
+
+def _with_first(first: _Decoded, rest: Iterator[_Decoded]) -> Iterator[_Decoded]:
+    yield first
+    yield from rest
 
 
 @contextlib.contextmanager
@@ -155,36 +271,27 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     return stream
 
 
-def _stamps_in_file_order(container: InputContainer, stream: VideoStream, path: Path) -> list[int]:
-    """Stamps of all frames that are shown; an edit list may cut others away. Nothing is decoded."""
+def _packet_table(
+    container: InputContainer, stream: VideoStream, path: Path, may_be_cut: bool
+) -> PacketTable:
+    """The packets of all frames. Nothing is decoded. Raises VideoError where the file lacks its end."""
     if any(entry.pos + entry.size > container.size for entry in stream.index_entries):
         raise VideoError(f"{path}: the file ends before its last frame: copy it again", "truncated")
-    stamps = []
+    table = PacketTable()
     for packet in container.demux(stream):
-        if packet.is_corrupt:
+        if packet.is_corrupt and not may_be_cut:
             raise VideoError(f"{path}: the file ends within a frame: copy it again", "truncated")
-        if packet.size == 0 or packet.is_discard:
-            continue
-        if packet.pts is None:
-            raise _timeless(path)
-        stamps.append(packet.pts)
-    return stamps
-
-
-def _presentation_times(stamps: list[int], path: Path) -> NDArray[np.int64]:
-    """Times [T] in order of presentation."""
-    if not stamps:
+        if packet.size:
+            table.append(packet)
+    if not table.stamps:
         raise VideoError(f"{path}: has no frame", "no_frames")
-    times = np.unique(stamps)
-    if len(times) != len(stamps):
-        raise _timeless(path)
-    return times
+    return table
 
 
-def _timeless(path: Path) -> VideoError:
-    message = f"{path}: frames lack a presentation time of their own: re-encode it (ffmpeg -i in out.mp4)"
-    return VideoError(message, "no_timestamps")
+def _undecodable(path: Path) -> VideoError:
+    message = f"{path}: none of its frames can be decoded: copy it again, or re-encode it as H.264"
+    return VideoError(message, "decode")
 
 
-def _mean_rate_hz(pts: NDArray[np.int64], time_base: float) -> float | None:
-    return (len(pts) - 1) / (float(pts[-1] - pts[0]) * time_base) if len(pts) > 1 else None
+def _mean_rate_hz(index: FrameIndex) -> float | None:
+    return (len(index.keys) - 1) / float(index.time_s[-1]) if len(index.keys) > 1 else None

@@ -1,23 +1,28 @@
 """Reading a video: every frame with its presentation time, any span of frames exactly.
 
-Rotation metadata is applied: frames are as a player shows them.
+Frames are as a player shows them: picture_rules.py says how.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svgan_ray.errors import VideoError
+from svgan_ray.video.picture_rules import PictureRules
 from svgan_ray.video.pyav_decoder import PyavDecoder
 
-__all__ = ["Frames", "VideoInfo", "VideoReader", "open_video"]
+if TYPE_CHECKING:
+    from av import VideoFrame
+
+__all__ = ["Frames", "Survey", "VideoInfo", "VideoReader", "open_video"]
 
 
 _BATCH_FRAMES = 16
@@ -27,7 +32,7 @@ _FIRST_BOXES = {b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"}
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What is known of an open video; sides are those shown, after rotation, and the rate is the mean one."""
+    """What is known of an open video; sides are those of the pictures read, and the rate is the mean one."""
 
     path: Path
     frame_count: int
@@ -35,6 +40,21 @@ class VideoInfo:
     height: int
     frame_rate_hz: float
     decoder: str
+    mends: Mapping[str, int] = field(default_factory=dict)
+    """How often its times were mended in which way; see frame_index.MENDS."""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What only a look at every frame of a video tells.
+
+    is_damaged  [T] bool, frames that libav flags or cannot decode, and those up to the next keyframe
+    rules       what was done to the pictures that earlier versions of the reader did not do, sorted
+    """
+
+    is_damaged: NDArray[np.bool_]
+    rules: tuple[str, ...]
 
 
 class Frames(Protocol):
@@ -54,17 +74,58 @@ class VideoReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self._pyav = pyav = PyavDecoder(path)
-        self.time_s: NDArray[np.float64] = (pyav.pts - pyav.pts[0]) * pyav.time_base
-        self.info = VideoInfo(path, len(pyav.pts), pyav.width, pyav.height, pyav.frame_rate_hz, pyav.name)
+        self._decoder = decoder = PyavDecoder(path)
+        self._rules = rules = PictureRules(decoder.first, decoder.pixel_aspect)
+        self._next = -1
+        self._pictures: Iterator[VideoFrame] = iter(())
+        index = decoder.index
+        self.time_s: NDArray[np.float64] = index.time_s
+        self.info = VideoInfo(
+            path=path,
+            frame_count=len(index.keys),
+            width=rules.width,
+            height=rules.height,
+            frame_rate_hz=decoder.frame_rate_hz,
+            decoder=decoder.name,
+            mends=index.mends,
+            warnings=rules.warnings,
+        )
 
     def read(self, start: int, stop: int) -> NDArray[np.uint8]:
-        """Frames start ... stop - 1 as uint8 RGB [n, H, W, 3]; VideoError (`decode`) where one is damaged."""
+        """Frames start ... stop - 1 as uint8 RGB [n, H, W, 3].
+
+        A damaged frame shows the last sound one before it. Raises VideoError (`decode`, `interlaced`).
+        """
         if not 0 <= start <= stop <= self.info.frame_count:
             raise IndexError(f"{self.info.path}: frames {start} ... {stop} of {self.info.frame_count}")
-        if start == stop:
-            return np.empty((0, self.info.height, self.info.width, 3), np.uint8)
-        return self._pyav.read(start, stop)
+        pixels = np.empty((stop - start, self.info.height, self.info.width, 3), np.uint8)
+        if start != self._next:
+            self._pictures = self._pictures_from(start)
+        self._next = -1  # until all went well
+        for target, picture in zip(pixels, self._pictures, strict=False):
+            target[:] = self._rules.pixels(picture)
+        self._next = stop
+        return pixels
+
+    def _pictures_from(self, start: int) -> Iterator[VideoFrame]:
+        """The pictures from a frame on; an interlaced one takes its neighbour before it too."""
+        frames = self._decoder.coded(start)
+        first = next(frames, None)
+        if first is None:
+            return iter(())
+        if start == 0 or not first.picture.interlaced_frame:
+            return self._rules.whole(chain([first], frames), None)
+        frames = self._decoder.coded(start - 1)
+        return self._rules.whole(frames, next(frames).picture)
+
+    def survey(self) -> Survey:
+        """Decode every frame once, without making pictures of them. Raises VideoError (`decode`)."""
+        self._next = -1
+        rules, is_damaged = set(self._rules.names), np.zeros(self.info.frame_count, bool)
+        for number, frame in enumerate(self._decoder.coded(0)):
+            is_damaged[number] = not frame.is_sound
+            rules |= self._rules.names_of(frame)
+        return Survey(is_damaged, tuple(sorted(rules)))
 
     def batches(self, start: int, stop: int) -> Iterator[NDArray[np.uint8]]:
         """What `read` gives, a few frames at a time, so that a long span needs little memory."""
@@ -73,7 +134,7 @@ class VideoReader:
 
     def close(self) -> None:
         """Release the file."""
-        self._pyav.close()
+        self._decoder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -95,8 +156,8 @@ def open_video(path: str | Path) -> VideoReader:
     no_video_stream  sound or data only
     unknown_codec    nothing here decodes it
     no_frames        a video stream without frames
-    no_timestamps    frames cannot be told apart by their time
-    decode           the first frame cannot be decoded (reading raises it for later ones)
+    decode           none of its frames can be decoded
+    interlaced       pictures cannot be made whole (reading raises it)
     """
     path = Path(path)
     if not path.is_file():

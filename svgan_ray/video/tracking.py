@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -11,8 +12,9 @@ from numpy.typing import NDArray
 from svgan_ray.errors import LandmarksError
 from svgan_ray.video.alignment import CropParameters, Floats, ffhq_axes, quads_of, smooth_track
 
-__all__ = ["NO_FACE", "SHORT_CLIP", "Clip", "SkippedSpan", "Track", "skipped_by_all", "track"]
+__all__ = ["DAMAGED", "NO_FACE", "SHORT_CLIP", "Clip", "SkippedSpan", "Track", "skipped_by_all", "track"]
 
+DAMAGED = "damaged"
 NO_FACE = "no_face"
 SHORT_CLIP = "short_clip"
 
@@ -38,7 +40,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class SkippedSpan:
-    """Frames first_frame ... stop_frame - 1 that no clip holds; reason is `no_face` or `short_clip`."""
+    """Frames first_frame ... stop_frame - 1 that no clip holds: `no_face`, `damaged` or `short_clip`."""
 
     first_frame: int
     stop_frame: int
@@ -53,35 +55,43 @@ class Track:
     skipped: list[SkippedSpan]
 
 
-def track(points: NDArray[np.floating], time_s: Floats, parameters: CropParameters | None = None) -> Track:
+def track(
+    points: NDArray[np.floating],
+    time_s: Floats,
+    parameters: CropParameters | None = None,
+    is_damaged: NDArray[np.bool_] | None = None,
+) -> Track:
     """Landmarks [T, 68, 2] (NaN where there is no face) at times [T] -> clips and skipped spans.
 
-    A gap of at most `max_gap_frames` is interpolated in time and marked, a longer one ends the clip.
+    A gap of at most `max_gap_frames` is interpolated in time and marked, a longer one ends the clip. So are
+    damaged frames [T], whatever was found in them.
     """
     if points.shape != (len(time_s), 68, 2):
         raise LandmarksError(f"landmarks: expected {[len(time_s), 68, 2]}, got {list(points.shape)}")
     parameters = parameters or CropParameters()
     axes = np.concatenate(ffhq_axes(points), axis=1)  # [T, 6]: centre, x, y
-    seen = np.isfinite(axes.sum(axis=1))
+    damaged = np.zeros(len(time_s), bool) if is_damaged is None else is_damaged
+    seen = np.isfinite(axes.sum(axis=1)) & ~damaged
     spans = _spans(seen, parameters.max_gap_frames)
     long_enough = [span for span in spans if span[1] - span[0] >= parameters.min_clip_frames]
     clips = [_clip(first, stop, axes, seen, time_s, parameters) for first, stop in long_enough]
     short = [SkippedSpan(*span, SHORT_CLIP) for span in spans if span not in long_enough]
-    skipped = short + [SkippedSpan(*span, NO_FACE) for span in _between(spans, len(seen))]
+    skipped = short + [part for span in _between(spans, len(seen)) for part in _reasons(*span, damaged)]
     return Track(clips, sorted(skipped, key=lambda span: span.first_frame))
 
 
 def skipped_by_all(tracks: list[Track]) -> list[SkippedSpan]:
-    """The frames that are in no clip of any track: `short_clip` where any track has one, else `no_face`."""
+    """The frames that are in no clip of any track: `short_clip` where any track has one, else its reason."""
     if len(tracks) == 1:
         return tracks[0].skipped
     clips = [clip for one in tracks for clip in one.clips]
     skipped = [span for one in tracks for span in one.skipped]
     stops = [clip.stop_frame for clip in clips] + [span.stop_frame for span in skipped]
     reason = [NO_FACE] * max(stops)
-    for span in skipped:
-        if span.reason == SHORT_CLIP:
-            reason[span.first_frame : span.stop_frame] = [SHORT_CLIP] * (span.stop_frame - span.first_frame)
+    for kind in (DAMAGED, SHORT_CLIP):
+        for span in skipped:
+            if span.reason == kind:
+                reason[span.first_frame : span.stop_frame] = [kind] * (span.stop_frame - span.first_frame)
     for clip in clips:
         reason[clip.first_frame : clip.stop_frame] = [""] * clip.frames
     bounds = [0, *(i for i in range(1, len(reason)) if reason[i] != reason[i - 1]), len(reason)]
@@ -102,6 +112,13 @@ def _between(spans: list[tuple[int, int]], frames: int) -> list[tuple[int, int]]
     """What the spans leave of frames 0 ... frames - 1."""
     stops, firsts = [0, *(stop for _, stop in spans)], [*(first for first, _ in spans), frames]
     return [(a, b) for a, b in zip(stops, firsts, strict=True) if a < b]
+
+
+def _reasons(first: int, stop: int, damaged: NDArray[np.bool_]) -> Iterator[SkippedSpan]:
+    """A span without a face that counts, divided by why."""
+    changes = first + 1 + np.flatnonzero(np.diff(damaged[first:stop]))
+    for a, b in pairwise([first, *changes.tolist(), stop]):
+        yield SkippedSpan(a, b, DAMAGED if damaged[a] else NO_FACE)
 
 
 def _clip(

@@ -252,11 +252,11 @@ def test_config_that_disagrees_with_the_tensors(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("resolution", "16", "config field 'resolution': expected int, got '16'"),
-        ("resolution", True, "config field 'resolution': expected int, got True"),
+        ("resolution", "16", "config.resolution: expected int, got '16'"),
+        ("resolution", True, "config.resolution: expected int, got True"),
         ("resolution", 100, "power of two"),
-        ("conv_clamp", [1], "config field 'conv_clamp': expected float | None"),
-        ("mapping_layer", 2, "unknown config field 'mapping_layer' (nearest: 'mapping_layers')"),
+        ("conv_clamp", [1], "config.conv_clamp: expected float"),
+        ("mapping_layer", 2, "config has no key 'mapping_layer'; did you mean 'mapping_layers'?"),
     ],
 )
 def test_wrong_config_field_is_named(folder: Path, field: str, value: object, message: str) -> None:
@@ -273,12 +273,12 @@ def test_wrong_config_field_is_named(folder: Path, field: str, value: object, me
         (
             "kind",
             "w-space",
-            "config field 'kind': expected Literal['psp', 'e4e', 'restyle', 'restyle_e4e'], got 'w-space'",
+            "config.kind: expected one of psp, e4e, restyle, restyle_e4e, got 'w-space'",
         ),
         (
             "widths",
             [16, 16, 16],
-            "config field 'widths': expected tuple[int, int, int, int], got [16, 16, 16]",
+            "config.widths: expected tuple[int, int, int, int], got [16, 16, 16]",
         ),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from svgan_ray.temporal.gru import GRULayer, GRUStack
+from svgan_ray.temporal.gru import GRULayer, GRUStack, PlainGRUStack
 
 SIZES = [(1, 3, 3), (2, 3, 2), (3, 2, 3), (4, 1, 2)]  # layers, frames, width
 
@@ -33,21 +33,11 @@ def through(stack: GRUStack, inputs: Tensor, hidden: Tensor, *weights: Tensor) -
     return outputs, last
 
 
-def plainly(stack: GRUStack, inputs: Tensor, hidden: Tensor, *weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The same as a loop over layers and frames."""
-    layers = [weights[i : i + 4] for i in range(0, len(weights), 4)]
-    frames, last = list(inputs), []
-    for (of_input, input_bias, of_hidden, hidden_bias), state in zip(layers, hidden, strict=True):
-        outputs = []
-        for frame in frames:
-            reset_in, keep_in, candidate_in = (frame @ of_input.T + input_bias).chunk(3, dim=-1)
-            reset_h, keep_h, candidate_h = (state @ of_hidden.T + hidden_bias).chunk(3, dim=-1)
-            reset, keep = torch.sigmoid(reset_in + reset_h), torch.sigmoid(keep_in + keep_h)
-            state = (1 - keep) * torch.tanh(candidate_in + reset * candidate_h) + keep * state
-            outputs.append(state)
-        frames = outputs
-        last.append(state)
-    return torch.stack(frames), torch.stack(last)
+def plain_twin(stack: GRUStack) -> PlainGRUStack:
+    first = stack[0].from_input.in_features, stack[0].from_hidden.in_features
+    twin = PlainGRUStack(*first, len(stack)).double()
+    twin.load_state_dict(stack.state_dict())
+    return twin
 
 
 @pytest.mark.parametrize("layers", [1, 2, 4])
@@ -72,6 +62,16 @@ def test_no_frames_leave_the_states_as_they_are() -> None:
     assert outputs.shape == (0, 5, 4) and torch.equal(last, hidden)
 
 
+@pytest.mark.parametrize("layers", [1, 2, 4])
+@pytest.mark.parametrize("frames", [0, 1, 10])
+def test_equals_its_plain_twin(layers: int, frames: int) -> None:
+    stack = stack_of(layers, 6, 8)
+    inputs, hidden, *_ = arguments(stack, frames, samples=3)
+    for ours, plain in zip(stack(inputs, hidden), plain_twin(stack)(inputs, hidden), strict=True):
+        assert ours.shape == plain.shape
+        torch.testing.assert_close(ours, plain, rtol=0, atol=1e-14)
+
+
 @pytest.mark.parametrize(("layers", "frames", "width"), SIZES)
 def test_derivatives_of_both_orders_are_exact(layers: int, frames: int, width: int) -> None:
     """With respect to inputs, first states and every weight, each direction by itself."""
@@ -86,8 +86,8 @@ def test_hand_written_gradients_equal_the_plain_form() -> None:
     stack = stack_of(4, 32, 32)
     given = arguments(stack, frames=12, samples=3)
     found = []
-    for form in (through, plainly):
-        outputs, last = form(stack, *given)
+    for form in (stack, plain_twin(stack)):
+        outputs, last = through(form, *given)
         value = outputs.square().sum() + (last * outputs[0]).sum()
         (first,) = torch.autograd.grad(value, given[0], create_graph=True)
         found.append(torch.autograd.grad(first.square().sum() + value, given))

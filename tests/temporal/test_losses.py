@@ -13,7 +13,7 @@ from svgan_ray.temporal.critic import Critic
 from svgan_ray.temporal.generator import TemporalGenerator
 from svgan_ray.temporal.losses import (
     gradient_angle_penalty,
-    gradient_penalty,
+    one_centred_penalty,
     relativistic_loss,
     zero_centred_penalty,
 )
@@ -44,17 +44,17 @@ def test_gradient_penalty_takes_the_norm_over_all_dimensions_of_a_sample() -> No
     critic, between = small_critic(), windows(1)
     norms = [numeric_gradient(lambda x: critic(x[None])[0].detach(), x).norm() for x in between]
     expected = (torch.stack(norms) - 1) ** 2
-    torch.testing.assert_close(gradient_penalty(critic.slopes(between)), expected, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(one_centred_penalty(critic.slopes(between)), expected, rtol=1e-6, atol=1e-8)
 
 
 def test_gradient_penalty_gradient_reaches_the_critic() -> None:
     critic, between = small_critic(), windows(1)
     weight = critic.frame[0].weight
-    (by_autograd,) = torch.autograd.grad(gradient_penalty(critic.slopes(between)).sum(), weight)
+    (by_autograd,) = torch.autograd.grad(one_centred_penalty(critic.slopes(between)).sum(), weight)
 
     def penalty(value: Tensor) -> Tensor:
         weight.data = value
-        return gradient_penalty(critic.slopes(between)).sum().detach()
+        return one_centred_penalty(critic.slopes(between)).sum().detach()
 
     torch.testing.assert_close(
         numeric_gradient(penalty, weight.data.clone()), by_autograd, rtol=1e-4, atol=1e-7

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,9 +17,9 @@ from torch import Tensor, nn
 from svgan_ray.errors import ConfigError, DivergenceError, WeightsError
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.windows import WindowIndex
+from svgan_ray.temporal.background import background_executor, second_thread
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
-from svgan_ray.temporal.side import second_thread, side_of
 from svgan_ray.temporal.training import check_finite, new_state, represent, restore, train_step
 from svgan_ray.temporal.workers import ALONE, GlobalBatchNorm, Workers
 from tests.meeting import Meeting, together
@@ -56,7 +57,7 @@ def test_a_second_thread_changes_no_bit(
     config: TemporalConfig, basis: LatentBasis, features: Tensor, index: WindowIndex, one_thread: None
 ) -> None:
     alone, beside = new_state(config, basis), new_state(config, basis)
-    with second_thread() as beside.side:
+    with second_thread() as beside.background:
         for _ in range(8):
             expected, losses = (train_step(state, features, index) for state in (alone, beside))
             assert {k: float(v) for k, v in losses.items()} == {k: float(v) for k, v in expected.items()}
@@ -76,15 +77,28 @@ def test_a_second_thread_changes_no_bit(
 def test_there_is_a_second_thread_where_it_helps(
     threads: int, head: Literal["basis", "w_plus"], workers: Workers, second: bool
 ) -> None:
-    before = torch.get_num_threads()
+    before, switch_interval_s = torch.get_num_threads(), sys.getswitchinterval()
     try:
         torch.set_num_threads(threads)
-        side = side_of(dataclasses.replace(SMALL, head=head), "cpu", workers)
-        assert isinstance(side, ThreadPoolExecutor) == second
-        assert torch.get_num_threads() == (1 if second else threads)
-        name = side.submit(lambda: threading.current_thread().name).result()
-        assert (name != threading.current_thread().name) == second
-        side.shutdown()
+        with background_executor(dataclasses.replace(SMALL, head=head), "cpu", workers) as executor:
+            assert isinstance(executor, ThreadPoolExecutor) == second
+            assert torch.get_num_threads() == (1 if second else threads)
+            assert (sys.getswitchinterval() < switch_interval_s) == second
+            name = executor.submit(lambda: threading.current_thread().name).result()
+            assert (name != threading.current_thread().name) == second
+        assert torch.get_num_threads() == threads, "what is set for the process is undone"
+        assert sys.getswitchinterval() == switch_interval_s
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_threads_are_as_before_where_training_fails() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(DivergenceError), background_executor(SMALL, "cpu", ALONE):
+            raise DivergenceError("planted")
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
 
@@ -163,7 +177,7 @@ def test_recipes_survive_json() -> None:
     for recipe in RECIPES.values():
         config = recipe()
         assert TemporalConfig.from_dict(config.to_dict()) == config
-    with pytest.raises(ConfigError, match=r"unknown field generator\.depth"):
+    with pytest.raises(ConfigError, match="generator has no key 'depth'"):
         TemporalConfig.from_dict({"generator": {"depth": 3}})
 
 

@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 
+DATA = Path(__file__).parents[1] / "data"
+"""Small files that other programs wrote."""
+
 BITS = 8
 CELL = 6
 
@@ -46,6 +49,7 @@ def encode(
     options: dict[str, str] | None = None,
     container_options: dict[str, str] | None = None,
     sound: bool = False,
+    pixel_aspect: Fraction | None = None,
 ) -> Path:
     """Write frames at times pts / rate, one after the other by default; with B-frames and keyframes."""
     options = {"bf": "3", "g": "12", "preset": "veryfast"} if options is None else options
@@ -53,6 +57,8 @@ def encode(
         stream = container.add_stream(codec, rate=rate, options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = pix_fmt
+        if pixel_aspect is not None:
+            stream.codec_context.sample_aspect_ratio = pixel_aspect
         audio = container.add_stream("aac", rate=16000, layout="mono") if sound else None
         for number, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -81,12 +87,25 @@ def _add_sound(container: av.container.OutputContainer, stream: av.AudioStream, 
 
 def rotated(source: Path, path: Path, degrees: int) -> Path:
     """A copy of an mp4 whose track header turns the picture clockwise, as phones record."""
+    quarters = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}
+    return with_matrix(source, path, quarters[degrees])
+
+
+def with_matrix(source: Path, path: Path, matrix: Sequence[float]) -> Path:
+    """A copy of an mp4 whose track header maps (p, q) to (a p + c q, b p + d q)."""
     data = bytearray(source.read_bytes())
     box = data.index(b"tkhd")
-    matrix = box + 4 + 4 + (32 if data[box + 4] == 1 else 20) + 16
-    a, b, c, d = {90: (0, 1, -1, 0), 180: (-1, 0, 0, -1), 270: (0, -1, 1, 0)}[degrees]
-    one = 1 << 16
-    data[matrix : matrix + 36] = struct.pack(">9i", a * one, b * one, 0, c * one, d * one, 0, 0, 0, 1 << 30)
+    place = box + 4 + 4 + (32 if data[box + 4] == 1 else 20) + 16
+    a, b, c, d = (round(value * (1 << 16)) for value in matrix)
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    return path
+
+
+def damaged_in_the_middle(path: Path) -> Path:
+    """A copy of `base.mp4` with 400 zeros in its third group of pictures, frames 50 to 74 of 100."""
+    data = bytearray((DATA / "base.mp4").read_bytes())
+    data[42766:43166] = bytes(400)
     path.write_bytes(data)
     return path
 

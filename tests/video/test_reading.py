@@ -207,15 +207,6 @@ def test_wherever_an_mp4_is_cut_off_it_is_truncated(tmp_path: Path, container_op
         assert caught.value.reason == "truncated", stop
 
 
-def test_wrong_times_are_refused_rather_than_frames_misplaced(tmp_path: Path) -> None:
-    with (
-        open_video(encode(tmp_path / "a.avi", numbered_frames(40))) as video,
-        pytest.raises(VideoError, match="re-encode") as caught,
-    ):
-        everything(video)
-    assert caught.value.reason == "decode"
-
-
 @pytest.mark.parametrize("seed", range(25))
 def test_damaged_files_read_or_raise_one_typed_error(tmp_path: Path, seed: int) -> None:
     path = encode(tmp_path / "a.mp4", numbered_frames(20), container_options=FAST_START)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from svgan_ray.errors import LandmarksError
 from svgan_ray.video.alignment import CropParameters, ffhq_axes, quads_of
-from svgan_ray.video.tracking import NO_FACE, SHORT_CLIP, Track, track
+from svgan_ray.video.tracking import DAMAGED, NO_FACE, SHORT_CLIP, SkippedSpan, Track, skipped_by_all, track
 from tests.footage import face_points
 
 RUNS = st.lists(st.tuples(st.booleans(), st.integers(1, 40)), max_size=8)
@@ -145,3 +145,20 @@ def test_a_nod_stays_and_jitter_falls_from_the_first_frame_to_the_last(rate_hz: 
     axes = [q[:, 2] - q[:, 0] for q in (raw, smooth)]
     assert centre[0].std(axis=0).mean() / centre[1].std(axis=0).mean() >= 1.8
     assert axes[0].std(axis=0).mean() / axes[1].std(axis=0).mean() >= 3
+
+
+def test_damaged_frames_are_gaps_whatever_was_found_in_them() -> None:
+    points, is_damaged = face_points(200), np.zeros(200, bool)
+    is_damaged[50:55] = is_damaged[100:140] = True
+    found = track(points, np.arange(200) / 25, CropParameters(max_gap_frames=10), is_damaged)
+    assert [(clip.first_frame, clip.stop_frame) for clip in found.clips] == [(0, 100), (140, 200)]
+    assert np.flatnonzero(found.clips[0].interpolated).tolist() == [50, 51, 52, 53, 54]
+    assert found.skipped == [SkippedSpan(100, 140, DAMAGED)]
+
+
+def test_a_gap_is_divided_by_its_reasons() -> None:
+    points, is_damaged = face_points(100), np.zeros(100, bool)
+    points[40:50], is_damaged[50:60] = np.nan, True
+    found = track(points, np.arange(100) / 25, CropParameters(max_gap_frames=5), is_damaged)
+    expected = [SkippedSpan(40, 50, NO_FACE), SkippedSpan(50, 60, DAMAGED)]
+    assert found.skipped == expected and skipped_by_all([found, found]) == expected

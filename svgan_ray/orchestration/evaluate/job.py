@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from svgan_ray.config import EvaluateConfig, flatten
+from svgan_ray.config import DataChoice, EvaluateConfig, flatten
 from svgan_ray.errors import ConfigError, DataError, MlflowError
 from svgan_ray.latents.windows import valid_segments
 from svgan_ray.metrics.evaluation import MotionReport, Row, evaluate_motion
@@ -31,7 +31,6 @@ from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.orchestration.runtime.folders import local_file, model_folder
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import (
-    Choice,
     links_of,
     named_snapshot,
     resolve_snapshot,
@@ -181,7 +180,7 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
 def _real(store: LatentStore, model: MotionModel, subject: str | None) -> Snapshot:
     """What the model learnt from, or all clips of the subject that is asked for."""
     if subject is not None:
-        choice = Choice(subject, inversion=model.card.get("inversion_id"))
+        choice = DataChoice(subject, inversion=model.card.get("inversion_id"))
         return resolve_snapshot(store, choice, model.generator_sha256, put=False)
     snapshot = named_snapshot(store, str(model.card.get("snapshot", "unknown")))
     if snapshot.digest != model.card.get("snapshot_digest"):

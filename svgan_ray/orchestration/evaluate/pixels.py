@@ -34,7 +34,7 @@ from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.store import LatentStore, Snapshot
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.metric_networks import load_arcface, load_i3d, load_inception
-from svgan_ray.stylegan.weights import load_generator, weights_hash
+from svgan_ray.stylegan.weights import load_generator, rendered_hashes, weights_hash
 from svgan_ray.temporal.model import MotionModel
 from svgan_ray.temporal.rendering import render
 from svgan_ray.temporal.sampling import generate
@@ -100,10 +100,11 @@ def evaluate_pixels(
     """
     device = model.w_ref.device
     generator_folder = folders_of(config.weights)[0]
-    if (sha256 := weights_hash(generator_folder)) != model.generator_sha256:
+    rendered = rendered_hashes(generator_folder)
+    if model.generator_sha256 not in rendered:
         raise WeightsError(
             f"--weights {config.weights}: the model belongs to generator {model.generator_sha256[:12]}, "
-            f"these weights hold {sha256[:12]}"
+            f"these weights hold {rendered[0][:12]}"
         )
     generator = load_generator(generator_folder, device)
     side = generator.config.resolution

@@ -1,4 +1,4 @@
-"""Commits on their way to the store: several at once, since each waits for the answers to a few requests."""
+"""Commits in threads: several run at once, since each waits for the answers to a few requests."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ COMMITS_AT_ONCE = 16
 _MOST_WAITING = 4 * COMMITS_AT_ONCE
 
 Outcome: TypeAlias = tuple[Clip, CommitRecord, StoreError | None]
-"""A clip, its commit, and what the store said against it."""
+"""A clip, its commit record, and the error with which the store refused it, if it did."""
 
 
 @dataclass(frozen=True)
 class Commits:
-    """Calls of `action`, each a commit, in threads; what became of them is told in the order they came."""
+    """Calls `action` for each commit in a thread, and yields the outcomes in the order of submission."""
 
     action: Callable[[CommitRecord], object]
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(COMMITS_AT_ONCE))
     _begun: deque[tuple[Clip, CommitRecord, Future[object]]] = field(default_factory=deque)
 
     def begin(self, clip: Clip, record: CommitRecord) -> None:
-        """Commit a clip, soon."""
+        """Submit the commit of a clip."""
         self._begun.append((clip, record, self._threads.submit(self.action, record)))
 
     def ended(self, all_of_them: bool = False) -> Iterator[Outcome]:
-        """Those that have ended, and of those that have not, so many that few are left; or all."""
+        """Yield the commits that have ended. It waits until few are left, or none with `all_of_them`."""
         most = 0 if all_of_them else _MOST_WAITING
         while self._begun and (len(self._begun) > most or self._begun[0][2].done()):
             clip, record, future = self._begun.popleft()
@@ -44,5 +44,5 @@ class Commits:
             yield clip, record, error
 
     def close(self) -> None:
-        """Give up those that no thread has taken up."""
+        """Cancel the commits that no thread has begun."""
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -97,6 +97,17 @@ def _padded(x: Tensor, before: int, after: int) -> Tensor:
     return torch.cat(copies).contiguous(memory_format=layout)
 
 
+@contextmanager
+def deterministic_convolutions() -> Iterator[None]:
+    """Within the block cuDNN takes methods whose sums have one order, in the whole process."""
+    before = torch.backends.cudnn.deterministic
+    torch.backends.cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic = before
+
+
 def standing_chunk(store: LatentStore, clip: Clip, number: int, ref: ChunkRef) -> Chunk:
     """A block that is in the store already."""
     tensors = store.read_chunk(ref)
@@ -115,7 +126,6 @@ class BlockEncoder:
         self.store = store
         self.node = node
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        torch.backends.cudnn.deterministic = True
         self.encoder = load_encoder(local_weights(store, job.encoder_sha256), self.device)
         self.generator = load_generator(local_weights(store, job.generator_sha256), self.device)
         self.lpips: Lpips | None = None
@@ -138,6 +148,7 @@ class BlockEncoder:
         return Chunk(block.clip, block.number, ref, error, self.node, pairs, rounding=rounding)
 
     @torch.inference_mode()
+    @deterministic_convolutions()
     def compute(self, crops: Crops) -> tuple[dict[str, Tensor], npt.NDArray[np.float32], Pairs]:
         """What the store keeps of a block, its measured errors [M], and what of it is to be shown."""
         block = crops.block

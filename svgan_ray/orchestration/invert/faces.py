@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from svgan_ray.errors import CorruptObjectError
+from svgan_ray.errors import CorruptObjectError, VideoError
 from svgan_ray.orchestration.invert.encoding import standing_chunk
 from svgan_ray.orchestration.invert.failures import source_failure
 from svgan_ray.orchestration.invert.items import Block, Clip, Inversion, Item, Tracked, block_spans
@@ -23,20 +23,21 @@ from svgan_ray.store.keys import clip_id, content_id
 from svgan_ray.store.weights import local_face_model
 from svgan_ray.video.alignment import Floats
 from svgan_ray.video.face_report import FaceReport, face_report, face_sheet
+from svgan_ray.video.footage_facts import FootageFacts, facts_of
 from svgan_ray.video.landmarks import landmark_source
 from svgan_ray.video.people import find_people
-from svgan_ray.video.reading import open_video
+from svgan_ray.video.reading import VideoReader, open_video
 from svgan_ray.video.tracking import Clip as TrackedClip
 from svgan_ray.video.tracking import Track, skipped_by_all, track
 
 __all__ = ["track_source"]
 
 
-def track_source(job: Inversion, source: Source, closed: frozenset[str]) -> Iterator[Item]:
+def track_source(job: Inversion, source: Source, excluded: frozenset[str]) -> Iterator[Item]:
     """Track a source, or take the track that stands, and hand on its blocks.
 
-    Clips that are committed or in `closed` are left out. Blocks that a killed run has stored are handed on as
-    chunks. Whatever goes wrong becomes one Failure.
+    Clips that are committed or in `excluded` are left out. Blocks that a killed run has stored are handed on
+    as chunks. Whatever goes wrong becomes one Failure.
     """
     video_id = None
     try:
@@ -47,7 +48,7 @@ def track_source(job: Inversion, source: Source, closed: frozenset[str]) -> Iter
         record, seen = store.get_track(job.tracking_id, video_id), _FaceSummary()
         if record is None:
             record, seen = make_track(job, store, source, video_id)
-        yield from _open_items(job, store, source, record, seen, closed)
+        yield from _open_items(job, store, source, record, seen, excluded)
     except Exception as error:  # whatever it is, it travels on as a row
         yield source_failure(job, source, video_id, error)
 
@@ -72,11 +73,12 @@ def make_track(
     """Find the people in a video, smooth the crops of those to be followed and put them into the store."""
     with unchanged_copy(source) as path, open_video(path) as video:
         face_model = local_face_model(store, job.face_model_sha256) if job.face_model_sha256 else None
+        facts, is_damaged = _surveyed(video)
         points = landmark_source(job.faces, face_model).detect(video)
-        people = find_people(points, video.time_s)
+        people = find_people(_without(points, is_damaged), video.time_s)
         chosen = people.chosen(job.people)
-        tracks = [track(points_of_one, video.time_s, job.crop) for points_of_one in chosen]
-        clips = list(_named_clips(video_id, job.tracking_id, tracks))
+        tracks = [track(points_of_one, video.time_s, job.crop, is_damaged) for points_of_one in chosen]
+        clips = list(_named_clips(video_id, job.tracking_id, facts.rules, tracks))
         tensors = {key: value for clip in clips for key, value in _tensors(clip, video.time_s)}
         record = TrackRecord(
             tracking_id=job.tracking_id,
@@ -92,10 +94,28 @@ def make_track(
             skipped=tuple(
                 SkippedRecord(s.first_frame, s.stop_frame, s.reason) for s in skipped_by_all(tracks)
             ),
-            parameters=dataclasses.asdict(job.crop),
+            parameters=dataclasses.asdict(job.crop) | facts.to_parameters(),
         )
         seen = _FaceSummary(face_report(people, chosen, tracks), face_sheet(video, tracks))
     return store.put_track(record, tensors), seen
+
+
+def _surveyed(video: VideoReader) -> tuple[FootageFacts, npt.NDArray[np.bool_]]:
+    """What is done to a video, and which of its frames [T] are damaged. Raises VideoError (`decode`)."""
+    survey, info = video.survey(), video.info
+    damaged_frames = int(survey.is_damaged.sum())
+    if damaged_frames == info.frame_count:
+        raise VideoError(f"{info.path}: every frame is damaged: copy it again", "decode")
+    return FootageFacts(survey.rules, info.mends, damaged_frames, info.warnings), survey.is_damaged
+
+
+def _without(points: npt.NDArray[np.floating], is_damaged: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
+    """Landmarks [T, ..., 68, 2] less those of damaged frames [T]; those of another video are left alone."""
+    if len(points) != len(is_damaged) or not is_damaged.any():
+        return points
+    kept = points.copy()
+    kept[is_damaged] = np.nan
+    return kept
 
 
 @dataclass(frozen=True)
@@ -107,10 +127,16 @@ class _NamedClip:
     span: TrackedClip
 
 
-def _named_clips(video_id: str, tracking_id: str, tracks: list[Track]) -> Iterator[_NamedClip]:
-    """The clips of all people; those of the second and further have ids apart from the first one's."""
+def _named_clips(
+    video_id: str, tracking_id: str, rules: tuple[str, ...], tracks: list[Track]
+) -> Iterator[_NamedClip]:
+    """The clips of all people; those of the second and further have ids apart from the first one's.
+
+    So have clips of converted pictures: what was made of the file before is another clip.
+    """
     for person, followed in enumerate(tracks):
-        scope = content_id({"tracking_id": tracking_id, "person": person}) if person else tracking_id
+        special = ({"person": person} if person else {}) | ({"rules": list(rules)} if rules else {})
+        scope = content_id({"tracking_id": tracking_id, **special}) if special else tracking_id
         for clip in followed.clips:
             name = clip_id(video_id, scope, clip.first_frame, clip.stop_frame)
             yield _NamedClip(name, person, clip)
@@ -130,12 +156,12 @@ def _open_items(
     source: Source,
     record: TrackRecord,
     seen: _FaceSummary,
-    closed: frozenset[str],
+    excluded: frozenset[str],
 ) -> Iterator[Item]:
     todo = [
         clip
         for clip in record.clips
-        if clip.clip_id not in closed and not _is_committed(job, store, clip.clip_id)
+        if clip.clip_id not in excluded and not _is_committed(job, store, clip.clip_id)
     ]
     yield Tracked(
         source=source,
@@ -147,6 +173,7 @@ def _open_items(
         open_frames=sum(clip.stop_frame - clip.first_frame for clip in todo),
         faces=seen.faces,
         sheet=seen.sheet,
+        footage=facts_of(record.parameters),
     )
     tensors = store.track_tensors(record) if todo else {}
     for standing in todo:

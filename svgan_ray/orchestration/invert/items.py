@@ -18,6 +18,7 @@ from svgan_ray.store.records import ChunkRef, FailureRecord
 from svgan_ray.stylegan.refinement import RefinementConfig
 from svgan_ray.video.alignment import CropParameters
 from svgan_ray.video.face_report import FaceReport
+from svgan_ray.video.footage_facts import FootageFacts
 
 __all__ = [
     "BLOCK_FRAMES",
@@ -113,6 +114,7 @@ class Tracked:
     open_frames: int
     faces: FaceReport | None = None
     sheet: npt.NDArray[np.uint8] | None = None  # [H, W, 3], crops in a row
+    footage: FootageFacts = field(default_factory=FootageFacts)
 
 
 def _no_quads() -> npt.NDArray[np.float32]:

@@ -1,8 +1,8 @@
 """Inversion on Ray Data: track (CPU tasks) -> crop blocks (CPU tasks) -> encode (actors) -> commit (driver).
 
-Every stage hands failures on as rows. What a dying process takes with it is run again alone at the end; a
-second death is that video's or clip's failure. Where a machine goes with rows that others wait for, the rest
-is planned anew. So each clip ends committed or failed, none is lost silently.
+Every stage hands failures on as rows. Rows that a dying process takes with it are run again at the end, each
+in a process of its own; if that dies, too, its video or clip has failed. When a machine is lost with rows
+that others wait for, the remaining work is planned anew. So each clip ends committed or failed.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ LOST_MACHINE_ERRORS = (
     WorkerCrashedError,
     ExecutionTimeoutError,
 )
-"""What ends a stream where a machine went: rows that nobody else has, or a standstill among what is left."""
+"""Errors that end a stream when a machine is lost: its rows exist nowhere else, or the rest stands still."""
 MAX_PASSES = 2
-"""What is left after so many streams that came to their end is done a process for each source and block."""
+"""After this many streams that ran to their end, each remaining source and block gets its own process."""
 MAX_FRUITLESS_RESTARTS = 3
-"""So many in a row, with nothing done between them, are not the fate of machines that come and go."""
+"""An inversion ends when this many streams in a row were lost before anything was done."""
 
 
 def plan(config: InvertConfig) -> Plan:
@@ -94,58 +94,64 @@ def run(config: InvertConfig) -> InvertReport:
 
 
 def _require_memory(config: InvertConfig, job: Inversion, encoder: Resources) -> None:
-    """Raises MachineError, from a process where an encoder would be, before anything begins."""
+    """Raise MachineError, from a process where an encoder would run, before any work begins."""
     if "num_gpus" not in encoder:
         check = ray.remote(**encoder, label_selector=label_selector(config.machines))(require_memory)
         ray.get(check.remote(job.cpu_memory_bytes, f"encoding with {config.weights}"))
 
 
 def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, run: Run, encoder: Resources) -> None:
-    closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
+    excluded = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
     fruitless, passes = 0, 0
     with closing(ledger), Progress(ledger, run) as progress:
         while todo := _unsettled(plan, ledger):
-            progress_count = ledger.progress_count
-            loss = _passed(stream(config, ledger.job, todo, closed, encoder), ledger, progress)
+            recorded_before = ledger.recorded_items
+            loss = _consume_until_loss(stream(config, ledger.job, todo, excluded, encoder), ledger, progress)
             passes += loss is None
-            is_fruitless = ledger.progress_count == progress_count
+            is_fruitless = ledger.recorded_items == recorded_before
             if loss is None and (passes == MAX_PASSES or is_fruitless):
-                break  # what is left ends the processes that work on it
+                break  # the remaining work kills the processes that do it
             fruitless = fruitless + 1 if is_fruitless else 0
             if left := _unsettled(plan, ledger):
-                _go_on_or_give_up(loss, len(left), fruitless)
+                _report_restart(loss, len(left), fruitless)
                 await_room(encoder, config.machines)
-            config = _whatever_is_left(config)
-        _book(run_isolated(config, ledger.job, _unsettled(plan, ledger), closed, encoder), ledger, progress)
+            config = _with_fewer_actors(config)
+        _consume(
+            run_isolated(config, ledger.job, _unsettled(plan, ledger), excluded, encoder), ledger, progress
+        )
 
 
-def _passed(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> Exception | None:
-    """What ended the stream before its end, if anything did."""
+def _consume_until_loss(
+    items: Generator[Item, None, None], ledger: Ledger, progress: Progress
+) -> Exception | None:
+    """Record all items; returns the error of a lost machine that ended the stream early, if one did."""
     try:
-        _book(items, ledger, progress)
+        _consume(items, ledger, progress)
     except LOST_MACHINE_ERRORS as loss:
         ledger.settle()
         return loss
     return None
 
 
-def _go_on_or_give_up(loss: Exception | None, left: int, fruitless: int) -> None:
-    """Say why the work begins again; raises ClusterError where it did so too often without getting on."""
+def _report_restart(loss: Exception | None, left: int, fruitless: int) -> None:
+    """Print why the work begins again; raises ClusterError after too many restarts without progress."""
     if loss is None:
-        print_line(f"processes ended with what they had at hand of {left} videos, which is planned anew")
+        print_line(
+            f"worker processes died while they worked on {left} videos; what they lost is planned anew"
+        )
         return
     cause = f"{type(loss).__name__}: {' '.join(str(loss).split())}"
     if fruitless < MAX_FRUITLESS_RESTARTS:
-        print_line(f"machines or encoders were lost, the rest is planned anew ({cause})")
+        print_line(f"machines or encoders were lost; the remaining work is planned anew ({cause})")
         return
     raise ClusterError(
-        f"machines or encoders were lost {fruitless} times in a row with nothing done between; what is "
-        "committed stays: see what ails the machines (jobs/doctor.py), then run the same command again "
-        f"({cause})"
+        f"machines or encoders were lost {fruitless} times in a row before anything was done. Committed "
+        "clips stay in the store. Find out what is wrong with the machines (jobs/doctor.py), then run the "
+        f"same command again ({cause})"
     ) from loss
 
 
-def _book(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> None:
+def _consume(items: Generator[Item, None, None], ledger: Ledger, progress: Progress) -> None:
     with closing(items):  # an error frees the cluster
         for item in items:
             ledger.take(item)
@@ -158,8 +164,8 @@ def _unsettled(plan: Plan, ledger: Ledger) -> list[Source]:
     return [source for source in plan.todo if not ledger.is_settled(source)]
 
 
-def _whatever_is_left(config: InvertConfig) -> InvertConfig:
-    """Work begins with one encoder: those on machines that are gone need not come back."""
+def _with_fewer_actors(config: InvertConfig) -> InvertConfig:
+    """Let the next stream begin with one encoder, as lost machines need not come back."""
     if config.actor_range is None:
         return config
     return dataclasses.replace(config, actors=f"1:{config.actor_range[1]}")

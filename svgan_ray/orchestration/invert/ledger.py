@@ -1,4 +1,4 @@
-"""The driver's book of one inversion: collects chunks, commits clips that are whole, keeps failures."""
+"""The driver's record of one inversion: it collects chunks, commits whole clips and stores failures."""
 
 from __future__ import annotations
 
@@ -50,19 +50,22 @@ class Ledger:
     encoded_frames: int = 0
     encoded_s: float = 0.0  # of footage
     reused_frames: int = 0
-    progress_count: int = 0  # chunks and failures that were news
-    _lost: set[str] = field(default_factory=set)  # uris of which nothing more is to be had
-    _closed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # clip ids by uri
-    _complete: set[str] = field(default_factory=set)  # ids of clips of which every chunk came
-    _open: dict[str, dict[int, Chunk]] = field(default_factory=lambda: defaultdict(dict))
+    recorded_items: int = 0  # chunks and failures, each counted once
+    _failed_uris: set[str] = field(default_factory=set)  # of videos that cannot be tracked or read
+    _settled_clips: dict[str, set[str]] = field(
+        default_factory=lambda: defaultdict(set)
+    )  # ids of committed and failed clips, by uri
+    _complete_clips: set[str] = field(default_factory=set)  # ids of clips of which every chunk came
+    _open_clips: dict[str, dict[int, Chunk]] = field(default_factory=lambda: defaultdict(dict))
     _commits: Commits = field(init=False)
 
     def __post_init__(self) -> None:
         self._commits = Commits(self.store.commit)
 
     def take(self, item: Item) -> None:
-        """Book one item, and what became of earlier commits. Raises StoreError where the store cannot serve
-        anybody.
+        """Record one item and the outcome of earlier commits.
+
+        Raises StoreError where the store can serve nobody.
         """
         if isinstance(item, Tracked):
             # What a second look finds to be done was done by this run.
@@ -75,22 +78,22 @@ class Ledger:
             self._fail(item)
         elif isinstance(item, Chunk):
             self._collect(item)
-        self._book_commits()
+        self._record_commits()
 
     def settle(self) -> None:
-        """Wait for the commits that are on their way, and book them. Raises StoreError as `take` does."""
-        self._book_commits(all_of_them=True)
+        """Wait for the commits that have begun, and record them. Raises StoreError as `take` does."""
+        self._record_commits(all_of_them=True)
 
     def close(self) -> None:
-        """Give up the commits that have not begun: none, once the ledger is settled."""
+        """Give up the commits that have not begun; after `settle` there are none."""
         self._commits.close()
 
     def is_settled(self, source: Source) -> bool:
         """Whether everything in a source was committed or failed; else a process died with some of it."""
-        if source.uri in self._lost:
+        if source.uri in self._failed_uris:
             return True
         tracked = self.tracked.get(source.uri)
-        return tracked is not None and self._closed[source.uri] >= tracked.open_clips
+        return tracked is not None and self._settled_clips[source.uri] >= tracked.open_clips
 
     @property
     def open_frames(self) -> int:
@@ -102,7 +105,7 @@ class Ledger:
         """Clips of the videos at work that stood in the store, or failed before and are left alone."""
         # A second look, where the first was lost, finds clips done that this run did.
         return sum(
-            item.clips - len(item.open_clips | self._closed[uri]) for uri, item in self.tracked.items()
+            item.clips - len(item.open_clips | self._settled_clips[uri]) for uri, item in self.tracked.items()
         )
 
     @property
@@ -130,22 +133,22 @@ class Ledger:
         item_id = failure.record.item_id
         earlier = self.earlier_failures.get(item_id)
         record = dataclasses.replace(failure.record, attempts=earlier.attempts + 1 if earlier else 1)
-        self.progress_count += item_id not in self.failures
+        self.recorded_items += item_id not in self.failures
         self.failures[item_id] = record
         if failure.scope_id == self.job.tracking_id:
-            self._lost.add(record.uri)
+            self._failed_uris.add(record.uri)
         else:
-            self._closed[record.uri].add(item_id)
+            self._settled_clips[record.uri].add(item_id)
         self.store.put_failure(failure.scope_id, record)
         telemetry.clip_ended("failed", record.reason)
 
     def _collect(self, chunk: Chunk) -> None:
-        if chunk.clip.clip_id in self._complete:  # Ray tracked its video again
+        if chunk.clip.clip_id in self._complete_clips:  # Ray tracked its video again
             return
-        chunks = self._open[chunk.clip.clip_id]
+        chunks = self._open_clips[chunk.clip.clip_id]
         if chunk.number in chunks:  # of a clip that is run again for its other blocks
             return
-        self.progress_count += 1
+        self.recorded_items += 1
         if chunk.is_reused:
             self.reused_frames += chunk.ref.frames
         else:
@@ -157,10 +160,10 @@ class Ledger:
         if len(chunks) == chunk.clip.block_count:
             record = self._commit_record(chunk.clip, [chunks[number] for number in sorted(chunks)])
             self._commits.begin(chunk.clip, record)
-            self._complete.add(chunk.clip.clip_id)
-            del self._open[chunk.clip.clip_id]
+            self._complete_clips.add(chunk.clip.clip_id)
+            del self._open_clips[chunk.clip.clip_id]
 
-    def _book_commits(self, all_of_them: bool = False) -> None:
+    def _record_commits(self, all_of_them: bool = False) -> None:
         for clip, record, error in self._commits.ended(all_of_them):
             if isinstance(error, UnequalWorkError):
                 self.unequal.append(str(error))
@@ -169,7 +172,7 @@ class Ledger:
                 self._fail(clip_failure(self.job, clip, "commit", error))
                 continue
             self._forget_failure(self.job.inversion_id, clip.clip_id)
-            self._closed[clip.source.uri].add(clip.clip_id)
+            self._settled_clips[clip.source.uri].add(clip.clip_id)
             self.commits[clip.clip_id] = record
             telemetry.clip_ended("committed")
 

@@ -1,4 +1,4 @@
-"""A progress bar in the terminal, a line now and then in a log, and the same figures on the run's page."""
+"""A progress bar in the terminal, a line every 15 s in a log, and the same numbers on the run's page."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from svgan_ray.runs import Run
 
 __all__ = ["Progress"]
 
-LINE_EVERY_S = 15.0
+REPORT_INTERVAL_S = 15.0
 
 
 class Progress:
@@ -34,7 +34,7 @@ class Progress:
         )
         self._bar = Bar(*columns, console=self._console, disable=not self._console.is_terminal)
         self._task = self._bar.add_task("starting", total=None)
-        self._began_s = self._told_s = time.monotonic()
+        self._began_s = self._reported_s = time.monotonic()
 
     def update(self) -> None:
         """Show the ledger as it is now."""
@@ -48,9 +48,9 @@ class Progress:
         self._bar.update(
             self._task, completed=done, total=max(ledger.open_frames, done) or None, description=text
         )
-        if now_s - self._told_s < LINE_EVERY_S:
+        if now_s - self._reported_s < REPORT_INTERVAL_S:
             return
-        self._told_s = now_s
+        self._reported_s = now_s
         self._run.log_metrics({"frames_done": done, "frames_per_s": frames_per_s}, step=done)
         if self._bar.disable:
             known = f" of {ledger.open_frames:,}" if ledger.open_frames >= done else ""

@@ -18,6 +18,7 @@ from svgan_ray.orchestration.invert.plan import Plan
 from svgan_ray.orchestration.runtime.machines import Processors
 from svgan_ray.store import FailureRecord
 from svgan_ray.video.face_report import FaceReport
+from svgan_ray.video.footage_facts import FootageFacts, conversions
 from svgan_ray.video.pictures import film_strip
 
 __all__ = ["InvertReport", "psnr_text", "reconstruction_sheet", "report_of"]
@@ -49,6 +50,8 @@ class InvertReport:
     """Those at work when the run ended."""
     faces: dict[str, FaceReport] = field(default_factory=dict)
     """By uri, of the videos that this run tracked."""
+    footage: dict[str, FootageFacts] = field(default_factory=dict)
+    """By uri, of the videos at work that were converted, mended or damaged."""
 
     @property
     def is_idle(self) -> bool:
@@ -122,7 +125,10 @@ class InvertReport:
             "frames per s": f"{self.frames_per_s:.1f} (start-up included)",
             "cost": self._cost(),
             "frames reused": f"{self.frames_reused:,} (encoded by a run that was cut off)",
-            "frames skipped": f"{self.frames_skipped:,} (no face)",
+            "frames skipped": f"{self.frames_skipped:,} (no face, damaged, or in too short a clip)",
+            "files converted": conversions(self.footage.values()),
+            "files damaged": str(sum(1 for facts in self.footage.values() if facts.damaged_frames)),
+            "files with mended times": str(sum(1 for facts in self.footage.values() if facts.mends)),
             "reconstruction": psnr_text(self.mean_error),
             "store": self.store,
             "inversion": self.inversion_id,
@@ -142,7 +148,11 @@ def report_of(
 ) -> InvertReport:
     """Close the book."""
     job = ledger.job
-    notes = [
+    footage = {
+        uri: item.footage for uri, item in sorted(ledger.tracked.items()) if item.footage != FootageFacts()
+    }
+    notes = [f"{uri}: {sentence}" for uri, facts in footage.items() for sentence in facts.sentences()]
+    notes += [
         f"{source.uri} keeps the subject that it was first inverted with; "
         f"--subject {config.subject} changes nothing"
         for source in plan.relabelled
@@ -167,6 +177,7 @@ def report_of(
         encoded_s=ledger.encoded_s,
         processors=processors,
         faces={uri: item.faces for uri, item in sorted(ledger.tracked.items()) if item.faces},
+        footage=footage,
     )
 
 

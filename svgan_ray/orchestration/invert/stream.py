@@ -33,21 +33,23 @@ Row = dict[str, Any]
 Resources = dict[str, Any]
 
 TRACK_CPUS, CROP_CPUS, ENCODE_CPUS = 0.39, 0.59, 0.01
-"""One core holds one of each; they differ so that Ray Data runs the stages apart, not fused into one task. An
-encoder keeps its share and moves when its machine is lost: it must leave room for those who feed it."""
+"""Shares of a core; one core holds one task of each stage.
+
+They differ so that Ray Data does not fuse the stages into one task. An encoder keeps its share when it moves
+off a lost machine, so it must leave room for the tasks that feed it."""
 ALONE_CPUS = 0.5
-"""Of an encoder that tracks, crops and encodes by itself."""
+"""Share of a core for a process that crops and encodes one block by itself."""
 NO_PROGRESS_TIMEOUT_S = 600
 CALLS_PER_ACTOR = 2
 
 
 def stream(
-    config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: Resources
+    config: InvertConfig, job: Inversion, sources: list[Source], excluded: frozenset[str], encoder: Resources
 ) -> Generator[Item, None, None]:
-    """Whatever becomes of the sources, as it becomes ready; the rows of a process that dies are missing."""
+    """Yield items as they become ready; the rows of a process that dies are missing."""
     configure_data(label_selector(config.machines))
     rows = ray.data.from_items([{"item": source} for source in sources], override_num_blocks=len(sources))
-    blocks = without_retries(rows.flat_map, _track_row, fn_args=(job, closed), num_cpus=TRACK_CPUS)
+    blocks = without_retries(rows.flat_map, _track_row, fn_args=(job, excluded), num_cpus=TRACK_CPUS)
     crops = without_retries(blocks.map, _crop_row, fn_args=(job,), num_cpus=CROP_CPUS)
     names: list[str] = []
     encoders: dict[str, Any] = {
@@ -70,16 +72,16 @@ def _new_name(names: list[str]) -> str:
 
 
 def _end(names: list[str]) -> None:
-    """An encoder that just moves to another machine outlives its stream, and keeps its share of a GPU."""
+    """End encoders by name: one that is moving to another machine would outlive its stream on its GPU."""
     for name in names:
         with suppress(ValueError):  # it has ended
             ray.kill(ray.get_actor(name))
 
 
 def configure_data(labels: dict[str, str]) -> None:
-    """Ray Data drops a block whose process died and goes on; a standstill is reported within minutes.
+    """Let Ray Data drop a block whose process died, go on, and report a standstill within minutes.
 
-    All work is for machines with these labels.
+    Only machines with these labels do the work.
     """
     context = ray.data.DataContext.get_current()
     context.execution_options.label_selector = labels or None
@@ -93,7 +95,7 @@ def configure_data(labels: dict[str, str]) -> None:
 
 
 def without_retries(stage: Callable[..., ray.data.Dataset], work: Any, **options: Any) -> ray.data.Dataset:
-    """A stage that gives up rows whose process dies; by default Ray tries them again for ever."""
+    """A stage that drops rows whose process dies; by default Ray would try them again for ever."""
     # An actor comes back, its rows do not: where its node is gone, they would wait for another to come up.
     # Nor do a task's: with retries, but not for ever, Ray ends the driver where a machine goes whose rows a
     # task on it was to make again (`Check failed: task_entry.num_retries_left_ == -1`).
@@ -106,9 +108,9 @@ def without_retries(stage: Callable[..., ray.data.Dataset], work: Any, **options
 
 
 def run_isolated(
-    config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: Resources
+    config: InvertConfig, job: Inversion, sources: list[Source], excluded: frozenset[str], encoder: Resources
 ) -> Generator[Item, None, None]:
-    """The same work, a process for each source and block: a death is the failure of that video or clip."""
+    """Do the same work in a process for each source and block; one that dies is recorded as a failure."""
     alone: dict[str, Any] = {
         "max_retries": 0,
         "max_calls": 1,
@@ -117,7 +119,7 @@ def run_isolated(
     track = ray.remote(num_cpus=TRACK_CPUS, **alone)(_track_alone)
     encode = ray.remote(**{**encoder, "num_cpus": ALONE_CPUS}, **alone)(_encode_alone)
     pending: dict[ray.ObjectRef[list[Item]], Source | Block] = {
-        track.remote(job, s, closed): s for s in sources
+        track.remote(job, s, excluded): s for s in sources
     }
     while pending:
         [ready], _ = ray.wait(list(pending))
@@ -138,8 +140,8 @@ def _result(job: Inversion, ready: ray.ObjectRef[list[Item]], work: Source | Blo
         return [clip_failure(job, work.clip, "encode", cause)]
 
 
-def _track_row(row: Row, job: Inversion, closed: frozenset[str]) -> Iterator[Row]:
-    for item in track_source(job, row["item"], closed):
+def _track_row(row: Row, job: Inversion, excluded: frozenset[str]) -> Iterator[Row]:
+    for item in track_source(job, row["item"], excluded):
         yield {"item": item}
 
 
@@ -158,8 +160,8 @@ class _EncodeRow:
         return {"item": _encode(self.job, self.encoder, row["item"])}
 
 
-def _track_alone(job: Inversion, source: Source, closed: frozenset[str]) -> list[Item]:
-    return list(track_source(job, source, closed))
+def _track_alone(job: Inversion, source: Source, excluded: frozenset[str]) -> list[Item]:
+    return list(track_source(job, source, excluded))
 
 
 def _encode_alone(job: Inversion, block: Block) -> list[Item]:
@@ -191,7 +193,7 @@ def _node() -> str:
 
 
 def encoder_resources(config: InvertConfig) -> Resources:
-    """What one encoder asks for. It stays so for the whole job: where all GPUs go, others are waited for."""
+    """The resources of one encoder, fixed for the job: if all GPUs are lost, the job waits for others."""
     has_gpu = resources_of(config.machines).get("GPU", 0) > 0
     # Ray Data gives an actor with a GPU a whole core otherwise, and the other stages none on a small machine.
     return {"num_cpus": ENCODE_CPUS} | ({"num_gpus": config.gpus_per_actor} if has_gpu else {})

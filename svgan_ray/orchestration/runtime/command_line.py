@@ -15,9 +15,9 @@ from ray.exceptions import RayTaskError
 from rich.console import Console, RenderableType
 from rich.table import Table
 
-from svgan_ray.config import flatten
+from svgan_ray.config import FORMER_NAMES, flatten
 from svgan_ray.errors import SvganRayError
-from svgan_ray.experiment import Experiment, load_experiment
+from svgan_ray.experiment_file import SECTIONS, ExperimentFile, load_experiment_file
 from svgan_ray.orchestration.runtime.terminal import print_error
 
 __all__ = ["Report", "guarded", "run_job"]
@@ -90,19 +90,30 @@ def guarded(action: Callable[[], int]) -> int:
         return INTERRUPTED
 
 
-def parse(config_type: type[Config], argv: Sequence[str]) -> tuple[Config, Experiment, bool]:
+def parse(config_type: type[Config], argv: Sequence[str]) -> tuple[Config, ExperimentFile, bool]:
     """The job's config, the experiment file it took values from, and whether this is a dry run."""
+    argv = [_current_name(config_type, word) for word in argv]
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--experiment-file", type=Path, default=EXPERIMENT_FILE)
     first.add_argument("--recipe")  # recipe and preset come before the other flags are applied to them
     first.add_argument("--preset")
     known, _ = first.parse_known_args(argv)
-    experiment = load_experiment(known.experiment_file)
+    experiment = load_experiment_file(known.experiment_file)
     if "recipe" not in {f.name for f in dataclasses.fields(config_type)}:  # type: ignore[arg-type]
         known.recipe = known.preset = None
     command = _command_type(config_type, experiment.config(config_type, known.recipe, known.preset))
     parsed: Any = tyro.cli(command, args=list(argv), description=_description(config_type))
     return parsed.config, experiment, parsed.dry_run
+
+
+def _current_name(config_type: type[Any], word: str) -> str:
+    """A word of the command line, with a flag's former name replaced."""
+    section = next((name for name, cls in SECTIONS.items() if cls is config_type), "")
+    flag, equals, value = word.partition("=")
+    for former, name in FORMER_NAMES.get(section, {}).items():
+        if flag.replace("_", "-") == f"--{former.replace('_', '-')}":
+            return f"--{name.replace('_', '-')}{equals}{value}"
+    return word
 
 
 def _command_type(config_type: type[Any], defaults: Any) -> type[Any]:
@@ -130,11 +141,11 @@ def _description(config_type: type[Any]) -> str:
     )
 
 
-def settings_table(config: Any, experiment: Experiment) -> Table:
+def settings_table(config: Any, experiment: ExperimentFile) -> Table:
     """Every setting with its value and where the value comes from."""
     recipe, preset = getattr(config, "recipe", None), getattr(config, "preset", None)
     from_file = flatten(experiment.config(type(config), recipe, preset))
-    defaults = flatten(Experiment(experiment.path, {}, {}).config(type(config), recipe, preset))
+    defaults = flatten(ExperimentFile(experiment.path, {}, {}).config(type(config), recipe, preset))
     table = Table("setting", "value", "from", box=None)
     for name, value in flatten(config).items():
         default = (preset or f"recipe {recipe}") if name.startswith("temporal.") else "default"

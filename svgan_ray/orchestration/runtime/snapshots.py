@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
 
+from svgan_ray.config import DataChoice
 from svgan_ray.errors import ConfigError, DataError
 from svgan_ray.store import Filters, LatentStore, Snapshot, select
 
 __all__ = [
-    "Choice",
     "links_of",
     "named_snapshot",
     "resolve_snapshot",
@@ -25,18 +24,9 @@ __all__ = [
 _LINKS = {"inversion": "inversion_id", "snapshot": "snapshot_digest", "model": "store_name"}
 
 
-@dataclass(frozen=True)
-class Choice:
-    """Which clips a job asks for; None leaves it to what the store holds."""
-
-    subject: str | None = None
-    snapshot: str | None = None
-    inversion: str | None = None
-    min_clip_s: float = 0.0
-    max_error: float | None = None
-
-
-def resolve_snapshot(store: LatentStore, choice: Choice, generator_sha256: str, put: bool = True) -> Snapshot:
+def resolve_snapshot(
+    store: LatentStore, choice: DataChoice, generator_sha256: str, put: bool = True
+) -> Snapshot:
     """The snapshot that was chosen, or a new one of the subject's clips, which `put` stores.
 
     Raises DataError where there are no clips, or of several subjects, or made with another generator, and
@@ -55,7 +45,7 @@ def resolve_snapshot(store: LatentStore, choice: Choice, generator_sha256: str, 
     return store.put_snapshot(snapshot) if put and not snapshot.generation else snapshot
 
 
-def take_snapshot(store: LatentStore, choice: Choice) -> Snapshot:
+def take_snapshot(store: LatentStore, choice: DataChoice) -> Snapshot:
     """Freeze the clips that were chosen, under `choice.snapshot` or the subject's name, whatever made them.
 
     Raises DataError where there are no clips, or of several subjects or inversions and none is chosen.
@@ -63,7 +53,7 @@ def take_snapshot(store: LatentStore, choice: Choice) -> Snapshot:
     return store.put_snapshot(_selected(store, choice, _inversion(store, choice.inversion)))
 
 
-def _selected(store: LatentStore, choice: Choice, inversion: str) -> Snapshot:
+def _selected(store: LatentStore, choice: DataChoice, inversion: str) -> Snapshot:
     """A snapshot, not yet stored, of one subject's clips."""
     subject = choice.subject or _only_subject(store, inversion)
     filters = Filters(subject, choice.min_clip_s, choice.max_error)
@@ -139,7 +129,7 @@ def _only_subject(store: LatentStore, inversion_id: str) -> str:
     return subjects[0]
 
 
-def _require_fit(store: LatentStore, snapshot: Snapshot, choice: Choice, generator_sha256: str) -> None:
+def _require_fit(store: LatentStore, snapshot: Snapshot, choice: DataChoice, generator_sha256: str) -> None:
     subjects = sorted({clip.subject for clip in snapshot.clips})
     if len(subjects) > 1 or choice.subject not in (None, subjects[0]):
         wanted = choice.subject or "one subject"

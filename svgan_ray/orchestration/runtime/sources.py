@@ -17,12 +17,10 @@ from svgan_ray.store.backend import Entry
 from svgan_ray.store.keys import source_id
 from svgan_ray.store.node_cache import PARTIAL, cache_folder, made_once
 from svgan_ray.store.s3 import S3Backend
+from svgan_ray.video.containers import VIDEO_ENDINGS, is_video_file, is_video_name
 from svgan_ray.video.landmarks import sidecar_path
 
-__all__ = ["VIDEO_ENDINGS", "Source", "expand", "local_copy", "unchanged_copy"]
-
-VIDEO_ENDINGS = frozenset({".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi"})
-"""What counts as a video inside a folder, a glob or a prefix; a file named outright may end as it likes."""
+__all__ = ["Source", "expand", "local_copy", "unchanged_copy"]
 
 CACHE_BYTES = 20 * 2**30
 """Copies of S3 videos that a machine keeps; the least recently used go first."""
@@ -57,7 +55,10 @@ def expand(videos: Iterable[str]) -> list[Source]:
         sources = list(_on_s3(pattern) if pattern.startswith("s3://") else _local(pattern))
         if not sources:
             endings = ", ".join(sorted(VIDEO_ENDINGS))
-            raise ConfigError(f"--videos {pattern}: no video found; looked for files ending in {endings}")
+            raise ConfigError(
+                f"--videos {pattern}: no video found; looked for files ending in {endings}; "
+                "a file of another ending can be named outright"
+            )
         found |= {source.uri: source for source in sources}
     return [found[uri] for uri in sorted(found)]
 
@@ -67,9 +68,9 @@ def _local(pattern: str) -> Iterator[Source]:
     if path.is_file():
         files = [path]
     elif path.is_dir():
-        files = [file for file in path.rglob("*") if _is_video(file.name)]
+        files = [file for file in path.rglob("*") if _is_video(file)]
     elif _GLOB & set(pattern):
-        files = [Path(name) for name in glob.glob(str(path), recursive=True) if _is_video(name)]
+        files = [Path(name) for name in glob.glob(str(path), recursive=True) if _is_video(Path(name))]
     else:
         raise ConfigError(f"--videos {pattern}: no such file or folder")
     return (_local_source(file.absolute()) for file in files if file.is_file())
@@ -80,15 +81,22 @@ def _local_source(path: Path) -> Source:
     return Source(str(path), status.st_size, str(status.st_mtime_ns))
 
 
-def _is_video(name: str) -> bool:
-    return Path(name).suffix.lower() in VIDEO_ENDINGS and not Path(name).name.startswith(".")
+def _is_video(path: Path) -> bool:
+    return not path.name.startswith(".") and path.is_file() and is_video_file(path)
+
+
+def _is_video_key(key: str) -> bool:
+    """An object's name has to do: asking what it holds would fetch it."""
+    return is_video_name(key) and not PurePosixPath(key).name.startswith(".")
 
 
 def _on_s3(pattern: str) -> Iterator[Source]:
     backend, key = _bucket_and_key(pattern)
     literal = key[: min((key.index(sign) for sign in _GLOB if sign in key), default=len(key))]
     for entry in backend.list(literal):
-        if entry.key == key or (_is_video(entry.key) and _matches(entry.key, key, is_glob=literal != key)):
+        if entry.key == key or (
+            _is_video_key(entry.key) and _matches(entry.key, key, is_glob=literal != key)
+        ):
             yield _s3_source(backend, entry)
 
 

@@ -18,7 +18,7 @@ from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.orchestration.sample.subjects import photo_latents, subject_latents
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.memory import require_memory, synthesis_bytes
-from svgan_ray.stylegan.weights import load_generator, weights_hash
+from svgan_ray.stylegan.weights import load_generator, rendered_hashes, weights_hash
 from svgan_ray.temporal.model import MotionModel, load_model
 from svgan_ray.temporal.sampling import Blend, latents_of_samples, transfer
 
@@ -96,11 +96,11 @@ def plan_sample(config: SampleConfig) -> SamplePlan:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     with model_folder(durable(config.model, "--model")) as folder:
         model, model_sha256 = load_model(folder).to(device), weights_hash(folder)
-    sha256 = weights_hash(folders_of(config.weights)[0])
-    if model.generator_sha256 != sha256:
+    rendered = rendered_hashes(folders_of(config.weights)[0])
+    if model.generator_sha256 not in rendered:
         raise WeightsError(
             f"--weights {config.weights}: the model {config.model} belongs to generator "
-            f"{model.generator_sha256[:12]}, these weights hold {sha256[:12]}"
+            f"{model.generator_sha256[:12]}, these weights hold {rendered[0][:12]}"
         )
     num_ws = model.w_ref.shape[0]
     if config.layers is not None and not set(config.layers) <= set(range(num_ws)):

@@ -12,20 +12,22 @@ import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from svgan_ray.config import InvertConfig
-from svgan_ray.errors import ConfigError
-from svgan_ray.experiment import load_experiment
+from svgan_ray.config import DataChoice, InvertConfig
+from svgan_ray.experiment_file import load_experiment_file
 from svgan_ray.orchestration.runtime.command_line import EXPERIMENT_FILE, guarded
-from svgan_ray.orchestration.runtime.snapshots import Choice, named_snapshot, take_snapshot
-from svgan_ray.orchestration.store_tool.export import export_clips
+from svgan_ray.orchestration.runtime.snapshots import named_snapshot, take_snapshot
+from svgan_ray.orchestration.store_tool.export import ExportFormat, export_clips
 from svgan_ray.orchestration.store_tool.views import (
+    catalog_view,
     garbage_view,
     overview,
     show_view,
     snapshot_view,
     verification_view,
 )
+from svgan_ray.ranges import at_least, check_ranges
 from svgan_ray.store import LatentStore, open_store
+from svgan_ray.store.catalog import update_catalog
 from svgan_ray.store.collection import GRACE_S, collect
 from svgan_ray.store.objects import OnProgress
 from svgan_ray.store.verification import repair, verify
@@ -94,14 +96,13 @@ class Gc(Common):
 
     delete: bool = False
     """Delete it."""
-    grace_days: float = GRACE_S / _DAY_S
+    grace_days: Annotated[float, at_least(0)] = GRACE_S / _DAY_S
     """Leave what is younger; less than the default only while nobody writes."""
     break_lock: bool = False
     """Collect although a lock stands; only where its holder is known to be dead."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
-        if self.grace_days < 0:
-            raise ConfigError(f"--grace-days: expected 0 or more, got {self.grace_days:g}")
+        check_ranges(self)
         with progress("owners") as on_progress:
             report = collect(store, not self.delete, self.grace_days * _DAY_S, self.break_lock, on_progress)
         console.print(garbage_view(report, self.delete, self.grace_days))
@@ -124,24 +125,38 @@ class TakeSnapshot(Common):
     """Leave out clips whose mean reconstruction error is higher, or unknown."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
-        choice = Choice(self.subject, self.name, self.inversion, self.min_clip_s, self.max_error)
+        choice = DataChoice(self.subject, self.name, self.inversion, self.min_clip_s, self.max_error)
         console.print(snapshot_view(take_snapshot(store, choice)))
         return 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Common):
-    """Write a snapshot's clips as NumPy archives, a .npz a clip, with an index clips.json."""
+    """Write a snapshot's clips for other programs, with an index clips.json."""
 
     name: tyro.conf.Positional[str]
     """The snapshot: NAME, or NAME@GENERATION."""
     out: Path
     """New folder to write; it appears when it is whole."""
+    format: ExportFormat = "npz"
+    """`npz`: a NumPy archive a clip. `parquet`: a row a frame. `webdataset`: shards of archives."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
+        snapshot = named_snapshot(store, self.name)
         with progress("clips") as on_progress:
-            console.print(export_clips(store, named_snapshot(store, self.name), self.out, on_progress))
+            console.print(export_clips(store, snapshot, self.out, on_progress, self.format))
         return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalog(Common):
+    """Write a table of all committed clips, a row a clip, to catalog/catalog.parquet in the store."""
+
+    def __call__(self, store: LatentStore, console: Console) -> int:
+        with progress("new clips") as on_progress:
+            report = update_catalog(store, on_progress)
+        console.print(catalog_view(report))
+        return 1 if report.unreadable else 0
 
 
 Command: TypeAlias = (
@@ -151,6 +166,7 @@ Command: TypeAlias = (
     | Annotated[Gc, tyro.conf.subcommand("gc")]
     | Annotated[TakeSnapshot, tyro.conf.subcommand("snapshot")]
     | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Catalog, tyro.conf.subcommand("catalog")]
 )
 
 
@@ -166,7 +182,7 @@ def main(flags: Sequence[str]) -> int:
     command = command_of(flags)
 
     def act() -> int:
-        place = command.store or load_experiment(EXPERIMENT_FILE).config(InvertConfig).store
+        place = command.store or load_experiment_file(EXPERIMENT_FILE).config(InvertConfig).store
         return command(open_store(place), Console(highlight=False))
 
     return guarded(act)

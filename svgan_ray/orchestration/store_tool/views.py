@@ -12,12 +12,14 @@ from rich.table import Table
 from svgan_ray.errors import DataError
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot
 from svgan_ray.store import CommitRecord, FailureRecord, LatentStore, Snapshot, TrackRecord, keys
+from svgan_ray.store.catalog import CatalogReport
 from svgan_ray.store.collection import CollectionReport
 from svgan_ray.store.objects import OnProgress, unwatched, watched
 from svgan_ray.store.records import ModelManifest
 from svgan_ray.store.verification import VerificationReport
+from svgan_ray.video.footage_facts import PARAMETER, facts_of
 
-__all__ = ["garbage_view", "overview", "show_view", "snapshot_view", "verification_view"]
+__all__ = ["catalog_view", "garbage_view", "overview", "show_view", "snapshot_view", "verification_view"]
 
 _ROWS = 40
 """Longer tables are cut; their last row says how much is missing."""
@@ -126,6 +128,14 @@ def garbage_view(report: CollectionReport, deleted: bool, grace_days: float) -> 
     return Group(*table, *lines)
 
 
+def catalog_view(report: CatalogReport) -> RenderableType:
+    """What an update of the catalog did, and where the table is."""
+    lines = [f"{report.rows:,} clips in {report.uri}: {report.added:,} are new, {report.removed:,} are gone"]
+    if report.unreadable:
+        lines.append(f"{report.unreadable:,} commits cannot be read and are left out; `verify` names them")
+    return Group(*lines)
+
+
 # One thing
 
 
@@ -175,7 +185,7 @@ def _tracking_view(store: LatentStore, found: _Found) -> RenderableType:
     records = list(store.records(TrackRecord, found.keys))
     head = _grid(
         ("tracking", found.name),
-        ("parameters", ", ".join(f"{name} {value}" for name, value in records[0].parameters.items())),
+        ("parameters", _parameters(records[0])),
         ("footage", _footage([(record.frame_count, record.frame_rate_hz) for record in records])),
     )
     rows = [
@@ -184,6 +194,10 @@ def _tracking_view(store: LatentStore, found: _Found) -> RenderableType:
     ]
     table = _table(("video", "subject", "clips", "frames", "skipped", "file"), rows)
     return Group(head, "", table, *_failures(store.failures(found.name).values()))
+
+
+def _parameters(record: TrackRecord) -> str:
+    return ", ".join(f"{name} {value}" for name, value in record.parameters.items() if name != PARAMETER)
 
 
 def _video_view(store: LatentStore, found: _Found) -> RenderableType:
@@ -196,6 +210,7 @@ def _video_view(store: LatentStore, found: _Found) -> RenderableType:
             ("tracking", record.tracking_id),
             ("picture", f"{record.width} × {record.height}, read with {record.decoder}"),
             ("footage", _footage([(record.frame_count, record.frame_rate_hz)])),
+            *(("note", sentence) for sentence in facts_of(record.parameters).sentences()),
         )
         spans = [(c.first_frame, c.stop_frame, c.clip_id) for c in record.clips]
         spans += [(s.first_frame, s.stop_frame, f"skipped: {s.reason}") for s in record.skipped]

@@ -23,14 +23,15 @@ from ray.train.v2._internal.execution import context as report_context
 from torch import Tensor
 
 from svgan_ray.errors import DivergenceError
+from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.runtime.telemetry import training_speed
 from svgan_ray.orchestration.train.checkpoints import Uploader, explosion_of
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.store import Snapshot, open_store
+from svgan_ray.temporal.background import background_executor
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.recipes import TemporalConfig
-from svgan_ray.temporal.side import side_of
 from svgan_ray.temporal.training import TrainingState, check_finite, new_state, train_step
 from svgan_ray.temporal.workers import ALONE, Workers
 
@@ -81,7 +82,7 @@ class Clock:
 def train_worker(job: TrainingJob, run: RemoteRun) -> Outcome:
     """Train from the last registered checkpoint on; every worker of the group runs this."""
     logging.getLogger(report_context.__file__).setLevel(logging.WARNING)  # else a line for each report
-    _compute_alike()
+    make_process_deterministic()
     device, workers = ray.train.torch.get_device(), _worker_group()
     data = training_set(open_store(job.store), job.snapshot, job.config)
     features, index = data.features.to(device), data.index(job.config.window_frames)
@@ -89,7 +90,19 @@ def train_worker(job: TrainingJob, run: RemoteRun) -> Outcome:
         new_state(job.config, data.basis.to(device), device, workers),
         Clock(),
     )
-    state.side = side_of(job.config, device, workers)
+    with background_executor(job.config, device, workers) as state.background:
+        return _train(job, run, state, clock, features, index)
+
+
+def _train(
+    job: TrainingJob,
+    run: RemoteRun,
+    state: TrainingState,
+    clock: Clock,
+    features: Tensor,
+    index: WindowIndex,
+) -> Outcome:
+    """Steps, curves and checkpoints until steps or minutes are used up, or the training diverges."""
     speed = Speed(run.key.name, state)
     is_over = _is_over(job, state, clock)
     try:
@@ -111,8 +124,12 @@ def train_worker(job: TrainingJob, run: RemoteRun) -> Outcome:
     return Outcome(state.step, clock.elapsed_s)
 
 
-def _compute_alike() -> None:
-    """A GPU's libraries choose from methods whose sums have no order, unless told before their first use."""
+def make_process_deterministic() -> None:
+    """Let a GPU's libraries compute the same bits again, in this whole process and for as long as it lives.
+
+    They choose from methods whose sums have no order, unless told before their first use. A worker of a
+    training has its process to itself.
+    """
     torch.backends.cudnn.deterministic = True
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 

@@ -13,7 +13,7 @@ from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.orchestration.runtime.folders import read_record
 from svgan_ray.orchestration.runtime.journal import RunKey
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot, snapshot_rows
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot, snapshot_rows
 from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.orchestration.train.loop import TrainingJob
 from svgan_ray.store import LatentStore, open_store
@@ -96,8 +96,7 @@ def plan_training(config: TrainConfig, put: bool = True) -> TrainingPlan:
     store = open_store(durable(config.store, "--store"))
     generator_folder, _ = folders_of(config.weights)
     generator_sha256 = put_weights(store, generator_folder) if put else weights_hash(generator_folder)
-    choice = Choice(config.subject, config.snapshot, config.inversion, config.min_clip_s, config.max_error)
-    snapshot = resolve_snapshot(store, choice, generator_sha256, put)
+    snapshot = resolve_snapshot(store, config, generator_sha256, put)
     identity = {"temporal": {**config.temporal.to_dict(), "steps": None}, "snapshot": snapshot.digest}
     training_id = content_id({**identity, "schema": _SCHEMA})
     model, checkpoints = durable(config.model, "--model"), durable(config.checkpoints, "--checkpoints")

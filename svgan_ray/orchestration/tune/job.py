@@ -126,7 +126,7 @@ def _early_stopping(plan: StudyPlan) -> ASHAScheduler:
     return ASHAScheduler(
         SEQUENCES,
         max_t=plan.sequences,
-        grace_period=max(1, plan.sequences // plan.config.evaluations),
+        grace_period=max(1, plan.sequences // plan.config.rungs),
         reduction_factor=REDUCTION,
         stop_last_trials=False,
     )

@@ -15,11 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from svgan_ray.config import TuneConfig
 from svgan_ray.errors import ConfigError
-from svgan_ray.experiment import load_preset
+from svgan_ray.experiment_file import load_preset
 from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.orchestration.runtime.folders import local_file
 from svgan_ray.orchestration.runtime.journal import RunKey
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot, snapshot_rows
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot, snapshot_rows
 from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.orchestration.train.estimate import step_time_s
 from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, FRECHET, OBJECTIVE
@@ -78,7 +78,7 @@ class StudyPlan:
             "temporal": self.base.to_dict(),
             "snapshot": self.snapshot.digest,
             "trials": self.config.trials,
-            "evaluations": self.config.evaluations,
+            "evaluations": self.config.rungs,
             "seed": self.config.seed,
             "objectives": list(self.objectives),
             "study_folder": self.folder,
@@ -103,15 +103,15 @@ class StudyPlan:
         """The store that the latents are in."""
         return open_store(self.store)
 
-    def steps_at(self, evaluation: int, batch_size: int) -> int:
-        """Steps of a trial by its n-th evaluation, counted from 1."""
-        return math.ceil(self.sequences * evaluation / self.config.evaluations / batch_size)
+    def steps_at(self, rung: int, batch_size: int) -> int:
+        """Steps of a trial by its n-th rung, counted from 1."""
+        return math.ceil(self.sequences * rung / self.config.rungs / batch_size)
 
     def __rich__(self) -> Table:
         table = Table(box=None, show_header=False)
         snapshot_rows(self.snapshot, table)
         table.add_row("study", f"{self.config.study}, {self.config.trials} trials, in {self.folder}")
-        budget = f"{self.sequences:,} sequences, measured {self.config.evaluations} times"
+        budget = f"{self.sequences:,} sequences, measured {self.config.rungs} times"
         stopping = "none stops early" if self.config.pareto else "the worse half stops early"
         table.add_row("trial", f"{budget}; {stopping}")
         table.add_row("objectives", f"{' and '.join(self.objectives)}, smaller is better")
@@ -126,14 +126,13 @@ def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
     store = open_store(durable(config.store, "--store"))
     generator_folder, _ = folders_of(config.weights)
     generator_sha256 = put_weights(store, generator_folder) if put else weights_hash(generator_folder)
-    choice = Choice(config.subject, config.snapshot, config.inversion, config.min_clip_s, config.max_error)
     for path in config.enqueue:
         load_preset(path)
     search_storage = _database(config.search_storage)
     return StudyPlan(
         config,
         store.uri,
-        resolve_snapshot(store, choice, generator_sha256, put),
+        resolve_snapshot(store, config, generator_sha256, put),
         durable(config.study_folder, "--study-folder"),
         search_storage,
         durable(config.model, "--model"),

@@ -16,7 +16,7 @@ from ray.tune.search.optuna import OptunaSearch
 from sqlalchemy.exc import SQLAlchemyError
 
 from svgan_ray.errors import ConfigError
-from svgan_ray.experiment import load_preset
+from svgan_ray.experiment_file import load_preset
 from svgan_ray.orchestration.tune.plan import SETTINGS, SQLITE, StudyPlan
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.spaces import Trial, known_point, suggest_config

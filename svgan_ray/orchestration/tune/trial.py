@@ -45,9 +45,9 @@ def run_trial(config: dict[str, Any], plan: StudyPlan) -> None:
     data = training_set(plan.open_store(), plan.snapshot, temporal)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     state = _last_checkpoint(temporal, device) or new_state(temporal, data.basis.to(device), device)
-    for evaluation in _remaining(plan, state):
+    for rung in _remaining(plan, state):
         try:
-            _advance(state, data, plan.steps_at(evaluation, temporal.batch_size), run)
+            _advance(state, data, plan.steps_at(rung, temporal.batch_size), run)
         except DivergenceError as error:
             run.set_tags({"diverged": error})
             worst = dict.fromkeys(_MEASURED, WORST)
@@ -57,8 +57,11 @@ def run_trial(config: dict[str, Any], plan: StudyPlan) -> None:
 
 
 def _remaining(plan: StudyPlan, state: TrainingState) -> range:
-    """Evaluations still to be made; a finished trial makes the last one again, as Tune asks for a report."""
-    last = plan.config.evaluations
+    """Rungs that are still to be measured.
+
+    A finished trial measures the last one again, as Tune asks each trial for a report.
+    """
+    last = plan.config.rungs
     made = [n for n in range(1, last + 1) if plan.steps_at(n, state.config.batch_size) <= state.step]
     return range(min(len(made) + 1, last), last + 1)
 

@@ -36,7 +36,7 @@ def small(plan: DemoPlan, weights: Path) -> DemoPlan:
         invert=invert,
         inversion_id=inversion_id,
         train=dataclasses.replace(plan.train, **learn, sample_every_steps=12),
-        tune=dataclasses.replace(plan.tune, **learn, trials=2, evaluations=2),
+        tune=dataclasses.replace(plan.tune, **learn, trials=2, rungs=2),
         samples=tuple(videos[: len(plan.samples)]),
         transfers=tuple(videos[len(plan.samples) :]),
         evaluate=dataclasses.replace(plan.evaluate, samples=4, seconds=4.0),

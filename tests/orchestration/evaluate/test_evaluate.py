@@ -10,11 +10,11 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from svgan_ray.config import EvaluateConfig
+from svgan_ray.config import DataChoice, EvaluateConfig
 from svgan_ray.errors import ConfigError, DataError
 from svgan_ray.orchestration.evaluate.job import plan as plan_evaluation
 from svgan_ray.orchestration.evaluate.job import run as evaluate
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import card_of
 from svgan_ray.stylegan.weights import weights_hash
@@ -29,9 +29,9 @@ def trained(work_folder: Path, weights: Path) -> Path:
     """A store with training and held-out footage, a model in the working directory."""
     store = make_store("store", weights, subjects=1, clips=2, frames=1500)
     sha256 = weights_hash(weights / "generator")
-    snapshot = resolve_snapshot(store, Choice("subject-1"), sha256)
+    snapshot = resolve_snapshot(store, DataChoice("subject-1"), sha256)
     put_clip(store, "subject-1 later", motion(1500, 99), sha256)
-    resolve_snapshot(store, Choice("subject-1 later"), sha256)
+    resolve_snapshot(store, DataChoice("subject-1 later"), sha256)
     data = training_set(store, snapshot, tiny())
     state = new_state(tiny(), data.basis)
     save_model(model_of(state, data.basis.mean.clone(), sha256, card_of(snapshot)), "models/demo")

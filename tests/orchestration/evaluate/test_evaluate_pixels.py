@@ -15,13 +15,13 @@ from mlflow import MlflowClient
 from PIL import Image
 from torch import Tensor, nn
 
-from svgan_ray.config import EvaluateConfig, InvertConfig
+from svgan_ray.config import DataChoice, EvaluateConfig, InvertConfig
 from svgan_ray.errors import ConfigError, DataError, InputError, WeightsError
 from svgan_ray.metrics.pixels import ClipShape
 from svgan_ray.orchestration.evaluate.job import plan as plan_evaluation
 from svgan_ray.orchestration.evaluate.job import run as evaluate
 from svgan_ray.orchestration.runtime.footage import aligned_footage, footage_clips, longest_clip
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.store import open_store
 from svgan_ray.stylegan import import_weights
 from svgan_ray.stylegan.metric_networks import ArcFace, ArcFaceConfig
@@ -122,7 +122,7 @@ def test_every_measure_of_pictures_says_how_it_was_measured(
 
 def test_clips_of_footage_are_its_own_frames_nearest_in_time(trained: Path, weights: Path) -> None:
     store = open_store("store")
-    snapshot = resolve_snapshot(store, Choice("anna"), weights_hash(weights / "generator"))
+    snapshot = resolve_snapshot(store, DataChoice("anna"), weights_hash(weights / "generator"))
     record = longest_clip(store, snapshot.inversion_id, "anna")
     every = np.concatenate(list(aligned_footage(store, record, FRAMES, 32)))
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_shown_is_refused(
     with pytest.raises(ConfigError, match="--networks nowhere: expected a folder that holds i3d, inception"):
         plan_evaluation(config_for(weights, Path("nowhere")))
     store = open_store("store")
-    snapshot = resolve_snapshot(store, Choice("anna"), weights_hash(weights / "generator"))
+    snapshot = resolve_snapshot(store, DataChoice("anna"), weights_hash(weights / "generator"))
     with pytest.raises(DataError, match=r"no clip holds 8\.0 s of pictures"):
         next(footage_clips(store, snapshot, ClipShape(200), 25.0, 1, seed=0, side=32))
     with pytest.raises(WeightsError, match="belongs to generator"):

@@ -79,7 +79,9 @@ def test_losses_between_which_something_is_done_end_no_job(
     assert len(work().commits) == VIDEOS
     assert waits == [({"num_cpus": 1}, "any")] * 8, "for a machine, before the work begins again"
     said = capsys.readouterr().err.splitlines()
-    assert len(said) == 8 and all("were lost, the rest is planned anew (ActorDiedError: " in s for s in said)
+    assert len(said) == 8 and all(
+        "were lost; the remaining work is planned anew (ActorDiedError: " in s for s in said
+    )
 
 
 def test_losses_without_anything_done_end_in_one_clear_error(

@@ -43,7 +43,7 @@ def test_frames_rate_and_clips_are_told_while_they_come(
 ) -> None:
     console = Console(force_terminal=is_terminal, width=160, highlight=False)
     monkeypatch.setattr(f"{MODULE}.Console", lambda **_: console)
-    monkeypatch.setattr(f"{MODULE}.LINE_EVERY_S", 0.0)
+    monkeypatch.setattr(f"{MODULE}.REPORT_INTERVAL_S", 0.0)
     run(config_for(footage / "ben.mp4", weights, store), store)
     config = config_for(footage, weights, store)
     plan, job = plan_for(config, store)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,6 +112,29 @@ def test_a_typical_frame_of_each_video_and_the_worst_ones_are_shown(
         frame = video.read(typical.frame, typical.frame + 1)[0]
     crop, shown = typical.pixels
     assert abs(float(crop.mean()) - float(frame.mean())) < 40 and (crop != shown).any()
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_convolutions_are_deterministic_while_a_block_is_computed_alone(
+    weights: Path, store: LatentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """The setting is one of the whole process: other work in it must not find it changed."""
+    make_video(tmp_path / "footage" / "anna.mp4", 150)
+    plan, job = plan_for(config_for(tmp_path / "footage", weights, store), store)
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", before)
+    encoder, seen = BlockEncoder(job, store, "here"), []
+    assert torch.backends.cudnn.deterministic == before
+    encode = encoder.encoder.encode
+
+    def watched(*given: Any) -> torch.Tensor:
+        seen.append(torch.backends.cudnn.deterministic)
+        return encode(*given)
+
+    monkeypatch.setattr(encoder.encoder, "encode", watched)
+    items = (item for source in plan.todo for item in track_source(job, source, frozenset()))
+    encoder(crop_block(next(item for item in items if isinstance(item, Block)), job.crop_side))
+    assert seen and all(seen)
+    assert torch.backends.cudnn.deterministic == before
 
 
 def test_a_video_is_opened_once_for_blocks_that_follow(

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from svgan_ray.config import InvertConfig, TrainConfig
+from svgan_ray.config import InvertConfig, TrainConfig, TuneConfig
 from svgan_ray.errors import DataError
-from svgan_ray.orchestration.runtime.command_line import run_job
+from svgan_ray.orchestration.runtime.command_line import parse, run_job
 from svgan_ray.temporal.recipes import paper
 
 ROOT = Path(__file__).parents[3]
@@ -100,7 +100,7 @@ def test_help_explains_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["--batch-frames", "0"], "batch_frames: expected a number above 0, got 0"),
+        (["--batch-frames", "0"], "batch_frames: expected a whole number, 1 or more, got 0"),
         (["--experiment-file", "bad.toml"], "bad.toml: [invert] has no key 'vidoes'; did you mean 'videos'?"),
     ],
 )
@@ -160,3 +160,14 @@ def test_an_accident_keeps_its_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         run_job(InvertConfig, fail, argv=[])
+
+
+def test_a_setting_is_read_under_its_former_name(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.toml"
+    file.write_text("[tune]\nevaluations = 3\n")
+
+    config, _, _ = parse(TuneConfig, ["--experiment-file", str(file)])
+    assert config.rungs == 3
+    for flag in (["--evaluations", "4"], ["--evaluations=4"]):
+        config, _, _ = parse(TuneConfig, [*flag, "--experiment-file", str(file)])
+        assert config.rungs == 4

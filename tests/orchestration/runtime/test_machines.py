@@ -72,7 +72,7 @@ def test_encoders_run_on_spot_machines_and_training_on_on_demand_ones(
         assert "2 workers need 2 CPUs, the cluster has 1: waiting" in capsys.readouterr().err
         assert machines_there() == ["on-demand", "on-demand", "spot"]
 
-        tune_study(TuneConfig(**data, trials=2, evaluations=1, machines="on-demand"))
+        tune_study(TuneConfig(**data, trials=2, rungs=1, machines="on-demand"))
         assert set(machines_of("ImplicitFunc")) == {"on-demand"}
 
         assert _use_gpu(TrainConfig(workers=3)), "there are some, and more come"

@@ -17,9 +17,9 @@ import torch
 from mlflow import MlflowClient
 from PIL import Image
 
-from svgan_ray.config import SampleConfig
+from svgan_ray.config import DataChoice, SampleConfig
 from svgan_ray.errors import ConfigError, DataError, LandmarksError, MachineError, WeightsError
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.sample.job import run as sample
 from svgan_ray.orchestration.sample.plan import motion_of, plan_sample
 from svgan_ray.orchestration.sample.subjects import photo_latents, subject_latents
@@ -46,7 +46,7 @@ def trained(work_folder: Path, weights: Path) -> Path:
     """A store of two subjects and a model of the first one in the working directory."""
     store = make_store("store", weights, subjects=2, clips=1, frames=200)
     sha256 = weights_hash(weights / "generator")
-    snapshot = resolve_snapshot(store, Choice("subject-1"), sha256)
+    snapshot = resolve_snapshot(store, DataChoice("subject-1"), sha256)
     data = training_set(store, snapshot, tiny())
     card = {"subject": "subject-1", "inversion_id": INVERSION}
     save_model(model_of(new_state(tiny(), data.basis), data.basis.mean.clone(), sha256, card), "models/demo")
@@ -83,7 +83,7 @@ def test_a_video_is_as_long_as_asked_marked_and_the_same_for_the_same_seed(
 
 _MEASURED = """
 import sys
-from svgan_ray.config import SampleConfig
+from svgan_ray.config import DataChoice, SampleConfig
 from svgan_ray.orchestration.sample.job import run as sample
 from tests.peak import peak_bytes
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import uuid
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from svgan_ray.orchestration.runtime.snapshots import named_snapshot
 from svgan_ray.orchestration.store_tool.job import main as run_store_tool
 from svgan_ray.store import LatentStore, keys, open_store, select
 from tests.store.samples import (
@@ -169,7 +173,7 @@ def test_gc_is_dry_until_told(tool: Tool) -> None:
     assert tool("gc", "--grace-days", "0", "--delete") == 0
     assert not tool.store.stored_chunks(INVERSION, "55" * 16)
     assert tool("verify", "--deep") == 0
-    assert tool("gc", "--grace-days", "-1") == 2 and "expected 0 or more" in tool.err
+    assert tool("gc", "--grace-days", "-1") == 2 and "expected a number, 0 or more" in tool.err
 
 
 def test_a_snapshot_is_of_one_subject(tool: Tool) -> None:
@@ -195,6 +199,41 @@ def test_an_export_reads_back_without_the_store(tool: Tool) -> None:
             for name in archive:
                 np.testing.assert_array_equal(archive[name], getattr(latents, name).numpy())
     assert tool("export", "both", "--out", "out") == 2 and "exists already" in tool.err
+
+
+def test_an_export_to_parquet_has_a_row_a_frame(tool: Tool) -> None:
+    assert tool("export", "both", "--out", "out", "--format", "parquet") == 0
+
+    table = pq.read_table("out/latents.parquet")
+    about = {name.decode(): value.decode() for name, value in table.schema.metadata.items()}
+    clips = list(tool.store.snapshot_clips(named_snapshot(tool.store, "both")))
+    assert table.num_rows == sum(clip.frames for clip in clips)
+    w_plus = np.stack(table["w_plus"].to_numpy()).reshape(-1, int(about["num_ws"]), int(about["w_dim"]))
+    assert np.array_equal(w_plus, np.concatenate([clip.w_plus.numpy() for clip in clips]))
+    assert table["clip_id"].to_pylist() == [clip.clip_id for clip in clips for _ in range(clip.frames)]
+
+
+def test_an_export_to_shards_holds_each_clip_once(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("svgan_ray.orchestration.store_tool.export.SHARD_BYTES", 1)
+    assert tool("export", "both", "--out", "out", "--format", "webdataset") == 0
+
+    clips = {clip.clip_id: clip for clip in tool.store.snapshot_clips(named_snapshot(tool.store, "both"))}
+    shards = sorted(Path("out").glob("*.tar"))
+    assert len(shards) == len(clips) == 2
+    for shard in shards:
+        with tarfile.open(shard) as archive:
+            names = archive.getnames()
+            clip = clips[names[0].removesuffix(".npz")]
+            with np.load(io.BytesIO(archive.extractfile(names[0]).read())) as arrays:  # type: ignore[union-attr]
+                assert np.array_equal(arrays["w_plus"], clip.w_plus.numpy())
+            about = json.loads(archive.extractfile(names[1]).read())  # type: ignore[union-attr]
+            assert names[1] == f"{clip.clip_id}.json" and about["subject"] == clip.subject
+
+
+def test_the_catalog_is_written_into_the_store(tool: Tool) -> None:
+    assert tool("catalog") == 0 and "2 clips" in tool.out and "2 are new" in tool.out
+    assert tool("catalog") == 0 and "0 are new" in tool.out
+    assert tool("verify", "--deep") == 0
 
 
 def test_an_export_that_fails_leaves_nothing(tool: Tool) -> None:

@@ -9,10 +9,10 @@ import torch
 from mlflow import MlflowClient
 from ray.train import Checkpoint
 
-from svgan_ray.config import EvaluateConfig
+from svgan_ray.config import DataChoice, EvaluateConfig
 from svgan_ray.orchestration.evaluate.job import plan as plan_evaluation
 from svgan_ray.orchestration.evaluate.job import run as evaluate
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import export_model, subject_means
 from svgan_ray.runs import open_run
@@ -38,7 +38,7 @@ class Direct:
 @pytest.fixture
 def exported(work_folder: Path, weights: Path) -> Path:
     store = make_store("store", weights, subjects=2, clips=2, frames=1500)
-    snapshot = resolve_snapshot(store, Choice("subject-1"), put_weights(store, weights / "generator"))
+    snapshot = resolve_snapshot(store, DataChoice("subject-1"), put_weights(store, weights / "generator"))
     save_checkpoint(new_state(tiny(), training_set(store, snapshot, tiny()).basis), "checkpoint")
     checkpoint = Checkpoint.from_directory("checkpoint")
     means = subject_means(store, snapshot.inversion_id)

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from svgan_ray.config import DataChoice
 from svgan_ray.errors import DataError
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.gallery import GALLERY
 from svgan_ray.orchestration.train.validation import Validator, require_measurable
@@ -61,7 +62,7 @@ def validator(tmp_path: Path, weights: Path, frames: int) -> tuple[Validator, To
     """Of a model that was not trained, on clips of so many frames."""
     store = make_store(tmp_path / "store", weights, clips=2, frames=frames)
     sha256 = put_weights(store, weights / "generator")
-    snapshot = resolve_snapshot(store, Choice("subject-1"), sha256)
+    snapshot = resolve_snapshot(store, DataChoice("subject-1"), sha256)
     data = training_set(store, snapshot, tiny())
     save_checkpoint(new_state(tiny(), data.basis), tmp_path / "checkpoint")
     job = SimpleNamespace(

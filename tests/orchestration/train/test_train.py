@@ -14,12 +14,12 @@ from ray.train import Checkpoint
 from ray.train.torch import TorchTrainer
 from ray.train.v2.api.config import ScalingConfig
 
-from svgan_ray.config import TrainConfig
+from svgan_ray.config import DataChoice, TrainConfig
 from svgan_ray.errors import ConfigError, DataError, DivergenceError, StoreError
 from svgan_ray.latents.denoising import denoised
 from svgan_ray.metrics.evaluation import score_motion
 from svgan_ray.orchestration.runtime.journal import RunKey
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.train.checkpoints import BEST, Uploader, explosion_of, take_validated
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import publish
@@ -72,7 +72,7 @@ def config_for(weights: Path, **changes: Any) -> TrainConfig:
 def test_the_training_set_is_every_frame_at_the_recipes_rate_and_kept_in_the_store(weights: Path) -> None:
     store = make_store("store", weights, clips=3, frames=200)
     config = tiny(frame_rate_hz=12.5)
-    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+    snapshot = resolve_snapshot(store, DataChoice(), weights_hash(weights / "generator"))
 
     data = training_set(store, snapshot, config)
 
@@ -88,7 +88,7 @@ def test_the_training_set_is_every_frame_at_the_recipes_rate_and_kept_in_the_sto
 
 def test_a_training_set_is_denoised_span_by_span_where_the_recipe_says_so(weights: Path) -> None:
     store = make_store("store", weights, clips=3, frames=200)
-    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+    snapshot = resolve_snapshot(store, DataChoice(), weights_hash(weights / "generator"))
 
     noisy, clean = (training_set(store, snapshot, tiny(denoise=denoise)) for denoise in (False, True))
 
@@ -102,7 +102,7 @@ def test_a_training_set_is_denoised_span_by_span_where_the_recipe_says_so(weight
 
 def test_the_networks_of_the_published_head_see_the_style_vectors_themselves(weights: Path) -> None:
     store = make_store("store", weights, clips=2, frames=60)
-    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+    snapshot = resolve_snapshot(store, DataChoice(), weights_hash(weights / "generator"))
 
     data = training_set(store, snapshot, tiny(head="w_plus"))
 
@@ -112,7 +112,7 @@ def test_the_networks_of_the_published_head_see_the_style_vectors_themselves(wei
 
 def test_bad_input_is_refused_before_a_worker_starts(weights: Path, tmp_path: Path) -> None:
     store = make_store("store", weights, clips=1, frames=200)
-    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+    snapshot = resolve_snapshot(store, DataChoice(), weights_hash(weights / "generator"))
     with pytest.raises(DataError, match="window of 201 frames: the longest valid span has 200"):
         training_set(store, snapshot, tiny()).index(201)
     with pytest.raises(DataError, match=r"basis of 100 components .* vary in \d\d directions"):

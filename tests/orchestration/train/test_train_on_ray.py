@@ -23,9 +23,9 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 from ray.util.state import list_actors
 from safetensors.torch import load_file
 
-from svgan_ray.config import TrainConfig
+from svgan_ray.config import DataChoice, TrainConfig
 from svgan_ray.errors import DivergenceError, SvganRayError
-from svgan_ray.orchestration.runtime.snapshots import Choice, resolve_snapshot
+from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.train import data as data_module
 from svgan_ray.orchestration.train.checkpoints import BEST
 from svgan_ray.orchestration.train.data import training_set
@@ -221,7 +221,7 @@ def test_the_basis_of_a_large_snapshot_is_made_in_parallel(
     weights: Path, work_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = make_store(work_folder / "store", weights, clips=7, frames=200)
-    snapshot = resolve_snapshot(store, Choice(), weights_hash(weights / "generator"))
+    snapshot = resolve_snapshot(store, DataChoice(), weights_hash(weights / "generator"))
     monkeypatch.setattr(data_module, "PART_FRAMES", 400)
     assert [len(part.clips) for part in data_module._parts(snapshot)] == [2, 2, 2, 1]
 

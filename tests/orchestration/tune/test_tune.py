@@ -16,7 +16,7 @@ from ray import tune
 
 from svgan_ray.config import TrainConfig, TuneConfig
 from svgan_ray.errors import ConfigError
-from svgan_ray.experiment import Experiment
+from svgan_ray.experiment_file import ExperimentFile
 from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, FRECHET, OBJECTIVE, WORST
 from svgan_ray.orchestration.tune import trial as trial_module
 from svgan_ray.orchestration.tune.job import run as tune_study
@@ -43,7 +43,7 @@ def plan(weights: Path) -> StudyPlan:
 
 
 def config_for(weights: Path, **changes: Any) -> TuneConfig:
-    values = {"weights": str(weights), "temporal": tiny(40), "trials": 4, "evaluations": 4}
+    values = {"weights": str(weights), "temporal": tiny(40), "trials": 4, "rungs": 4}
     return TuneConfig(**{**values, **changes})
 
 
@@ -204,16 +204,16 @@ def test_a_preset_gives_training_the_trials_options_and_the_recipes_steps(plan: 
     row = TrialRow(3, "abc", 1.5, "finished", 160, 0.1, {})
     Path("preset.json").write_bytes(preset_of(plan, found, row))
 
-    config = Experiment(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="preset.json")
+    config = ExperimentFile(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="preset.json")
 
     assert config.preset == "preset.json"
     assert config.temporal == tiny(demo().steps, optimiser=OptimiserOptions(1e-3, 2e-3), ema_decay=0.99)
     assert json.loads(Path("preset.json").read_text())["found_by"][OBJECTIVE] == 1.5
     Path("preset.json").write_text('{"recipe": "demo", "temporal": {"baches": 4}}')
     with pytest.raises(ConfigError, match="no key 'baches'"):
-        Experiment(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="preset.json")
+        ExperimentFile(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="preset.json")
     with pytest.raises(ConfigError, match="No such file"):
-        Experiment(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="none.json")
+        ExperimentFile(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="none.json")
 
 
 def test_known_good_presets_are_tried_right_after_the_recipe(plan: StudyPlan, weights: Path) -> None:

@@ -22,7 +22,7 @@ from ray import tune
 from ray.util import placement_group_table
 
 from svgan_ray.config import TrainConfig, TuneConfig
-from svgan_ray.experiment import Experiment
+from svgan_ray.experiment_file import ExperimentFile
 from svgan_ray.orchestration.runtime.folders import filesystem
 from svgan_ray.orchestration.runtime.journal import start_journal
 from svgan_ray.orchestration.train.validation import OBJECTIVE
@@ -45,7 +45,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 
 def config_for(weights: Path, **changes: Any) -> TuneConfig:
-    values = {"weights": str(weights), "temporal": tiny(80), "trials": TRIALS, "evaluations": EVALUATIONS}
+    values = {"weights": str(weights), "temporal": tiny(80), "trials": TRIALS, "rungs": EVALUATIONS}
     return TuneConfig(**{**values, **changes})
 
 
@@ -99,7 +99,7 @@ def test_the_best_trial_is_a_model_and_a_preset(studied: Path, weights: Path) ->
     preset = json.loads(Path("presets/tuned.json").read_text())
 
     assert preset["found_by"]["study"] == "demo"
-    config = Experiment(Path("none.toml"), {}, {}).config(TrainConfig, preset="presets/tuned.json")
+    config = ExperimentFile(Path("none.toml"), {}, {}).config(TrainConfig, preset="presets/tuned.json")
     assert config.temporal.optimiser == model.config.optimiser
     assert config.temporal.generator == model.config.generator
     assert config.temporal.batch_size == model.config.batch_size
