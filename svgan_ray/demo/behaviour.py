@@ -71,7 +71,7 @@ def subject(seed: int, own_temperament: bool = False) -> Subject:
         head_reach=0.35 + 0.5 * reach,
         head_band_hz=0.3 + 0.5 * pace,
         syllable_rate_hz=3.2 + 1.8 * pace,
-        blink_rate_hz=0.2 + 0.3 * reach,
+        blink_rate_hz=0.2 + 0.32 * reach,
         gaze_rate_hz=0.3 + 0.7 * pace,
         smile=1.2 * mood - 0.4,
     )

@@ -90,7 +90,9 @@ def judge(
 def _side(clips: Sequence[Tensor], rate_hz: float) -> _Side:
     window, stride = round(WINDOW_S * rate_hz), round(STRIDE_S * rate_hz)
     length, step = round(BLOCK_S * rate_hz), round((BLOCK_S + GAP_S) * rate_hz)
-    cut, block, source = [], [], []
+    cut: list[Tensor] = []
+    block: list[Tensor] = []
+    source: list[Tensor] = []
     for number, clip in enumerate(clips):
         for first in range(0, len(clip) - length + 1, step):
             windows = clip[first : first + length].float().unfold(0, window, stride).transpose(1, 2)
@@ -206,7 +208,8 @@ def _membership(block: Tensor) -> Tensor:
     """Rows [B, N] that take the mean over each block."""
     names = block.unique()
     belongs = (block == names[:, None]).float()
-    return belongs / belongs.sum(1, keepdim=True)
+    shares: Tensor = belongs / belongs.sum(1, keepdim=True)
+    return shares
 
 
 def _resampled(wins: Sequence[Tensor], random: torch.Generator) -> Tensor:
