@@ -62,10 +62,11 @@ class Standing:
         return sum(known) / len(known) + judged if known else math.nan
 
     def values(self) -> dict[str, float]:
-        """Flat names and values."""
+        """Flat names and values, without what the footage is too short for."""
         panel = {f"panel/{name}": value for name, value in self.in_bars.items()}
         judged = {f"judge/noise_{one.noise:g}": one.auc for one in self.judgements}
-        return {"motion_distance": self.motion_distance, **panel, **judged}
+        values = {"motion_distance": self.motion_distance, **panel, **judged}
+        return {name: value for name, value in values.items() if not math.isnan(value)}
 
 
 class Yardstick:

@@ -28,6 +28,7 @@ KERNELS, TAPS, MOST_COMPONENTS = 96, 9, 4
 DILATIONS_S = (0.04, 0.08, 0.16, 0.32)
 RIDGE = 1.0  # of the mean eigenvalue of the kernel matrix
 RESAMPLED = 500
+ASKED = 16  # windows of footage from which the biases of kernels are drawn
 _STILL = 1e-6
 
 
@@ -135,7 +136,7 @@ class _Filters:
         """A bias for each kernel: a random quantile of what it answers to the footage [N, T, K]."""
         found = []
         for answers, offsets in zip(
-            self._answers(windows[:: max(1, len(windows) // 64)]), self.offset, strict=True
+            self._answers(windows[:: max(1, len(windows) // ASKED)]), self.offset, strict=True
         ):
             flat = answers.transpose(0, 1).flatten(1).sort(1).values  # [kernels, N * T]
             place = ((0.05 + 0.9 * offsets) * (flat.shape[1] - 1)).long()

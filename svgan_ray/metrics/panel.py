@@ -26,7 +26,7 @@ SMOOTHING_S = 0.4
 TAIL = 0.001  # share of the footage's frames beyond each end of its range
 REST = 0.25  # share of the footage's frames that count as rest
 TRUTH_MARGIN, FOOTAGE_MARGIN = 1.2, 1.1
-DIVISIONS = 8
+DIVISIONS = 4
 LEAST_BLOCKS, SHORT_BLOCK_WINDOWS = 4, 2
 LEAST_BAR = 0.05
 _STILL = 1e-6  # the deviation of what does not move, to divide by
@@ -92,7 +92,7 @@ def truth_bars(draws: Sequence[Mapping[str, float]]) -> dict[str, float]:
 def footage_bars(footage: Sequence[Tensor], rate_hz: float) -> dict[str, float]:
     """1.1 times what one half of the footage shows against the other, where the truth is not known.
 
-    It is the mean over eight divisions of the footage's blocks. Halves differ by the square root of two more
+    It is the mean over four divisions of the footage's blocks. Halves differ by the square root of two more
     than the whole does from as much truth, so a bar is about 1.5 times what truth shows on average, which it
     hardly ever passes. Bars are nan where there is too little footage to be divided.
     """
