@@ -16,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from svgan_ray.report.charts import as_html
-from svgan_ray.report.motion import basis_spectrum
 from svgan_ray.report.page import (
     page,
     paragraph,
@@ -27,6 +25,7 @@ from svgan_ray.report.page import (
     write_page,
 )
 from svgan_ray.report.player import player
+from svgan_ray.report.plots import as_html, basis_spectrum
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_generator, weights_folders
 from svgan_ray.temporal.model import MotionModel, load_model

@@ -24,8 +24,6 @@ from svgan_ray.metrics.evaluation import footage_coefficients, generate_coeffici
 from svgan_ray.metrics.features import evaluation_basis
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot
 from svgan_ray.orchestration.train.data import resampled_clips
-from svgan_ray.report.charts import as_html
-from svgan_ray.report.motion import drift
 from svgan_ray.report.page import (
     Html,
     page,
@@ -37,6 +35,7 @@ from svgan_ray.report.page import (
     write_page,
 )
 from svgan_ray.report.player import player
+from svgan_ray.report.plots import as_html, drift
 from svgan_ray.store import open_store
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_generator, weights_folders

@@ -20,8 +20,6 @@ from svgan_ray.metrics.evaluation import footage_coefficients
 from svgan_ray.orchestration.runtime.footage import aligned_footage, longest_clip
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot
 from svgan_ray.orchestration.train.data import resampled_clips
-from svgan_ray.report.charts import as_html
-from svgan_ray.report.motion import power_spectra, trajectories
 from svgan_ray.report.page import (
     Html,
     page,
@@ -31,6 +29,7 @@ from svgan_ray.report.page import (
     table,
     write_page,
 )
+from svgan_ray.report.plots import as_html, power_spectra, trajectories
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_generator, weights_folders

@@ -9,7 +9,6 @@ seed each, rendered from the trials' last checkpoints, on the mean of the footag
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import warnings
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from svgan_ray.report.page import (
     write_page,
 )
 from svgan_ray.report.player import player
+from svgan_ray.report.plots import as_png
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import load_generator, weights_folders
 from svgan_ray.temporal.checkpoints import load_checkpoint
@@ -70,12 +70,6 @@ def plot(draw: Any, *arguments: Any, **options: Any) -> Figure | None:
             return None
     drawn: Figure = np.ravel(axes)[0].figure
     return drawn
-
-
-def as_png(drawn: Figure) -> bytes:
-    data = io.BytesIO()
-    drawn.savefig(data, format="png", dpi=100, bbox_inches="tight")
-    return data.getvalue()
 
 
 def plots_of(study: optuna.Study) -> dict[str, bytes]:

@@ -8,7 +8,6 @@ Coarse styles turn the head, fine ones change colour; slow motion is posture, fa
 from __future__ import annotations
 
 import argparse
-import io
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from svgan_ray.metrics.features import BANDS_HZ, blocks_of, cut_windows, power_s
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot
 from svgan_ray.orchestration.train.data import resampled_clips
 from svgan_ray.report.page import page, paragraph, png, section, table, write_page
+from svgan_ray.report.plots import as_png
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.temporal.model import MotionModel, load_model
 from svgan_ray.temporal.sampling import sample_latents
@@ -65,9 +65,7 @@ def figure(shares: dict[str, Tensor]) -> bytes:
         axes.set_ylabel("style layer")
         axes.set_xticks(range(share.shape[1]), band_names(), rotation=30, ha="right")
     drawn.colorbar(image, ax=drawn.axes, label="share of the power")
-    data = io.BytesIO()
-    drawn.savefig(data, format="png", dpi=110)
-    return data.getvalue()
+    return as_png(drawn)
 
 
 def main() -> None:

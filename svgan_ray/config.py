@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from svgan_ray.errors import ConfigError
+from svgan_ray.places import Name, Place, settle_places
 from svgan_ray.ranges import Range, above, at_least, check_ranges, from_to
 from svgan_ray.temporal.recipes import TemporalConfig, demo
 
@@ -32,23 +33,24 @@ FORMER_NAMES: dict[str, dict[str, str]] = {"tune": {"evaluations": "rungs"}}
 class InvertConfig:
     """Turn footage into latents: track, crop, encode, commit to the store."""
 
-    videos: tuple[str, ...] = ("demo",)
+    videos: Annotated[tuple[str, ...], Place("input")] = ("demo",)
     """Files, folders, globs or s3:// prefixes; `demo` renders the demo's subjects first."""
-    store: str = "store"
+    store: Annotated[str, Place("folder")] = "store"
     """Latent store: a folder or s3://bucket/prefix."""
-    weights: str = "demo"
+    weights: Annotated[str, Place("input")] = "demo"
     """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`."""
     faces: Literal["sidecar", "aligned", "mediapipe"] = "sidecar"
     """Where faces are: landmarks in `<video>.landmarks.safetensors`, footage that is aligned already, or what
     mediapipe finds (needs the extra `face`)."""
-    face_model: str | None = None
+    face_model: Annotated[str | None, Place("input")] = None
     """A FaceLandmarker `.task` file for mediapipe instead of the model that it ships; workers get it from
     the store."""
     people: str = "longest"
     """Whom to follow of several people: `longest`, the one seen in most frames; `2`, the second most, and so
     on; or `all`, each a subject of its own."""
-    subject: str | None = None
-    """Whom the footage shows; by default each video's file name without its ending."""
+    subject: Annotated[str | None, Name()] = None
+    """Whom the footage shows; by default each video's file name without its ending, or, where files of equal
+    names lie in different folders, the name of the folder."""
     batch_frames: Annotated[int, at_least(1)] = 16
     """Frames that the encoder takes at once; part of the identity of the result."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -60,7 +62,7 @@ class InvertConfig:
     float16: bool = False
     """Keep latents in half the bytes; each commit tells how near their pictures stay to those of float32
     (PSNR); part of the identity of the result."""
-    refine_lpips: str | None = None
+    refine_lpips: Annotated[str | None, Place("input")] = None
     """Folder with an imported `lpips`, whose distance the optimisation then minimises too; part of the
     identity of the result."""
     actors: str | None = None
@@ -73,11 +75,12 @@ class InvertConfig:
     """Try again what failed in earlier runs."""
     max_failure_fraction: Annotated[float, from_to(0, 1)] = 0.5
     """The job fails when more than this share of the videos fails."""
-    experiment: str = "svgan-ray"
+    experiment: Annotated[str, Name()] = "svgan-ray"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        settle_places(self)
         is_rank = self.people.isdecimal() and int(self.people) > 0
         whom = "`longest`, `all` or a rank from 1"
         _require(is_rank or self.people in ("longest", "all"), "people", whom, self.people)
@@ -104,11 +107,11 @@ class InvertConfig:
 class DataChoice:
     """Which clips of a store a job takes; None leaves it to what the store holds."""
 
-    subject: str | None = None
+    subject: Annotated[str | None, Name()] = None
     """Whom to learn; by default the only subject in the store."""
-    snapshot: str | None = None
+    snapshot: Annotated[str | None, Name()] = None
     """Snapshot to train on, NAME or NAME@GENERATION; by default one is taken of the subject's clips."""
-    inversion: str | None = None
+    inversion: Annotated[str | None, Name()] = None
     """Inversion whose latents are taken; needed where the store holds several made with these weights."""
     min_clip_s: Annotated[float, at_least(0)] = 0.0
     """Leave out shorter clips."""
@@ -117,26 +120,27 @@ class DataChoice:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        settle_places(self)
 
 
 @dataclass(frozen=True)
 class LearningConfig(DataChoice):
     """What a training and a study are told alike."""
 
-    store: str = "store"
+    store: Annotated[str, Place("input")] = "store"
     """Latent store: a folder or s3://bucket/prefix."""
-    weights: str = "demo"
+    weights: Annotated[str, Place("input")] = "demo"
     """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`; must be the pair that made the
     latents."""
     recipe: Literal["demo", "paper", "faces_1024"] = "demo"
     """Preset that `temporal` starts from; flags and file change it field by field."""
-    preset: str | None = None
+    preset: Annotated[str | None, Place("input")] = None
     """JSON file that a study left (`preset.json`): takes the recipe's place."""
     temporal: TemporalConfig = field(default_factory=demo)
     """The temporal GAN and its training; the search of a study changes some of it."""
     machines: Machines = "any"
     """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
-    experiment: str = "svgan-ray"
+    experiment: Annotated[str, Name()] = "svgan-ray"
     """Experiment in MLflow."""
 
 
@@ -144,11 +148,11 @@ class LearningConfig(DataChoice):
 class TrainConfig(LearningConfig):
     """Train a temporal GAN on one subject's latents."""
 
-    model: str = "models/demo"
+    model: Annotated[str, Place("folder")] = "models/demo"
     """Folder of the trained model, a local one or s3://bucket/prefix."""
     minutes: Annotated[float | None, above(0)] = None
     """Stop after this much training, however many of the steps are done by then."""
-    checkpoints: str = "runs/train"
+    checkpoints: Annotated[str, Place("folder")] = "runs/train"
     """Where checkpoints are kept, a local folder or s3://bucket/prefix; a second run goes on from them."""
     workers: Annotated[int, at_least(1)] = 1
     """Processes that share each batch."""
@@ -168,22 +172,22 @@ class TrainConfig(LearningConfig):
 class TuneConfig(LearningConfig):
     """Search for the options of the temporal GAN that move most like the subject."""
 
-    model: str = "models/demo-tuned"
+    model: Annotated[str, Place("folder")] = "models/demo-tuned"
     """Folder of the best trial's model, a local one or s3://bucket/prefix."""
-    out: str = "presets/tuned.json"
+    out: Annotated[str, Place("file")] = "presets/tuned.json"
     """Preset to write: the best trial's options, as `jobs/train.py --preset` takes them."""
-    study: str = "demo"
+    study: Annotated[str, Name()] = "demo"
     """Name of the study; the same name goes on with the same study."""
     resume: bool = False
     """Insist on going on: an error where no study of that name was begun."""
-    study_folder: str = "runs/tune"
+    study_folder: Annotated[str, Place("folder")] = "runs/tune"
     """Where the state of the study and its checkpoints are kept, a local folder or s3://bucket/prefix."""
-    search_storage: str = "sqlite:///optuna.db"
+    search_storage: Annotated[str, Place("database")] = "sqlite:///optuna.db"
     """Database of the search, without a password in it: sqlite:///FILE, or
     postgresql://USER@HOST/DATABASE?passfile=FILE."""
     trials: Annotated[int, at_least(1)] = 6
     """Trials in all, the recipe itself being the first."""
-    enqueue: tuple[str, ...] = ()
+    enqueue: Annotated[tuple[str, ...], Place("input")] = ()
     """Presets known to be good, which are tried right after the recipe."""
     pareto: bool = False
     """Search for fidelity and drift at once: no trial stops early, and the result is a Pareto front."""
@@ -198,6 +202,7 @@ class TuneConfig(LearningConfig):
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        settle_places(self)
         _require_no_password(self.search_storage, "search_storage", "PGPASSWORD, or in ~/.pgpass")
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -210,9 +215,9 @@ class TuneConfig(LearningConfig):
 class SampleConfig:
     """Generate videos from a trained model: of its subject, of a photo's person, of somebody in the store."""
 
-    model: str = "models/demo"
+    model: Annotated[str, Place("input")] = "models/demo"
     """A trained model: a local folder, s3://bucket/prefix or models:/NAME@champion in MLflow's registry."""
-    out: str = "samples/sample.mp4"
+    out: Annotated[str, Place("file")] = "samples/sample.mp4"
     """Video to write; of several samples a folder of that name without .mp4, or s3://bucket/prefix."""
     seed: Annotated[int, SEEDS] = 0
     """Seeds the noise: the same seed gives the same video."""
@@ -222,19 +227,19 @@ class SampleConfig:
     """Videos to make, in parallel; a second run makes those that are missing."""
     grid: bool = False
     """All samples side by side in one video."""
-    weights: str = "demo"
+    weights: Annotated[str, Place("input")] = "demo"
     """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`; must be the pair that made the
     latents."""
-    photo: str | None = None
+    photo: Annotated[str | None, Place("input")] = None
     """Who moves instead of the model's subject: the largest face in this picture."""
     faces: Literal["sidecar", "aligned", "mediapipe"] | None = None
     """Where the photo's face is: in landmarks beside it, all over it, or where mediapipe finds it (needs the
     extra `face`); by default the first where there are landmarks, else the last."""
     refine_steps: Annotated[int, at_least(0)] = 100
     """Steps of optimisation of the photo's latents after the encoder, 0 for none."""
-    subject: str | None = None
+    subject: Annotated[str | None, Name()] = None
     """Who moves instead of the model's subject: a subject or clip of the store, or `demo:7`."""
-    store: str = "store"
+    store: Annotated[str, Place("input")] = "store"
     """Latent store in which the other subject is looked up."""
     strength: Annotated[float, FINITE] = 1.0
     """How far another subject follows the motion."""
@@ -252,25 +257,31 @@ class SampleConfig:
     """Frames rendered at once; others change a pixel by one grey level at most."""
     gpus_per_actor: Annotated[float, SHARE] = 0.25
     """Share of a GPU for each renderer of several samples, in a cluster that has GPUs."""
-    experiment: str = "svgan-ray"
+    experiment: Annotated[str, Name()] = "svgan-ray"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        settle_places(self)
         _require(self.photo is None or self.subject is None, "photo", "none beside a subject", self.photo)
+
+    @property
+    def makes_a_folder(self) -> bool:
+        """Whether several samples become a video each."""
+        return self.samples > 1 and not self.grid
 
 
 @dataclass(frozen=True)
 class EvaluateConfig:
     """Measure how a model's motion compares with the footage."""
 
-    model: str = "models/demo"
+    model: Annotated[str, Place("input")] = "models/demo"
     """A trained model: a local folder, s3://bucket/prefix or models:/NAME@champion in MLflow's registry."""
-    store: str = "store"
+    store: Annotated[str, Place("input")] = "store"
     """Latent store: a folder or s3://bucket/prefix."""
-    subject: str | None = None
+    subject: Annotated[str | None, Name()] = None
     """Whose footage is the truth; by default the one that the model learnt."""
-    snapshot: str | None = None
+    snapshot: Annotated[str | None, Name()] = None
     """Held-out footage, NAME or NAME@GENERATION; by default what the model was trained on."""
     seconds: Annotated[float, above(0)] = 66.0
     """Length of each generated sample."""
@@ -278,34 +289,36 @@ class EvaluateConfig:
     """Generated samples."""
     seed: Annotated[int, SEEDS] = 0
     """Seeds the noise."""
-    out: str = "reports/evaluation.json"
+    out: Annotated[str, Place("file")] = "reports/evaluation.json"
     """Report to write."""
-    networks: str | None = None
+    networks: Annotated[str | None, Place("input")] = None
     """Folder of imported networks that look at pictures, any of `i3d` (FVD), `inception` (FID) and `arc_face`
     (identity, ACD); the footage must be where it was inverted from."""
-    weights: str = "demo"
+    weights: Annotated[str, Place("input")] = "demo"
     """Folder that holds `generator` and `encoder`, or `demo`; what these networks see is made with it."""
     clips: Annotated[int, at_least(1)] = 2048
     """Clips of footage, and as many generated ones, that these networks see."""
     fvd_clips: tuple[Literal["16", "128", "16x8"], ...] = ("16", "128", "16x8")
     """Clips that FVD is measured on: 16 frames, 128, or 16 of every eighth."""
-    experiment: str = "svgan-ray"
+    experiment: Annotated[str, Name()] = "svgan-ray"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        settle_places(self)
 
 
 @dataclass(frozen=True)
 class ReplayConfig:
     """Bring what dead or cut-off jobs have told about themselves to MLflow; nothing arrives twice."""
 
-    spool: str = "mlspool"
+    spool: Annotated[str, Place("input")] = "mlspool"
     """Folder of the events that wait, `mlspool` in the working directory of the job that left them."""
-    tracking_uri: str | None = None
+    tracking_uri: Annotated[str | None, Place("database")] = None
     """Server or database that takes them; by default MLFLOW_TRACKING_URI, else mlflow.db here."""
 
     def __post_init__(self) -> None:
+        settle_places(self)
         _require_no_password(self.tracking_uri or "", "tracking_uri", "MLFLOW_TRACKING_PASSWORD")
 
 
@@ -313,19 +326,20 @@ class ReplayConfig:
 class DemoConfig:
     """The whole experiment at once: footage, latents, models, new videos, a page that shows them."""
 
-    folder: str = "demo"
+    folder: Annotated[str, Place("folder")] = "demo"
     """Where footage, store, models and videos go."""
-    video: str | None = None
+    video: Annotated[str | None, Place("input")] = None
     """Your own footage (aligned, or with landmarks beside it) in place of the rendered subjects."""
     subjects: Annotated[int, at_least(1)] = 3
     """Rendered subjects."""
     seconds: Annotated[float, above(0)] = 60.0
     """Rendered footage of each subject."""
-    experiment: str = "demo"
+    experiment: Annotated[str, Name()] = "demo"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        settle_places(self)
 
 
 @dataclass(frozen=True)
@@ -335,15 +349,16 @@ class DoctorConfig:
     Prints a line for each check and each machine, with what helps; the exit code is 0 where jobs can run.
     """
 
-    store: str = "store"
+    store: Annotated[str, Place("input")] = "store"
     """Latent store that jobs will use, a folder or s3://bucket/prefix; written to and cleaned up again."""
-    weights: str = "demo"
+    weights: Annotated[str, Place("input")] = "demo"
     """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`."""
     free_disk_gb: Annotated[float, above(0)] = 2.0
     """Free space, in GB, that the working directory and the temporary folder need."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        settle_places(self)
 
 
 def flatten(config: object, prefix: str = "") -> dict[str, object]:

@@ -75,11 +75,18 @@ class ExperimentFile:
         return config
 
 
-def load_experiment_file(path: str | Path) -> ExperimentFile:
-    """Read an experiment file; one that does not exist is an empty one. Raises ConfigError."""
+def load_experiment_file(path: str | Path, must_exist: bool = False) -> ExperimentFile:
+    """Read an experiment file; one that is not there is empty, unless it must exist. Raises ConfigError."""
     path = Path(path)
     try:
-        document = tomllib.loads(path.read_text("utf-8")) if path.exists() else {}
+        text = path.read_text("utf-8-sig")  # editors on Windows begin a file with a mark of its encoding
+        document = tomllib.loads(text)
+    except FileNotFoundError as error:
+        if must_exist:
+            raise ConfigError(f"--experiment-file {path}: no such file") from error
+        document = {}
+    except OSError as error:
+        raise ConfigError(f"experiment file {path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file: {error}") from error
     sections = {name: values for name, values in document.items() if isinstance(values, dict)}

@@ -9,7 +9,8 @@
         def __post_init__(self) -> None:
             check_ranges(self)
 
-A range applies to every number that the field holds; None is let through. No range holds infinity or NaN.
+A range applies to every number that the field holds; None is let through where the type names it. No range
+holds infinity or NaN.
 """
 
 from __future__ import annotations
@@ -87,11 +88,12 @@ class NumericField:
 
     name: str
     whole: bool
+    optional: bool
     range: Range | None
 
     def check(self, value: object, name: str) -> None:
         """Raises ConfigError, naming the field as `name`, unless every number in `value` is in the range."""
-        if value is None or self.range is None:
+        if self.range is None or (value is None and self.optional):
             return
         for number in value if isinstance(value, tuple) else (value,):
             if number not in self.range or (self.whole and not isinstance(number, Integral)):
@@ -109,7 +111,8 @@ def numeric_fields(config_type: type[Any]) -> tuple[NumericField, ...]:
         types = set(_types(hints[f.name]))
         if types & {int, float}:
             declared = [mark for mark in get_args(hints[f.name])[1:] if isinstance(mark, Range)]
-            found.append(NumericField(f.name, float not in types, declared[0] if declared else None))
+            whole, optional = float not in types, type(None) in types
+            found.append(NumericField(f.name, whole, optional, declared[0] if declared else None))
     return tuple(found)
 
 

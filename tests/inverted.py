@@ -10,8 +10,8 @@ from svgan_ray.orchestration.invert.faces import track_source
 from svgan_ray.orchestration.invert.items import Block
 from svgan_ray.orchestration.invert.ledger import Ledger
 from svgan_ray.orchestration.invert.plan import inversion_of, plan_sources
+from svgan_ray.orchestration.runtime.choosing import choose
 from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
-from svgan_ray.orchestration.runtime.sources import expand
 from svgan_ray.orchestration.runtime.weights import publish_networks
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.store import open_store
@@ -26,7 +26,7 @@ def invert_here(config: InvertConfig) -> str:
     store = open_store(config.store, create=True)
     job = inversion_of(config, store.uri)
     publish_networks(store, config)
-    plan = plan_sources(config, job, store, expand(config.videos))
+    plan = plan_sources(config, job, store, choose(config.videos))
     ledger, encoder = Ledger(store, job, plan.earlier_failures), BlockEncoder(job, store, "here")
     for source in plan.todo:
         for item in track_source(job, source, frozenset()):

@@ -19,8 +19,8 @@ from svgan_ray.orchestration.invert.faces import track_source
 from svgan_ray.orchestration.invert.items import Block
 from svgan_ray.orchestration.invert.ledger import Ledger
 from svgan_ray.orchestration.invert.plan import inversion_of, plan_sources
+from svgan_ray.orchestration.runtime.choosing import choose
 from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
-from svgan_ray.orchestration.runtime.sources import expand
 from svgan_ray.orchestration.runtime.weights import publish_networks
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.store import open_store
@@ -51,7 +51,7 @@ def main(folder: Path) -> None:
     )
     store = open_store(config.store, create=True)
     job = dataclasses.replace(inversion_of(config, store.uri), crop=CropParameters(min_clip_frames=FRAMES))
-    plan = plan_sources(config, job, store, expand(config.videos))
+    plan = plan_sources(config, job, store, choose(config.videos))
     publish_networks(store, config)
     ledger, encoder = Ledger(store, job, {}), BlockEncoder(job, store, "here")
     for item in track_source(job, plan.todo[0], frozenset()):

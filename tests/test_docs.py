@@ -90,6 +90,8 @@ def test_every_command_exists_and_takes_its_flags(
     document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)  # without an experiment file in the way
+    for name in re.findall(r"\$(\w+)", document.read_text("utf-8")):
+        monkeypatch.setenv(name, "value")
     for words in commands(document):
         CHECKS[words[0]](words)
 

@@ -22,8 +22,11 @@ PURE = (
     "report",
     "config",
     "decoding",
+    "device",
     "experiment_file",
     "errors",
+    "files",
+    "places",
     "ranges",
 )
 LAYERS = {name: 0 for name in PURE} | {"store": 1, "runs": 1, "orchestration": 2}

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from svgan_ray.report.charts import Line, line_chart
 from svgan_ray.report.page import (
     bullets,
     page,
@@ -26,6 +26,7 @@ from svgan_ray.report.page import (
     video,
     write_page,
 )
+from svgan_ray.report.plots import Chart, Line, as_html, as_picture, courses, mean_power_spectrum
 
 VOID = {"meta", "img"}
 
@@ -92,34 +93,56 @@ def test_video_links_are_urls() -> None:
     assert attributes["src"] == "samples/a%20b%231.mp4"
 
 
+def curve(chart: Chart) -> list[tuple[float, float]]:
+    """Where a chart's first line lies in its SVG: the longest path that is drawn and not filled."""
+    paths = [a for a in Document(as_html([chart])).attributes("path") if "var(--series-0)" in str(a["style"])]
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML] (\S+) (\S+)", str(paths[0]["d"]))]
+
+
 def test_a_chart_places_its_points_on_its_axes() -> None:
-    chart = line_chart([Line("real", [0, 5, 10], [0, 1, 2])], "time [s]", "c1", width=520, height=260)
-    [points] = [a["points"] for a in Document(chart).attributes("polyline")]
-    assert points == "72.0,224.0 290.0,118.0 508.0,12.0"
-    assert {"time [s]", "c1", "10", "2"} <= set(Document(chart).text)
+    chart = Chart([Line("real", [0, 5, 10], [0, 1, 2])], "time [s]", "c1")
+    points = curve(chart)
+    assert np.allclose(np.diff(points, axis=0)[0], np.diff(points, axis=0)[1], atol=1e-4)
+    document = Document(as_html([chart]))
+    assert {"time [s]", "c1", "real", "10", "2.00"} <= {text.strip() for text in document.text}
+    assert document.attributes("svg")[0]["aria-label"] == "c1 over time [s]"
+
+
+def test_a_chart_has_the_pages_colours_and_asks_for_nothing_from_elsewhere() -> None:
+    markup = as_html([Chart([Line("a", [1, 2], [1, 2]), Line("b", [1, 2], [2, 1], 1)], "x", "y")])
+    assert {"var(--series-0)", "var(--series-1)", "var(--soft)", "var(--line)"} <= set(
+        re.findall(r"var\(--[\w-]+\)", markup)
+    )
+    assert not re.search(r"(?:src|href)=.http|@import|url\((?!#)", markup)
+    assert markup == as_html([Chart([Line("a", [1, 2], [1, 2]), Line("b", [1, 2], [2, 1], 1)], "x", "y")])
 
 
 def test_a_logarithmic_chart_spaces_decades_evenly_and_leaves_zero_out() -> None:
-    chart = line_chart([Line("a", [1, 2, 3, 4], [1, 10, 0, 100])], "x", "y", height=260, log_y=True)
-    [points] = [a["points"] for a in Document(chart).attributes("polyline")]
-    assert [p.split(",")[1] for p in str(points).split()] == ["224.0", "118.0", "12.0"]
+    points = curve(Chart([Line("a", [1, 2, 3, 4], [1, 10, 0, 100])], "x", "y", log_y=True))
+    heights = [y for _, y in points]
+    assert len(heights) == 3 and np.isclose(heights[0] - heights[1], heights[1] - heights[2], atol=1e-4)
 
 
 @pytest.mark.parametrize("values", [[], [float("nan")] * 2, [1.0, 1.0], [0.0, -0.0], [1e-30, 1e30]])
 @pytest.mark.parametrize("log_y", [False, True])
 def test_charts_of_odd_values_have_finite_coordinates(values: list[float], log_y: bool) -> None:
-    chart = line_chart([Line("a", list(range(len(values))), values)], "x", "y", log_y=log_y)
+    chart = as_html([Chart([Line("a", list(range(len(values))), values)], "x", "y", log_y=log_y)])
     Document(chart)
     assert not re.search(r"\b(nan|inf)\b", chart)
+    assert ("no finite values" in chart) == (len([v for v in values if v == v and (v > 0 or not log_y)]) == 0)
 
 
-@given(st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=30))
-def test_every_curve_stays_inside_its_frame(values: list[float]) -> None:
-    chart = line_chart([Line("a", list(range(len(values))), values)], "x", "y", width=400, height=200)
-    [points] = [a["points"] for a in Document(chart).attributes("polyline")]
-    places = [tuple(map(float, p.split(","))) for p in str(points).split()]
-    assert len(places) == len(values)
-    assert all(72 <= x <= 388 and 12 <= y <= 164 for x, y in places)
+def test_charts_are_one_picture() -> None:
+    charts = [Chart([Line("a", [0, 1], [0, n])], "x", "y") for n in range(1, 4)]
+    picture = as_picture(charts)
+    assert picture.dtype == np.uint8 and picture.shape == (720, 1120, 3) and picture.std() > 10
+
+
+def test_real_and_generated_motion_share_two_entries_of_the_legend() -> None:
+    motion = torch.randn(90, 3)
+    assert [line.name for line in courses(motion, motion, 30).lines] == ["real"] * 3 + ["generated"] * 3
+    markup = as_html([courses(motion, motion, 30), mean_power_spectrum([motion], [motion], 30)])
+    assert [text.strip() for text in Document(markup).text].count("generated") == 2
 
 
 def test_lines_of_unequal_lengths_are_refused() -> None:

@@ -4,7 +4,6 @@ and of the true factors.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +18,7 @@ from svgan_ray.demo.behaviour import Subject, behave
 from svgan_ray.demo.factors import FACTORS
 from svgan_ray.demo.renderer import HEAD_REACH, landmarks, render_at, render_backdrop
 from svgan_ray.errors import InputError
+from svgan_ray.files import written_whole
 from svgan_ray.video.landmarks import write_sidecar
 from svgan_ray.video.writing import VideoWriter
 
@@ -104,9 +104,8 @@ def factors_path(video: Path) -> Path:
 
 
 def save_factors(video: Path, factors: Tensor) -> None:
-    part = factors_path(video).with_suffix(".part")
-    save_file({"factors": factors}, part, metadata={"names": ",".join(FACTORS)})
-    os.replace(part, factors_path(video))
+    with written_whole(factors_path(video)) as partial:
+        save_file({"factors": factors}, partial, metadata={"names": ",".join(FACTORS)})
 
 
 def load_factors(video: Path) -> Tensor:

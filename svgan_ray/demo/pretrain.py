@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -26,6 +25,8 @@ from svgan_ray.demo.embedding import ENCODER, GENERATOR, factors_of_w, set_mappi
 from svgan_ray.demo.factor_reader import FactorReader
 from svgan_ray.demo.factors import MOVING, NUM_FACTORS, draw_factors, indices
 from svgan_ray.demo.renderer import aligned_quads, region_masks, render, render_quad
+from svgan_ray.device import best_device
+from svgan_ray.files import written_whole
 from svgan_ray.stylegan.encoder import Encoder
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.weights import save_weights
@@ -253,9 +254,8 @@ def save(stage: Stage, optimiser: torch.optim.Optimizer, work: Path, step: int) 
     tensors = {f"network.{k}": v.contiguous() for k, v in stage.network.state_dict().items()}
     for i, state in optimiser.state_dict()["state"].items():
         tensors |= {f"adam.{i}.{k}": v for k, v in state.items()}
-    part = work / f"{stage.name}.part"
-    save_file(tensors, part, metadata={"step": str(step), "steps": str(stage.steps)})
-    os.replace(part, work / f"{stage.name}.safetensors")
+    with written_whole(work / f"{stage.name}.safetensors") as partial:
+        save_file(tensors, partial, metadata={"step": str(step), "steps": str(stage.steps)})
 
 
 def resume(stage: Stage, optimiser: torch.optim.Optimizer, work: Path) -> int:
@@ -331,7 +331,7 @@ def main() -> None:
     if options.publish:
         return publish(options.work, options.publish)
     options.work.mkdir(parents=True, exist_ok=True)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     for name in options.stage or list(STEPS):
         train(make_stage(name, options.steps or STEPS[name], options.work, device), options.work)
     return None

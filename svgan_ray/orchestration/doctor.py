@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from rich.console import Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from svgan_ray.config import DoctorConfig
 from svgan_ray.orchestration.runtime.checks import Check
@@ -14,7 +15,7 @@ from svgan_ray.orchestration.runtime.cluster_checks import cluster_checks
 
 __all__ = ["DoctorReport", "run"]
 
-_MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "failed": "[red]FAILED[/]"}
+_MARKS = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "failed": Text("FAILED", "red")}
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,7 @@ class DoctorReport:
     def __rich__(self) -> RenderableType:
         table = Table("", "check", "machine", "found", "what helps", box=None)
         for check in self.checks:
-            cells = (check.name, check.machine, check.found, check.remedy)
-            table.add_row(_MARKS[check.state], *(cell.replace("[", "\\[") for cell in cells))
+            table.add_row(_MARKS[check.state], check.name, check.machine, check.found, check.remedy)
         count = sum(check.state == "failed" for check in self.checks)
         return Group(table, f"{count} of {len(self.checks)} checks failed" if count else "jobs can run here")
 

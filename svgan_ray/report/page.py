@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import html
 import io
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NewType
@@ -16,6 +15,8 @@ from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
+
+from svgan_ray.files import write_whole
 
 __all__ = [
     "SERIES_COLOURS",
@@ -62,9 +63,6 @@ img, video, svg { max-width: 100%; height: auto; display: block; }
 video { border-radius: 4px; background: #000; }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; }
 .scroll { overflow-x: auto; }
-svg text { fill: var(--soft); font: 12px system-ui, sans-serif; }
-svg .axis { stroke: var(--line); }
-svg .series { fill: none; stroke-width: 1.5; }
 code { font-size: .9em; }
 """.replace("SERIES", _SERIES)
 
@@ -81,11 +79,7 @@ def page(title: str, *parts: Html) -> Html:
 
 def write_page(path: str | Path, document: Html) -> None:
     """Write a page; a reader sees the old one or the new one, whole."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(document, "utf-8")
-    os.replace(partial, path)
+    write_whole(path, document)
 
 
 def section(heading: str, *parts: Html) -> Html:

@@ -4,6 +4,7 @@ The only folder that imports mlflow, and it does so lazily: importing svgan_ray.
 """
 
 from svgan_ray.runs.drain import ReplayReport, Waiting, replay, waiting
-from svgan_ray.runs.run import Run, default_uri, open_run
+from svgan_ray.runs.local_run import default_uri, open_run
+from svgan_ray.runs.run import Dataset, Run
 
-__all__ = ["ReplayReport", "Run", "Waiting", "default_uri", "open_run", "replay", "waiting"]
+__all__ = ["Dataset", "ReplayReport", "Run", "Waiting", "default_uri", "open_run", "replay", "waiting"]

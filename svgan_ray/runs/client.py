@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from svgan_ray.runs import compat
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,36 +37,10 @@ def connect(uri: str) -> MlflowClient:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)
+    compat.quiet()
     if database is not None and not database.exists():
-        # MLflow cannot open a database whose creation (seconds of migrations) was cut short: make it aside.
-        unfinished = database.with_name(f"{database.name}.part")
-        unfinished.unlink(missing_ok=True)
-        with _unsynced(unfinished):
-            MlflowClient(f"sqlite:///{unfinished}")
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(database)
+        compat.make_database(database)
     return MlflowClient(uri)
-
-
-@contextmanager
-def _unsynced(database: Path) -> Iterator[None]:
-    """No transaction of this database waits for the disk: a thousand of them take minutes on a slow one."""
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    def begin(connection: Any, _: object) -> None:
-        if isinstance(connection, sqlite3.Connection):  # other threads may connect elsewhere meanwhile
-            (_, _, file), *_ = connection.execute("PRAGMA database_list")
-            if file == str(database):
-                connection.execute("PRAGMA synchronous = OFF")
-
-    event.listen(Engine, "connect", begin)
-    try:
-        yield
-    finally:
-        event.remove(Engine, "connect", begin)
 
 
 def without_password(uri: str) -> str:

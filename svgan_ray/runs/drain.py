@@ -12,8 +12,9 @@ from pathlib import Path
 
 from svgan_ray.errors import MlflowError
 from svgan_ray.runs.client import without_password
+from svgan_ray.runs.events import Event
 from svgan_ray.runs.mlflow_sink import MlflowSink, RejectedError
-from svgan_ray.runs.spool import Event, RunInfo, Spool
+from svgan_ray.runs.spool import RunInfo, Spool
 
 __all__ = ["Drain", "ReplayReport", "Waiting", "replay", "waiting", "watch_depth"]
 
@@ -174,7 +175,7 @@ def _deliver(spool: Spool, sink: MlflowSink, advanced: Callable[[], None] = lamb
         events, stop = spool.pending()
         try:
             if events:
-                sink.send(events, spool.folder)
+                sink.send(events)
         except RejectedError:
             rejected += sum(not _deliver_one(spool, sink, event) for event in events)
         spool.advance(stop, events)
@@ -184,7 +185,7 @@ def _deliver(spool: Spool, sink: MlflowSink, advanced: Callable[[], None] = lamb
 
 def _deliver_one(spool: Spool, sink: MlflowSink, event: Event) -> bool:
     try:
-        sink.send([event], spool.folder)
+        sink.send([event])
     except RejectedError as error:
         if spool.reject(event, str(error)) == 1:  # once: a run deleted in the UI refuses every event
             _log.warning(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
@@ -16,24 +16,29 @@ from urllib.parse import quote
 import numpy as np
 
 from svgan_ray.errors import MlflowError
-from svgan_ray.runs import registry
+from svgan_ray.runs import compat, registry
 from svgan_ray.runs.client import artifact_root, connect, database_path
-from svgan_ray.runs.spool import Event, RunInfo
+from svgan_ray.runs.events import Event
+from svgan_ray.runs.spool import RunInfo
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
+    from mlflow.entities import LoggedModel, Metric
 
 __all__ = [
     "CHANGED_PARAMETER_TAG",
+    "CHECKPOINT_TAG",
     "IDENTITY_TAG",
     "KIND_TAG",
     "LINK_TAG",
+    "STEP_TAG",
     "MlflowSink",
     "RejectedError",
 ]
 
 IDENTITY_TAG = "svgan_ray.identity"
 KIND_TAG = "svgan_ray.kind"
+STEP_TAG, CHECKPOINT_TAG = "svgan_ray.step", "svgan_ray.checkpoint"
+"""Of a checkpoint's logged model: its step, and where it is kept."""
 CHANGED_PARAMETER_TAG = "changed_param."
 LINK_TAG = "svgan_ray.link."
 
@@ -41,8 +46,8 @@ _METRICS_A_REQUEST = 1000
 _PARAMETERS_A_REQUEST = 100
 _PARAMETER_CHARACTERS = 6000
 _TAG_CHARACTERS = 8000
-_PREVIEW_SIDE = 1024  # the UI shows it on the whole screen, too
 _NOTE_TAG, _NOTE = "mlflow.note.content", "Runs of the same "
+_INPUT_FIELDS = ("name", "digest", "source", "context")
 _SHOWN_CHARACTERS = 40
 _PERMANENT = ("INVALID_PARAMETER_VALUE", "INVALID_STATE")
 
@@ -64,15 +69,13 @@ class MlflowSink:
             self.run_id, self._is_reopened = self._open()
         self._logged: dict[str, set[tuple[int, str]]] = {}
 
-    def send(self, events: list[Event], folder: Path) -> None:
-        """Apply a run of metrics or one other event; raises RejectedError, or what the client raises."""
+    def send(self, events: list[Event]) -> None:
+        """Apply several events of metrics or one other; raises RejectedError, or what the client raises."""
+        kind = events[0].kind
+        if kind not in _CALLS:
+            raise RejectedError(f"this version of svgan-ray knows no events of the kind {kind!r}")
         with _rejections():
-            if events[0]["kind"] == "metrics":
-                points = [point for event in events for point in self._new_points(event)]
-                for first in range(0, len(points), _METRICS_A_REQUEST):
-                    self._client.log_batch(self.run_id, metrics=points[first : first + _METRICS_A_REQUEST])
-            else:
-                self._apply(events[0], folder)
+            _CALLS[kind](self, *events)
 
     def close(self, status: str, time_ms: int) -> None:
         """Say how the run ended, and when."""
@@ -100,7 +103,7 @@ class MlflowSink:
             tags["mlflow.parentRunId"] = parent_id
         if found is None:
             return self._create(info.identity, tags), False
-        self._send_tags(found, tags)
+        self._set_tags(found, tags)
         return found, True
 
     def _find(self, identity: str) -> str | None:
@@ -114,6 +117,11 @@ class MlflowSink:
         )
         return cast(str, run.info.run_id)
 
+    def _send_metrics(self, *events: Event) -> None:
+        points = [point for event in events for point in self._new_points(event)]
+        for first in range(0, len(points), _METRICS_A_REQUEST):
+            self._client.log_batch(self.run_id, metrics=points[first : first + _METRICS_A_REQUEST])
+
     def _new_points(self, event: Event) -> Iterator[Metric]:
         """Metrics of one event, without those that a resumed run has logged before its interruption.
 
@@ -121,9 +129,16 @@ class MlflowSink:
         """
         from mlflow.entities import Metric
 
-        for name, value in event["values"].items():
-            if not self._is_reopened or (event["step"], repr(value)) not in self._history(name):
-                yield Metric(name, value, event["time_ms"], event["step"])
+        time_ms, step = event.payload["time_ms"], event.payload["step"]
+        model = self._checkpoint(event.payload["model"]) if "model" in event.payload else None
+        of = {
+            "model_id": model.model_id if model else None,
+            "dataset_name": event.payload.get("dataset"),
+            "dataset_digest": event.payload.get("digest"),
+        }
+        for name, value in event.payload["values"].items():
+            if not self._is_reopened or (step, repr(value)) not in self._history(name):
+                yield Metric(name, value, time_ms, step, **of)
 
     def _history(self, name: str) -> set[tuple[int, str]]:
         if name not in self._logged:
@@ -131,48 +146,36 @@ class MlflowSink:
             self._logged[name] = {(point.step, repr(point.value)) for point in points}  # repr: nan equals nan
         return self._logged[name]
 
-    def _apply(self, event: Event, folder: Path) -> None:
-        match event["kind"]:
-            case "start":
-                self._client.update_run(self.run_id, status="RUNNING")
-            case "params":
-                self._send_params(event["values"])
-            case "tags":
-                self._send_tags(self.run_id, event["values"])
-            case "artifact":
-                self._send_artifact(folder / event["file"], event["folder"])
-            case "image":
-                self._send_image(folder / event["file"], event["name"])
-            case "model":
-                run, model = registry.RunOf(self.experiment_id, self.run_id), folder / event["file"]
-                registry.log_model(self._client, run, model, event["name"], event["sha256"])
-            case "input":
-                self._send_input(event)
-            case "link":
-                self._send_links(event["values"])
-            case "finish":
-                self.close(event["status"], event["time_ms"])
+    def _start(self, event: Event) -> None:
+        self._client.update_run(self.run_id, status="RUNNING")
 
-    def _send_params(self, values: dict[str, str]) -> None:
+    def _finish(self, event: Event) -> None:
+        self.close(event.payload["status"], event.payload["time_ms"])
+
+    def _send_params(self, event: Event) -> None:
         """A parameter keeps the value that the run began with; one changed on resuming becomes a tag."""
         from mlflow.entities import Param
 
         known = self._client.get_run(self.run_id).data.params
-        values = {name: value[:_PARAMETER_CHARACTERS] for name, value in values.items()}
+        values = {name: value[:_PARAMETER_CHARACTERS] for name, value in event.payload["values"].items()}
         new = [Param(name, value) for name, value in values.items() if name not in known]
         for first in range(0, len(new), _PARAMETERS_A_REQUEST):
             self._client.log_batch(self.run_id, params=new[first : first + _PARAMETERS_A_REQUEST])
         changed = {name: value for name, value in values.items() if known.get(name, value) != value}
-        self._send_tags(self.run_id, {CHANGED_PARAMETER_TAG + name: value for name, value in changed.items()})
+        self._set_tags(self.run_id, {CHANGED_PARAMETER_TAG + name: value for name, value in changed.items()})
 
-    def _send_tags(self, run_id: str, values: dict[str, str]) -> None:
+    def _send_tags(self, event: Event) -> None:
+        self._set_tags(self.run_id, event.payload["values"])
+
+    def _set_tags(self, run_id: str, values: dict[str, str]) -> None:
         from mlflow.entities import RunTag
 
         tags = [RunTag(name, value[:_TAG_CHARACTERS]) for name, value in values.items()]
         for first in range(0, len(tags), _PARAMETERS_A_REQUEST):
             self._client.log_batch(run_id, tags=tags[first : first + _PARAMETERS_A_REQUEST])
 
-    def _send_artifact(self, path: Path, folder: str) -> None:
+    def _send_artifact(self, event: Event) -> None:
+        path, folder = event.file, event.payload["folder"]
         if path.is_dir():
             self._client.log_artifacts(self.run_id, str(path), "/".join(filter(None, (folder, path.name))))
         elif path.exists():
@@ -180,32 +183,51 @@ class MlflowSink:
         else:
             raise RejectedError(f"the spool no longer holds {path}")
 
-    def _send_image(self, path: Path, name: str) -> None:
+    def _send_image(self, event: Event) -> None:
         """The two files and the tag that the UI makes a step slider of; a repeat overwrites them."""
         from PIL import Image
 
+        path, name = event.file, event.payload["name"]
         image = Image.fromarray(np.load(path, allow_pickle=False))
-        full, preview = path.with_name(f"{name}.png"), path.with_name(f"{name}+compressed.webp")
-        image.save(full)
-        image.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-        side = max(image.size)  # the UI centres it in a square, which reaches below its card: so fill that
-        square = Image.new("RGBA", (side, side))
-        square.paste(image, ((side - image.width) // 2, 0))
-        square.save(preview)
-        for file in (full, preview):
-            self._client.log_artifact(self.run_id, str(file), "images")
-        self._client.set_tag(self.run_id, "mlflow.loggedImages", "True")
+        for file in compat.save_image(image, path.parent, name):
+            self._client.log_artifact(self.run_id, str(file), compat.IMAGES_FOLDER)
+        self._client.set_tag(self.run_id, compat.LOGGED_IMAGES_TAG, "True")
+
+    def _send_checkpoint(self, event: Event) -> None:
+        """A logged model without files, which says where the checkpoint is; twice is the same as once."""
+        from mlflow.entities import LoggedModelOutput
+
+        name, step = event.payload["name"], event.payload["step"]
+        tags = {STEP_TAG: str(step), CHECKPOINT_TAG: event.payload["address"]}
+        model = self._checkpoint(name) or self._client.create_logged_model(
+            self.experiment_id, name, self.run_id, tags, model_type="checkpoint"
+        )
+        if model.status != "READY":
+            self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step)])
+            self._client.finalize_logged_model(model.model_id, "READY")
+
+    def _checkpoint(self, name: str) -> LoggedModel | None:
+        query = f"name = '{name}' AND source_run_id = '{self.run_id}'"
+        found = self._client.search_logged_models([self.experiment_id], query)
+        return found[0] if found else None
+
+    def _send_model(self, event: Event) -> None:
+        run = registry.RunOf(self.experiment_id, self.run_id)
+        name, sha256 = event.payload["name"], event.payload["sha256"]
+        registry.log_model(self._client, run, event.file, name, sha256)
 
     def _send_input(self, event: Event) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        dataset = Dataset(event["name"], event["digest"], "svgan_ray.snapshot", event["source"])
-        tag = InputTag("mlflow.data.context", event["context"])
+        name, digest, source, context = (event.payload[field] for field in _INPUT_FIELDS)
+        dataset = Dataset(name, digest, "svgan_ray.snapshot", source)
+        tag = InputTag(compat.DATASET_CONTEXT_TAG, context)
         self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
-    def _send_links(self, related: dict[str, str]) -> None:
+    def _send_links(self, event: Event) -> None:
         """Tags that others of the experiment share, and a description that leads to all that have them."""
-        self._send_tags(self.run_id, {LINK_TAG + name: value for name, value in related.items()})
+        related = event.payload["values"]
+        self._set_tags(self.run_id, {LINK_TAG + name: value for name, value in related.items()})
         tags = self._client.get_run(self.run_id).data.tags
         if tags.get(_NOTE_TAG, _NOTE).startswith(_NOTE):  # a person's own words stay
             shared = {name: value for name, value in tags.items() if name.startswith(LINK_TAG)}
@@ -214,9 +236,24 @@ class MlflowSink:
 
     def _link(self, tag: str, value: str) -> str:
         """A link in Markdown to the table of runs that share a tag."""
-        search = quote(f"tags.`{tag}` = '{value}'", safe="")
-        page = f"#/experiments/{self.experiment_id}/runs?searchFilter={search}&workflowType=machine_learning"
+        page = compat.page(self.experiment_id, shared_tag=(tag, value))
         return f"[{tag.removeprefix(LINK_TAG)} {value[:_SHOWN_CHARACTERS]}]({page})"
+
+
+_CALLS: dict[str, Callable[..., None]] = {
+    "start": MlflowSink._start,
+    "params": MlflowSink._send_params,
+    "metrics": MlflowSink._send_metrics,
+    "tags": MlflowSink._send_tags,
+    "artifact": MlflowSink._send_artifact,
+    "image": MlflowSink._send_image,
+    "checkpoint": MlflowSink._send_checkpoint,
+    "model": MlflowSink._send_model,
+    "input": MlflowSink._send_input,
+    "link": MlflowSink._send_links,
+    "finish": MlflowSink._finish,
+}
+"""What an event is to MLflow, by its kind; metrics alone come several at a time."""
 
 
 @contextlib.contextmanager

@@ -22,8 +22,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from svgan_ray.errors import ConfigError, MlflowError
+from svgan_ray.runs import compat
 from svgan_ray.runs.client import artifact_root, connect
-from svgan_ray.runs.run import default_uri
+from svgan_ray.runs.local_run import default_uri
 
 __all__ = ["free_port", "page_url", "serve", "start_server", "stop_server"]
 
@@ -33,13 +34,8 @@ _STOP_TIMEOUT_S = 10.0
 
 
 def page_url(server: str, experiment_id: str | None = None, run_id: str | None = None) -> str:
-    """The page of a run, an experiment or all; without a workflow type the UI opens in its other mode."""
-    path = (
-        "/experiments"
-        + (f"/{experiment_id}" if experiment_id else "")
-        + (f"/runs/{run_id}" if run_id else "")
-    )
-    return f"{server}/#{path}?workflowType=machine_learning"
+    """The page of a run, of an experiment's runs, or of all experiments."""
+    return f"{server}/{compat.page(experiment_id or '', run_id or '')}"
 
 
 def start_server(

@@ -25,11 +25,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-__all__ = ["Event", "RunInfo", "Spool"]
+from svgan_ray.files import write_whole
+from svgan_ray.runs.events import Event
 
-Event = dict[str, Any]
+__all__ = ["RunInfo", "Spool"]
 
 _READ_BYTES = 1 << 17
 
@@ -68,7 +68,7 @@ class Spool:
         (folder / "files").mkdir(parents=True)
         descriptor = _acquire(folder)
         assert descriptor is not None, "a folder just created cannot be locked by another"
-        _write_whole(folder / "run.json", json.dumps(asdict(info)))
+        write_whole(folder / "run.json", json.dumps(asdict(info)))
         return cls(folder, info, descriptor)
 
     @classmethod
@@ -104,8 +104,8 @@ class Spool:
     def is_finished(self) -> bool:
         """Whether the last event says how the run ended."""
         last = (self.folder / "events.jsonl").read_bytes().rstrip(b"\n").rpartition(b"\n")[2]
-        event = _parse(last)
-        return bool(event and event["kind"] == "finish")
+        event = Event.parse(last, self.folder)
+        return event is not None and event.kind == "finish"
 
     @property
     def last_append_ms(self) -> int:
@@ -124,8 +124,14 @@ class Spool:
         return False
 
     def append(self, event: Event) -> None:
-        """Write one event. Raises OSError where the disk takes none; later events are not harmed by that."""
-        line = json.dumps(event, separators=(",", ":")).encode() + b"\n"
+        """Write one event and the file that it brings.
+
+        Raises OSError where the disk takes them not; later events are not harmed by that.
+        """
+        file = self._name_file(event.attachment.name) if event.attachment else None
+        if event.attachment and file:
+            event.attachment.write(self.folder / file)
+        line = json.dumps(event.record(file), separators=(",", ":")).encode() + b"\n"
         with self._append_lock:
             line = b"\n" + line if self._is_torn else line
             self._is_torn = True
@@ -133,12 +139,12 @@ class Spool:
         if self._is_torn:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def name_file(self, name: str) -> Path:
-        """A fresh path below files/ ; events name it relative to the spool's folder."""
+    def _name_file(self, name: str) -> Path:
+        """A fresh path below files/, relative to the spool's folder."""
         with self._append_lock:
             self._files_named += 1
-            folder = self.folder / "files" / f"{self._files_named:06d}"
-        folder.mkdir()
+            folder = Path("files", f"{self._files_named:06d}")
+        (self.folder / folder).mkdir()
         return folder / name
 
     def pending(self) -> tuple[list[Event], int]:
@@ -149,27 +155,28 @@ class Spool:
         events: list[Event] = []
         stop = self.delivered_bytes
         for line in block[: block.rfind(b"\n") + 1].splitlines(keepends=True):
-            event = _parse(line)
-            if event and events and event["kind"] != "metrics":
+            event = Event.parse(line, self.folder)
+            if event and events and event.kind != "metrics":
                 break
             stop += len(line)
             if event:
                 events.append(event)
-                if event["kind"] != "metrics":
+                if event.kind != "metrics":
                     break
         return events, stop
 
     def advance(self, delivered_bytes: int, delivered: list[Event]) -> None:
-        _write_whole(self.folder / "delivered", str(delivered_bytes))
+        write_whole(self.folder / "delivered", str(delivered_bytes))
         self.delivered_bytes = delivered_bytes
         for event in delivered:
-            if "file" in event:
-                shutil.rmtree((self.folder / event["file"]).parent, ignore_errors=True)
+            if event.attachment:
+                shutil.rmtree(event.file.parent, ignore_errors=True)
 
     def reject(self, event: Event, reason: str) -> int:
         """Set an event aside; how many it is by now."""
-        with (self.folder / "rejected.jsonl").open("a") as file:
-            file.write(json.dumps({"reason": reason, "event": event}) + "\n")
+        file = event.file.relative_to(self.folder) if event.attachment else None
+        with (self.folder / "rejected.jsonl").open("a") as rejected:
+            rejected.write(json.dumps({"reason": reason, "event": event.record(file)}) + "\n")
         self._rejected += 1
         return self._rejected
 
@@ -221,17 +228,3 @@ def _read_cursor(folder: Path) -> int:
         return int((folder / "delivered").read_text())
     except (OSError, ValueError):
         return 0
-
-
-def _write_whole(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".part")
-    temporary.write_text(text)
-    temporary.replace(path)
-
-
-def _parse(line: bytes) -> Event | None:
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and "kind" in event else None

@@ -34,6 +34,7 @@ __all__ = [
     "MARKER",
     "SECTIONS",
     "TEMPORARY",
+    "as_name",
     "basis",
     "catalog_part",
     "chunk",
@@ -249,6 +250,13 @@ def owner(key: str) -> str | None:
         if match := pattern.fullmatch(key):
             return form.format(match["owner"])
     return None
+
+
+def as_name(text: str) -> str:
+    """A name that keys can hold: the text itself, or with `-` for what it must not hold, or `unnamed`."""
+    if _NAME.fullmatch(text):
+        return text
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64] or "unnamed"
 
 
 def _name(text: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
 from svgan_ray.errors import ConflictError, StoreError
+from svgan_ray.files import written_whole_folder
 from svgan_ray.store import codec, keys
 from svgan_ray.store.backend import ObjectNotFoundError
 from svgan_ray.store.objects import ObjectStore
@@ -45,12 +44,8 @@ class ModelStore(ObjectStore):
             raise ObjectNotFoundError(f"{self.uri}: no model {name}")
         if folder.exists():
             raise StoreError(f"model {name}: {folder} exists already; name another folder")
-        temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-        try:
-            self.write_files(manifest, temporary)
-            temporary.rename(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with written_whole_folder(folder) as partial:
+            self.write_files(manifest, partial)
 
     def write_files(self, manifest: ModelManifest, folder: Path) -> None:
         """Write a model's files below a folder; raises as `get_model` does."""

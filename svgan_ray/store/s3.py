@@ -11,17 +11,14 @@ import os
 import re
 import threading
 import time
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
-from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import Any, TypeVar
 
 import boto3
-import botocore.session
-from botocore.auth import AUTH_TYPE_MAPS, S3SigV4Auth
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -40,6 +37,7 @@ from svgan_ray import __version__
 from svgan_ray.errors import StoreAccessError, StoreError
 from svgan_ray.store import keys
 from svgan_ray.store.backend import Entry, ObjectNotFoundError
+from svgan_ray.store.botocore_compat import quick_session, sign_known_content
 from svgan_ray.store.retries import tell_retry
 
 __all__ = ["S3Backend"]
@@ -48,7 +46,6 @@ _ATTEMPTS = 8
 _BODY_ATTEMPTS = 5
 _CONNECTIONS = 32
 _PAGE_OBJECTS = 1000  # the most that S3 gives
-_SIGNER = "svgan-ray-content"
 _ABSENT = {"NoSuchKey", "404"}
 _STANDS_ALREADY = {"PreconditionFailed", "412"}
 _WRITTEN_AT_THE_SAME_TIME = {"ConditionalRequestConflict", "OperationAborted", "409"}
@@ -218,30 +215,6 @@ def _client() -> Any:
         return _new_client(os.getpid(), settings)
 
 
-def _session() -> Any:
-    """Botocore's session, less its guessing of date formats, which takes most of the time of a listing."""
-    session = botocore.session.get_session()
-    session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
-    return session
-
-
-def _timestamp(text: str) -> datetime:
-    """A time in a listing (ISO 8601) or in a header (RFC 9110)."""
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return parsedate_to_datetime(text)
-
-
-class _ContentSigner(S3SigV4Auth):  # type: ignore[misc]
-    """Signs a body by the sha256 that came with it, where botocore would hash it a second time."""
-
-    def payload(self, request: Any) -> str:
-        """The sha256 of the body in hex."""
-        known = request.headers.get("x-amz-checksum-sha256")
-        return b64decode(known).hex() if known else str(super().payload(request))
-
-
 @cache
 def _new_client(pid: int, settings: tuple[tuple[str, str], ...]) -> Any:
     config = Config(
@@ -254,11 +227,10 @@ def _new_client(pid: int, settings: tuple[tuple[str, str], ...]) -> Any:
         user_agent=f"svgan-ray/{__version__}",  # botocore's own takes a tenth of a small request
     )
     try:
-        client = boto3.session.Session(botocore_session=_session()).client("s3", config=config)
+        client = boto3.session.Session(botocore_session=quick_session()).client("s3", config=config)
     except ValueError as error:  # botocore's word for an endpoint or a region that cannot be
         raise StoreAccessError(f"{error}; check AWS_ENDPOINT_URL and AWS_DEFAULT_REGION") from error
-    AUTH_TYPE_MAPS[_SIGNER] = _ContentSigner
-    client.meta.events.register("choose-signer.s3.PutObject", lambda **_: _SIGNER)
+    sign_known_content(client)
     client.meta.events.register("before-send.s3", _note_retry)
     return client
 

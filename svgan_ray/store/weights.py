@@ -7,13 +7,13 @@ and a hash are all that travels to a worker.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from svgan_ray.errors import ConflictError, CorruptObjectError
+from svgan_ray.files import file_sha256
 from svgan_ray.store import keys
 from svgan_ray.store.backend import ObjectNotFoundError
 from svgan_ray.store.models import ModelStore
@@ -50,7 +50,7 @@ def put_weights(store: ModelStore, folder: Path) -> str:
 
 def put_face_model(store: ModelStore, path: Path) -> str:
     """Store a FaceLandmarker `.task` file unless it stands there already; returns its sha256."""
-    sha256 = _sha256(path)
+    sha256 = file_sha256(path)
     if not has_weights(store, sha256):
         store.put_files({FACE_MODEL: path}, _name(sha256))
     return sha256
@@ -97,14 +97,9 @@ def _manifest(store: ModelStore, sha256: str) -> ModelManifest:
 def _is_sound(folder: Path, manifest: ModelManifest) -> bool:
     """Whether a copy holds what the store names; disks rot, and temporary folders are cleaned in part."""
     try:
-        return all(_sha256(folder / file.path) == file.sha256 for file in manifest.files)
+        return all(file_sha256(folder / file.path) == file.sha256 for file in manifest.files)
     except OSError:
         return False
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _network(record: bytes) -> tuple[Any, Any]:

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
 import json
 import re
-import shutil
-import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +22,7 @@ from torch import Tensor, nn
 
 from svgan_ray.decoding import DecodingError, decode
 from svgan_ray.errors import ConfigError, WeightsError
+from svgan_ray.files import file_sha256, written_whole_folder
 from svgan_ray.stylegan.encoder import Encoder, EncoderConfig
 from svgan_ray.stylegan.generator import Generator, GeneratorConfig
 
@@ -88,16 +86,10 @@ def save_weights(module: nn.Module, folder: str | Path, source: Mapping[str, Any
     config = _recorded(module.config) if hasattr(module, "config") else {}
     record = {"schema": SCHEMA, "kind": kind_of(type(module)), "config": config, "source": dict(source)}
     text = json.dumps(record, indent=2) + "\n"
-    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.partial")
-    partial.mkdir(parents=True)
-    try:
-        save_file(
-            {key: tensor.cpu().contiguous() for key, tensor in module.state_dict().items()}, partial / TENSORS
-        )
+    tensors = {key: tensor.cpu().contiguous() for key, tensor in module.state_dict().items()}
+    with written_whole_folder(folder) as partial:
+        save_file(tensors, partial / TENSORS)
         (partial / RECORD).write_text(text)
-        _swap_in(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_generator(folder: str | Path, device: torch.device | str = "cpu") -> Generator:
@@ -147,8 +139,7 @@ def fill(module: Module, folder: str | Path) -> Module:
 def weights_hash(folder: str | Path) -> str:
     """SHA-256 of `model.safetensors`, in hex: the identity of the network."""
     try:
-        with (Path(folder) / TENSORS).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_sha256(Path(folder, TENSORS))
     except OSError as error:
         raise _not_a_folder(Path(folder), error) from error
 
@@ -279,13 +270,3 @@ def _require_replaceable(folder: Path) -> None:
         raise WeightsError(
             f"{folder} exists and is not a weights folder; nothing was written, choose another folder"
         )
-
-
-def _swap_in(partial: Path, folder: Path) -> None:
-    if not folder.exists():
-        partial.rename(folder)
-        return
-    old = partial.with_suffix(".old")
-    folder.rename(old)
-    partial.rename(folder)
-    shutil.rmtree(old)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from svgan_ray.errors import ConfigError, WeightsError
+from svgan_ray.files import write_whole
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.training import TrainingState, new_state
@@ -34,9 +35,7 @@ def save_checkpoint(state: TrainingState, folder: str | Path) -> None:
     (folder / RECORD).unlink(missing_ok=True)
     save_file({name: t.contiguous().cpu() for name, t in _tensors(state).items()}, folder / TENSORS)
     record = {"schema": SCHEMA, "step": state.step, "config": state.config.to_dict()}
-    partial = folder / f"{RECORD}.partial"
-    partial.write_text(json.dumps(record, indent=2))
-    partial.replace(folder / RECORD)
+    write_whole(folder / RECORD, json.dumps(record, indent=2))
 
 
 def load_checkpoint(

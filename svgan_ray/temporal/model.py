@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from svgan_ray.errors import WeightsError
+from svgan_ray.files import written_whole_folder
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.windows import seeded
 from svgan_ray.temporal.checkpoints import under
@@ -96,16 +95,8 @@ def _missing_amplitude(
 
 def save_model(model: MotionModel, folder: str | Path) -> None:
     """Write the model as safetensors, JSON and a card; `folder` appears whole, in place of another."""
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with written_whole_folder(folder) as partial:
         _write(model, partial)
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.replace(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_model(folder: str | Path) -> MotionModel:

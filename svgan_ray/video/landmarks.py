@@ -6,15 +6,14 @@ A source is stateless per frame: who is who (people.py), gaps and smoothing (tra
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Protocol
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svgan_ray.errors import ConfigError, LandmarksError
+from svgan_ray.files import write_whole
 from svgan_ray.video.alignment import LEFT_EYE, MOUTH_CORNERS, RIGHT_EYE
 from svgan_ray.video.mediapipe_landmarks import MediapipeLandmarks
 from svgan_ray.video.reading import Frames
@@ -121,10 +120,8 @@ def write_sidecar(video_path: str | Path, points: NDArray[np.floating]) -> Path:
     if not _is_landmarks(points):
         raise LandmarksError(f"landmarks of {video_path}: expected {_SHAPES}, got {list(points.shape)}")
     path = sidecar_path(video_path)
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.part")
     tensors = {"points": np.ascontiguousarray(points, dtype=np.float32)}
-    partial.write_bytes(save(tensors, metadata={"layout": LAYOUT}))
-    os.replace(partial, path)
+    write_whole(path, save(tensors, metadata={"layout": LAYOUT}))
     return path
 
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svgan_ray.errors import DataError
+from svgan_ray.files import written_whole
 
 __all__ = ["contact_sheet", "film_strip", "save_png"]
 
@@ -65,8 +64,5 @@ def save_png(path: str | Path, image: Pixels) -> None:
     """Write a picture [H, W, 3] as PNG, whole or not at all."""
     from PIL import Image
 
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{uuid4().hex}.part")
-    Image.fromarray(image).save(partial, format="png")
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        Image.fromarray(image).save(partial, format="png")

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from contextlib import ExitStack, closing
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
 from svgan_ray.errors import VideoError
+from svgan_ray.files import written_whole
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
@@ -64,9 +64,10 @@ class VideoWriter:
         self.frames = 0
 
     def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._partial = self.path.with_name(f".{self.path.name}.{uuid4().hex}.part")
-        self._container, self._stream = self._open()
+        with ExitStack() as stack:
+            self._partial = stack.enter_context(written_whole(self.path))
+            self._container, self._stream = self._open()
+            self._unfinished = stack.pop_all()
         return self
 
     def _open(self) -> tuple[OutputContainer, VideoStream]:
@@ -106,19 +107,15 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._container.close()
-            self._partial.unlink(missing_ok=True)
+        with self._unfinished, closing(self._container):
+            if error is not None:
+                raise error
+            self._finish()
 
     def _finish(self) -> None:
         if self.frames == 0:
             raise VideoError(f"{self.path}: no frame was written", "no_frames")
         self._container.mux(self._stream.encode())
-        self._container.close()
-        os.replace(self._partial, self.path)
 
 
 def write_video(

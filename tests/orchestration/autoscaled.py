@@ -14,10 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.authentication.authentication_token_setup import (
-    enable_token_auth_by_default,
-    ensure_token_if_auth_enabled,
-)
 from ray.autoscaler._private.fake_multi_node.node_provider import (
     FAKE_HEAD_NODE_ID,
     FAKE_HEAD_NODE_TYPE,
@@ -48,6 +44,11 @@ def autoscaled(node_types: NodeTypes) -> Iterator[None]:
     With a token, as all of cluster/ has it. Ray keeps it in a process that once started a local cluster, and
     a head without one could not ask such a process whether its actors are still wanted: it ends them.
     """
+    from ray._private.authentication.authentication_token_setup import (  # only where a cluster is started
+        enable_token_auth_by_default,
+        ensure_token_if_auth_enabled,
+    )
+
     enable_token_auth_by_default()
     ensure_token_if_auth_enabled()
     address = f"{get_node_ip_address()}:{free_port()}"

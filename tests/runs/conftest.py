@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from svgan_ray.runs import open_run
-from svgan_ray.runs.run import LocalRun
+from svgan_ray.runs.local_run import LocalRun
 from tests.mlflow_database import make_mlflow_database
 
 

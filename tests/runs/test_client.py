@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy
 from mlflow import MlflowClient
 
-from svgan_ray.runs.client import _unsynced, connect
+from svgan_ray.runs.client import connect
+from svgan_ray.runs.compat import _unsynced
 
 
 def synchronous(database: Path) -> int:

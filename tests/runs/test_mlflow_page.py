@@ -13,10 +13,11 @@ from playwright.sync_api import FrameLocator, Page
 
 from svgan_ray.config import TrainConfig
 from svgan_ray.orchestration.runtime.settings import log_settings
-from svgan_ray.report.charts import Line, line_chart
 from svgan_ray.report.page import embedded_video, page, section, write_page
+from svgan_ray.report.plots import Chart, Line, as_html
 from svgan_ray.runs import open_run
-from svgan_ray.runs.run import Kind, LocalRun
+from svgan_ray.runs.local_run import LocalRun
+from svgan_ray.runs.run import Kind
 from svgan_ray.runs.server import page_url, serve
 from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 from tests.browser import media_state, open_browser, screenshot
@@ -72,7 +73,7 @@ def log_a_training(run: LocalRun, folder: Path) -> None:
         strip = np.random.default_rng(step).integers(0, 255, (120, 480, 3)).astype(np.uint8)
         run.log_image(strip, "samples", step)
     run.log_artifact(video, "samples")
-    drawn = line_chart([Line("real", [0, 1, 2], [0, 1, 0])], "time [s]", "component 1")
+    drawn = as_html([Chart([Line("real", [0, 1, 2], [0, 1, 0])], "time [s]", "component 1")])
     parts = section("Side by side", embedded_video(video.read_bytes(), "real, then samples"), drawn)
     write_page(folder / "gallery.html", page("Motion after 1,000 steps", parts))
     run.log_artifact(folder / "gallery.html")
@@ -144,7 +145,8 @@ def test_the_gallery_is_shown_with_its_video_and_chart(site: Site) -> None:
     site.browser.get_by_text("gallery.html").first.click()
     gallery: FrameLocator = site.browser.frame_locator("iframe")
     gallery.get_by_role("heading", name="Motion after 1,000 steps").wait_for(timeout=60_000)
-    assert gallery.locator("polyline").count() == 1
+    curve = gallery.locator('svg path[clip-path][style*="--series-0"]')
+    assert curve.count() == 1
     gallery.locator("video").evaluate("video => video.play()")
     assert gallery.locator("video").evaluate("video => video.videoWidth") == 128
     screenshot(site.browser, site.folder / "gallery.png")

@@ -128,7 +128,7 @@ def test_a_second_look_saves_what_is_named_by_now(old_store: LatentStore, clock:
     with Actor("slow", old_store.backend, partial(collect, dry_run=False)) as slow:
         for _ in range(8):  # the lock, the listings, and a first look at the owner
             assert slow.step()
-        old_store.stand(keys.commit(INVERSION, CLIP), commit_record(chunks))
+        old_store.put_once(keys.commit(INVERSION, CLIP), commit_record(chunks))
         slow.finish()
     assert old_store.read_clip(INVERSION, CLIP).frames == 6
 

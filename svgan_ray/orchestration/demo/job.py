@@ -19,7 +19,8 @@ from svgan_ray.orchestration.demo.plan import plan_of
 from svgan_ray.orchestration.demo.stages import Finished, Stage, StateFile
 from svgan_ray.orchestration.demo.work import stages_of
 from svgan_ray.orchestration.runtime.cluster import connect
-from svgan_ray.runs.run import default_uri
+from svgan_ray.orchestration.runtime.terminal import console
+from svgan_ray.runs import default_uri
 
 __all__ = ["DemoReport", "Row", "plan", "run", "run_stages"]
 
@@ -66,12 +67,12 @@ class DemoReport:
 def run(config: DemoConfig) -> DemoReport:
     """Run what is not finished yet of the whole experiment."""
     resolved = plan_of(config)
-    console = Console(highlight=False)
+    shown = console()
     for remark in resolved.remarks:
-        console.print(remark)
+        shown.print(remark)
     rows: list[Row] = []
     stages = stages_of(resolved, lambda: PageTable(HEADER, [row.cells() for row in rows]))
-    run_stages(stages, StateFile(resolved.folder, resolved.settings), rows, console)
+    run_stages(stages, StateFile(resolved.folder, resolved.settings), rows, shown)
     return DemoReport(resolved.folder, config.experiment, tuple(rows))
 
 
@@ -85,17 +86,17 @@ def plan(config: DemoConfig) -> Table:
     return table
 
 
-def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], console: Console) -> None:
+def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], shown: Console) -> None:
     """Run the open ones in order, adding to `rows`; Ray starts once, with the first that needs it."""
     with ExitStack() as stack:
         for number, stage in enumerate(stages, 1):
             heading = f"[{number}/{len(stages)}] {stage.name}: "
             before = state.finished(stage)
             if before:
-                console.print(f"{heading}finished before, {before.figure}", markup=False)
+                shown.print(f"{heading}finished before, {before.figure}")
                 rows.append(Row(stage.name, before, True))
                 continue
-            console.print(heading + stage.about, markup=False, style="bold")
+            shown.print(heading + stage.about, style="bold")
             if stage.needs_ray:
                 stack.enter_context(connect())
             rows.append(Row(stage.name, _run(stage, state), False))

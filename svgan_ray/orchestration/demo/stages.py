@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from svgan_ray.errors import ConfigError
+from svgan_ray.files import write_whole
 
 __all__ = ["Finished", "Stage", "StateFile"]
 
@@ -90,10 +90,7 @@ class StateFile:
         return records
 
     def _write(self, document: Mapping[str, Any]) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(".state.json.partial")
-        partial.write_text(json.dumps(document, indent=2), "utf-8")
-        os.replace(partial, self._path)
+        write_whole(self._path, json.dumps(document, indent=2))
 
     def _sizes(self, outputs: tuple[Path, ...]) -> dict[str, int]:
         """Empty where an output is missing or an empty folder, which no finished stage leaves."""

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 
 from svgan_ray.config import flatten
 from svgan_ray.demo.footage import factors_path
@@ -20,6 +20,7 @@ from svgan_ray.orchestration.demo.stages import Stage
 from svgan_ray.orchestration.evaluate.job import run as evaluate
 from svgan_ray.orchestration.invert.demo_footage import demo_footage
 from svgan_ray.orchestration.invert.job import run as invert
+from svgan_ray.orchestration.runtime.terminal import LoggedProgress, plain_column
 from svgan_ray.orchestration.sample.job import run as sample
 from svgan_ray.orchestration.train.job import run as train
 from svgan_ray.orchestration.train.validation import OBJECTIVE, WORST, distance_of
@@ -144,7 +145,13 @@ def _page(plan: DemoPlan, stage_table: Callable[[], Table]) -> str:
 
 @contextmanager
 def _bar(name: str, total: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), TimeElapsedColumn())
-    with Progress(*columns) as bar:
+    frames_column = plain_column("frames")
+    columns = (plain_column("{task.description}"), BarColumn(), MofNCompleteColumn(), frames_column)
+    with LoggedProgress(*columns, TimeElapsedColumn()) as bar:
         task = bar.add_task(name, total=total)
-        yield lambda frames: bar.update(task, completed=frames)
+
+        def show(frames: int) -> None:
+            bar.update(task, completed=frames)
+            bar.log_line(f"{name}: {frames:,} of {total:,} frames")
+
+        yield show

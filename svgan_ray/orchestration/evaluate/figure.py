@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from svgan_ray.files import written_whole
 from svgan_ray.metrics.evaluation import MotionReport, footage_coefficients, generate_coefficients
-from svgan_ray.metrics.features import blocks_of, cut_windows, evaluation_basis, power_spectrum
+from svgan_ray.metrics.features import evaluation_basis
 from svgan_ray.metrics.figures import Memorisation
 from svgan_ray.metrics.frechet import FrechetMotion
 from svgan_ray.metrics.panel import SCORES
 from svgan_ray.metrics.rivals import RIVALS
+from svgan_ray.report.plots import courses, draw, mean_power_spectrum
 from svgan_ray.temporal.model import MotionModel
 
 if TYPE_CHECKING:
@@ -39,20 +40,19 @@ def draw_figure(motion: MotionReport, model: MotionModel, real: Sequence[Tensor]
     footage = [clip.cpu() for clip in footage_coefficients(model, basis, real)]
     figure = Figure(figsize=(15, 12), layout="constrained")
     FigureCanvasAgg(figure)
-    (standing, scores, judged), (short, long, shares), (spectra, courses, copying) = figure.subplots(3, 3)
+    (standing, scores, judged), (short, long, shares), (spectra, motions, copying) = figure.subplots(3, 3)
     _draw_standings(standing, scores, judged, motion)
     for axes, frechet in zip((short, long), motion.frechet, strict=True):
         _draw_distances(axes, frechet)
     _draw_shares(shares, motion)
-    _draw_spectra(spectra, footage, list(generated), model.frame_rate_hz)
-    _draw_courses(courses, max(footage, key=len)[:frames], generated[0], model.frame_rate_hz)
+    rate_hz = model.frame_rate_hz
+    draw(spectra, mean_power_spectrum(footage, list(generated), rate_hz))
+    spectra.set_title("Power of motion, mean over components")
+    draw(motions, courses(max(footage, key=len)[:frames], generated[0], rate_hz))
+    motions.set_title("First three components")
     _draw_copying(copying, motion.memorisation)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with written_whole(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _draw_standings(standing: Axes, scores: Axes, judged: Axes, motion: MotionReport) -> None:
@@ -124,31 +124,6 @@ def _draw_shares(axes: Axes, motion: MotionReport) -> None:
     axes.invert_yaxis()
     axes.set_title("Diversity, jitter and angle")
     axes.set_xlabel("times real; the angle in π/4")
-
-
-def _draw_spectra(axes: Axes, real: Sequence[Tensor], generated: Sequence[Tensor], rate_hz: float) -> None:
-    frames = round(2 * rate_hz)
-    for name, clips, colour in (("real", real, _REAL), ("generated", generated, _GENERATED)):
-        windows = cut_windows(blocks_of(clips, frames), frames).data
-        power, frequency_hz = power_spectrum(windows, rate_hz)
-        axes.plot(frequency_hz[1:], power.mean((0, 2))[1:], color=colour, label=name)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_title("Power of motion, mean over components")
-    axes.set_xlabel("Hz")
-    axes.legend()
-
-
-def _draw_courses(axes: Axes, real: Tensor, generated: Tensor, rate_hz: float) -> None:
-    for name, course, colour in (("real", real, _REAL), ("generated", generated, _GENERATED)):
-        time_s = [frame / rate_hz for frame in range(len(course))]
-        for component in range(min(3, course.shape[1])):
-            label = name if component == 0 else None
-            axes.plot(time_s, course[:, component] - 6 * component, color=colour, label=label, lw=1)
-    axes.set_title("First three components")
-    axes.set_xlabel("s")
-    axes.set_yticks([])
-    axes.legend(loc="upper right")
 
 
 def _draw_copying(axes: Axes, found: Memorisation | None) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 from svgan_ray.config import DataChoice, EvaluateConfig, flatten
+from svgan_ray.device import best_device
 from svgan_ray.errors import ConfigError, DataError, MlflowError
+from svgan_ray.files import write_whole
 from svgan_ray.latents.windows import valid_segments
 from svgan_ray.metrics.evaluation import MotionReport, Row, evaluate_motion
 from svgan_ray.orchestration.evaluate.figure import draw_figure
@@ -36,6 +35,7 @@ from svgan_ray.orchestration.runtime.snapshots import (
     resolve_snapshot,
     snapshot_rows,
 )
+from svgan_ray.orchestration.runtime.terminal import status_line
 from svgan_ray.orchestration.train.data import resampled_clips
 from svgan_ray.orchestration.train.validation import OBJECTIVE, distance_of
 from svgan_ray.runs import default_uri, open_run
@@ -129,7 +129,7 @@ class EvaluateReport:
 def run(config: EvaluateConfig) -> EvaluateReport:
     """Measure, write report and figure, log the run. Raises WeightsError, DataError, StoreError."""
     resolved = plan(config)
-    with Console().status("generating and comparing motion"):
+    with status_line("generating and comparing motion"):
         real, held_out = _clips(resolved, resolved.real), _clips(resolved, resolved.held_out)
         motion = evaluate_motion(
             resolved.model, real, held_out, samples=config.samples, seconds=config.seconds, seed=config.seed
@@ -149,13 +149,7 @@ def run(config: EvaluateConfig) -> EvaluateReport:
 def _write(report: EvaluateReport, real: list[Tensor]) -> None:
     """The report, and figures beside it: each whole or not at all."""
     plan = report.plan
-    plan.out.parent.mkdir(parents=True, exist_ok=True)
-    partial = plan.out.with_name(f".{plan.out.name}.partial")
-    try:
-        partial.write_text(report.to_json())
-        os.replace(partial, plan.out)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(plan.out, report.to_json())
     draw_figure(report.motion, plan.model, real, plan.out.with_suffix(".png"))
     if report.pixels is not None:
         draw_pixels(report.pixels, plan.out.with_suffix(_PIXELS))
@@ -163,7 +157,7 @@ def _write(report: EvaluateReport, real: list[Tensor]) -> None:
 
 def plan(config: EvaluateConfig) -> EvaluationPlan:
     """Load the model, find the footage."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     with model_folder(durable(config.model, "--model")) as folder:
         model, model_sha256 = load_model(folder).to(device), weights_hash(folder)
     store = open_store(durable(config.store, "--store"))

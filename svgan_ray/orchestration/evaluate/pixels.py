@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from svgan_ray.config import EvaluateConfig
 from svgan_ray.errors import ConfigError, WeightsError
+from svgan_ray.files import written_whole
 from svgan_ray.metrics.evaluation import Row
 from svgan_ray.metrics.pixels import (
     FVD_CLIPS,
@@ -30,6 +29,7 @@ from svgan_ray.metrics.pixels import (
     similarity,
 )
 from svgan_ray.orchestration.runtime.footage import footage_clips
+from svgan_ray.orchestration.runtime.terminal import shown_progress
 from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.store import LatentStore, Snapshot
 from svgan_ray.stylegan.generator import Generator
@@ -74,7 +74,7 @@ class LoadedNetworks:
     sha256: dict[str, str]
 
 
-def load_networks(folder: str, device: str) -> LoadedNetworks:
+def load_networks(folder: str, device: torch.device) -> LoadedNetworks:
     """Whatever networks a folder holds. Raises ConfigError where it holds none, WeightsError."""
     there = [name for name in _LOADERS if Path(folder, name, "model.json").is_file()]
     if not there:
@@ -120,7 +120,7 @@ def evaluate_pixels(
             "generated": generated_clips(config, model, generator, shape),
         }
         seen = {
-            of: see(track(iterator, f"{of}, clips of {name}", config.clips), networks, device)
+            of: see(shown_progress(iterator, f"{of}, clips of {name}", config.clips), networks, device)
             for of, iterator in clips.items()
         }
         rows += _rows(shape, seen, _protocols(config, loaded, shape, model.frame_rate_hz, side, device))
@@ -200,9 +200,8 @@ def draw_pixels(report: PixelReport, path: Path) -> None:
     _draw_distances(distances, report)
     _draw_identity(course, report)
     _draw_acd(spread, report)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, format="png", dpi=120)
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        figure.savefig(partial, format="png", dpi=120)
 
 
 def _draw_distances(axes: Axes, report: PixelReport) -> None:

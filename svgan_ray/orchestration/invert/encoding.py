@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from svgan_ray.device import best_device
 from svgan_ray.orchestration.invert.items import (
     TYPICAL_FRAMES,
     WORST_FRAMES,
@@ -125,7 +126,7 @@ class BlockEncoder:
         self.job = job
         self.store = store
         self.node = node
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = best_device()
         self.encoder = load_encoder(local_weights(store, job.encoder_sha256), self.device)
         self.generator = load_generator(local_weights(store, job.generator_sha256), self.device)
         self.lpips: Lpips | None = None
@@ -201,7 +202,7 @@ class BlockEncoder:
             return pictures
 
     def _precision(self, is_half: bool) -> torch.autocast:
-        return torch.autocast(self.device, torch.bfloat16, enabled=is_half)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
 
     def _reconstruct(self, w_plus: Tensor) -> Tensor:
         """[M, num_ws, w_dim] -> [M, 3, S, S], at the encoder's size or the generator's, the smaller."""

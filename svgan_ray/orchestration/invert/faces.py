@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +12,7 @@ import torch
 from torch import Tensor
 
 from svgan_ray.errors import CorruptObjectError, VideoError
+from svgan_ray.files import file_sha256
 from svgan_ray.orchestration.invert.encoding import standing_chunk
 from svgan_ray.orchestration.invert.failures import source_failure
 from svgan_ray.orchestration.invert.items import Block, Clip, Inversion, Item, Tracked, block_spans
@@ -53,12 +52,6 @@ def track_source(job: Inversion, source: Source, excluded: frozenset[str]) -> It
         yield source_failure(job, source, video_id, error)
 
 
-def file_sha256(path: Path) -> str:
-    """Id of a video: the sha256 of its bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 @dataclass(frozen=True, eq=False)
 class _FaceSummary:
     """What the run that tracks a video tells of its faces."""
@@ -84,7 +77,7 @@ def make_track(
             tracking_id=job.tracking_id,
             video_id=video_id,
             uri=source.uri,
-            subject=job.subject or source.name,
+            subject=job.subject or source.subject,
             decoder=video.info.decoder,
             frame_count=video.info.frame_count,
             frame_rate_hz=video.info.frame_rate_hz,

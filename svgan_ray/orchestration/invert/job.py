@@ -28,7 +28,7 @@ from svgan_ray.errors import ClusterError
 from svgan_ray.orchestration.invert.items import Inversion, Item
 from svgan_ray.orchestration.invert.ledger import Ledger
 from svgan_ray.orchestration.invert.page import report_page
-from svgan_ray.orchestration.invert.plan import Plan, inversion_of, plan_only, plan_sources, sources_of
+from svgan_ray.orchestration.invert.plan import Plan, footage_of, inversion_of, plan_only, plan_sources
 from svgan_ray.orchestration.invert.progress import Progress
 from svgan_ray.orchestration.invert.report import InvertReport, reconstruction_sheet, report_of
 from svgan_ray.orchestration.invert.stream import Resources, encoder_resources, run_isolated, stream
@@ -75,7 +75,7 @@ def run(config: InvertConfig) -> InvertReport:
     began_s = time.monotonic()
     store = open_store(durable(config.store, "--store"), create=True)
     job = inversion_of(config, store.uri)
-    plan = plan_sources(config, job, store, sources_of(config))
+    plan = plan_sources(config, job, store, footage_of(config))
     ledger = Ledger(store, job, plan.earlier_failures)
     if not plan.todo:
         return report_of(config, plan, ledger, time.monotonic() - began_s)

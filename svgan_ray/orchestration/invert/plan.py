@@ -7,17 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from svgan_ray.config import InvertConfig
 from svgan_ray.errors import StoreAccessError
+from svgan_ray.files import file_sha256
 from svgan_ray.orchestration.invert.demo_footage import demo_footage
 from svgan_ray.orchestration.invert.encoding import SYNTHESIS_BATCH
-from svgan_ray.orchestration.invert.faces import file_sha256
 from svgan_ray.orchestration.invert.failures import unread_id
 from svgan_ray.orchestration.invert.items import BLOCK_FRAMES, Inversion
+from svgan_ray.orchestration.runtime.choosing import Footage, PassedOver, choose
 from svgan_ray.orchestration.runtime.cluster import durable
-from svgan_ray.orchestration.runtime.sources import Source, expand
+from svgan_ray.orchestration.runtime.sources import Source
 from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.store import FailureRecord, LatentStore, open_store
 from svgan_ray.store.keys import content_id
@@ -36,9 +38,10 @@ from svgan_ray.stylegan.weights import (
 from svgan_ray.video.alignment import CropParameters
 from svgan_ray.video.landmarks import landmark_source
 
-__all__ = ["Plan", "inversion_of", "plan_only", "plan_sources", "sources_of"]
+__all__ = ["Plan", "footage_of", "inversion_of", "plan_only", "plan_sources"]
 
 DEMO_FOOTAGE = "demo"
+PASSED_OVER_SHOWN = 20
 _SCHEMA = 1
 
 
@@ -54,16 +57,28 @@ class Plan:
     """By video or clip id."""
     relabelled: list[Source] = field(default_factory=list)
     """Keep the subject that they were first tracked with, though another one is asked for."""
+    passed_over: tuple[PassedOver, ...] = ()
+    """What lies beside the videos and is not taken."""
+    remarks: tuple[str, ...] = ()
+    """Whom the videos are taken to show, where their names do not tell."""
+    subject: str | None = None
+    """Whom all of the videos show, if that was said."""
 
-    def __rich__(self) -> Table:
-        table = Table("video", "plan", box=None)
+    def __rich__(self) -> RenderableType:
+        table = Table("video", "subject", "plan", box=None)
         for source in self.todo:
-            table.add_row(source.uri, "invert")
+            table.add_row(source.uri, self.subject or source.subject, "invert")
         for source in self.done:
-            table.add_row(source.uri, "in the store already")
+            table.add_row(source.uri, "", "in the store already")
         for uri, record in self.failed.items():
-            table.add_row(uri, f"failed before: {record.reason} (--retry-failures tries again)")
-        return table
+            table.add_row(uri, "", f"failed before: {record.reason} (--retry-failures tries again)")
+        return Group(table, *self.notes())
+
+    def notes(self) -> list[str]:
+        """What was chosen without a word of the user's: subjects, and files that are passed over."""
+        shown = [f"passed over: {item.place}: {item.reason}" for item in self.passed_over[:PASSED_OVER_SHOWN]]
+        more = len(self.passed_over) - len(shown)
+        return [*self.remarks, *shown, *([f"passed over: {more:,} more"] if more > 0 else [])]
 
 
 def inversion_of(config: InvertConfig, store: str) -> Inversion:
@@ -128,25 +143,25 @@ def _cpu_memory_bytes(
     return weights + max(shown, encoding_bytes(encoder.config, batch_frames))
 
 
-def sources_of(config: InvertConfig, render: bool = True) -> list[Source]:
+def footage_of(config: InvertConfig, render: bool = True) -> Footage:
     """The videos that the config names; the demo's are rendered if they are not there yet."""
     named = [video for video in config.videos if video != DEMO_FOOTAGE]
     if DEMO_FOOTAGE not in config.videos:
-        return expand(named)
+        return choose(named)
     paths = demo_footage(render)
-    absent = [Source(str(path), 0, "to be rendered") for path in paths if not path.exists()]
-    present = [*named, *(str(path) for path in paths if path.exists())]
-    return (expand(present) if present else []) + absent
+    absent = tuple(Source(str(path), 0, "to be rendered") for path in paths if not path.exists())
+    present = choose([*named, *(str(path) for path in paths if path.exists())])
+    return dataclasses.replace(present, sources=present.sources + absent)
 
 
-def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, sources: list[Source]) -> Plan:
+def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, footage: Footage) -> Plan:
     """Subtract what is committed or has failed; costs listings and the records of failures alone."""
     video_ids = store.sources()
     tracks = store.track_outlines(job.tracking_id)
     committed = store.committed_ids(job.inversion_id)
     failures = store.failures(job.tracking_id) | store.failures(job.inversion_id)
-    plan = Plan(earlier_failures=failures)
-    for source in sources:
+    plan = _empty_plan(config, footage, failures)
+    for source in footage.sources:
         video_id = video_ids.get(source.id, "")
         track = tracks.get(video_id)
         if track:
@@ -160,16 +175,24 @@ def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, sourc
             plan.todo.append(source)
         else:
             plan.failed[source.uri] = failed[0]
-        if track and config.subject is not None and not track.shows(config.subject):
+        asked_for = config.subject or source.label
+        if track and asked_for is not None and not track.shows(asked_for):
             plan.relabelled.append(source)
     return plan
+
+
+def _empty_plan(config: InvertConfig, footage: Footage, failures: dict[str, FailureRecord]) -> Plan:
+    remarks = () if config.subject else tuple(footage.remarks())
+    return Plan(
+        earlier_failures=failures, passed_over=footage.passed_over, remarks=remarks, subject=config.subject
+    )
 
 
 def plan_only(config: InvertConfig) -> Plan:
     """The plan of a dry run, which makes neither a store nor footage."""
     place = durable(config.store, "--store")
-    job, sources = inversion_of(config, place), sources_of(config, render=False)
+    job, footage = inversion_of(config, place), footage_of(config, render=False)
     try:
-        return plan_sources(config, job, open_store(place), sources)
+        return plan_sources(config, job, open_store(place), footage)
     except StoreAccessError:  # none there yet
-        return Plan(todo=sources)
+        return dataclasses.replace(_empty_plan(config, footage, {}), todo=list(footage.sources))

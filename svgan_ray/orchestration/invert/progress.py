@@ -6,16 +6,13 @@ import time
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
+from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 
 from svgan_ray.orchestration.invert.ledger import Ledger
+from svgan_ray.orchestration.runtime.terminal import LOG_EVERY_S, LoggedProgress, plain_column
 from svgan_ray.runs import Run
 
 __all__ = ["Progress"]
-
-REPORT_INTERVAL_S = 15.0
 
 
 class Progress:
@@ -24,15 +21,14 @@ class Progress:
     def __init__(self, ledger: Ledger, run: Run) -> None:
         self._ledger = ledger
         self._run = run
-        self._console = Console(highlight=False)
         columns = (
-            TextColumn("frames"),
+            plain_column("frames"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("{task.description}"),
+            plain_column("{task.description}"),
         )
-        self._bar = Bar(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._bar = LoggedProgress(*columns)
         self._task = self._bar.add_task("starting", total=None)
         self._began_s = self._reported_s = time.monotonic()
 
@@ -48,13 +44,12 @@ class Progress:
         self._bar.update(
             self._task, completed=done, total=max(ledger.open_frames, done) or None, description=text
         )
-        if now_s - self._reported_s < REPORT_INTERVAL_S:
+        known = f" of {ledger.open_frames:,}" if ledger.open_frames >= done else ""
+        self._bar.log_line(f"frames {done:,}{known}: {text}")
+        if now_s - self._reported_s < LOG_EVERY_S:
             return
         self._reported_s = now_s
         self._run.log_metrics({"frames_done": done, "frames_per_s": frames_per_s}, step=done)
-        if self._bar.disable:
-            known = f" of {ledger.open_frames:,}" if ledger.open_frames >= done else ""
-            self._console.print(f"frames {done:,}{known}: {text}")
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -154,9 +154,10 @@ def report_of(
     notes = [f"{uri}: {sentence}" for uri, facts in footage.items() for sentence in facts.sentences()]
     notes += [
         f"{source.uri} keeps the subject that it was first inverted with; "
-        f"--subject {config.subject} changes nothing"
+        + (f"--subject {config.subject} changes nothing" if config.subject else f"it is not {source.label}")
         for source in plan.relabelled
     ]
+    notes += plan.notes()
     return InvertReport(
         store=job.store,
         tracking_id=job.tracking_id,

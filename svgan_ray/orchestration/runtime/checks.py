@@ -18,6 +18,7 @@ from packaging.requirements import Requirement
 
 from svgan_ray.config import DoctorConfig
 from svgan_ray.errors import MlflowError, StoreError, SvganRayError
+from svgan_ray.orchestration.runtime.surroundings import troubles
 from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.runs import default_uri
 from svgan_ray.runs.probe import probe_mlflow
@@ -66,6 +67,7 @@ def machine_checks(config: DoctorConfig, networks: Sequence[str] = ()) -> list[C
     """All checks of this machine, causes before effects; `networks` are hashes of what the store holds."""
     checks: dict[str, Callable[[], Check]] = {
         "versions": check_versions,
+        "surroundings": check_surroundings,
         "gpu": check_gpu,
         "video": check_video,
         "memory": check_memory,
@@ -111,6 +113,14 @@ def check_versions() -> Check:
         return failed("versions", f"{found}; {', '.join(wrong)}", "make setup, or rebuild the image")
     names = ", ".join(f"{name} {version(name)}" for name in ("ray", "torch", "mlflow"))
     return ok("versions", f"{found}, {names}")
+
+
+def check_surroundings() -> Check:
+    """Working directory and temporary folder, as a job that is started here would find them."""
+    found = list(troubles(starts_ray=True))
+    if found:
+        return failed("surroundings", "; ".join(t.found for t in found), "; ".join(t.remedy for t in found))
+    return ok("surroundings", f"working directory {Path.cwd()}, temporary files {tempfile.gettempdir()}")
 
 
 def _wrong_versions(requirements: list[str]) -> Iterator[str]:

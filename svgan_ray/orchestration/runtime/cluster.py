@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import AuthenticationError, RayError
 
 from svgan_ray.errors import ClusterError, ConfigError
+from svgan_ray.orchestration.runtime.interrupts import take_sigterm_as_interrupt
 from svgan_ray.runs.registry import REGISTRY
 
 __all__ = ["connect", "durable", "vanishes"]
@@ -56,6 +57,7 @@ def connect() -> Iterator[None]:
         )
     except (RayError, RuntimeError, ConnectionError) as error:
         raise ClusterError(_refusal(address, error)) from error
+    take_sigterm_as_interrupt()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         yield

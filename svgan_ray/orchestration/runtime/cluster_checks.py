@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,6 @@ from pathlib import Path
 
 import ray
 import requests
-from ray._private.worker import get_dashboard_url
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -111,8 +111,9 @@ def _is_open() -> bool:
 
     An open cluster lets in who has one, and then loses that job's actors.
     """
+    connected = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR)
     try:
-        return requests.get(f"http://{get_dashboard_url()}/api/version", timeout=10).ok
+        return requests.get(f"http://{connected.dashboard_url}/api/version", timeout=10).ok
     except requests.RequestException:
         return False
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,19 +11,22 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 import tyro
 from ray.exceptions import RayTaskError
-from rich.console import Console, RenderableType
+from rich.console import RenderableType
 from rich.table import Table
 
-from svgan_ray.config import FORMER_NAMES, flatten
+from svgan_ray.config import FORMER_NAMES, DemoConfig, DoctorConfig, flatten
 from svgan_ray.errors import SvganRayError
 from svgan_ray.experiment_file import SECTIONS, ExperimentFile, load_experiment_file
-from svgan_ray.orchestration.runtime.terminal import print_error
+from svgan_ray.orchestration.runtime.interrupts import take_sigterm_as_interrupt
+from svgan_ray.orchestration.runtime.outputs import check_outputs
+from svgan_ray.orchestration.runtime.surroundings import require_sound_surroundings
+from svgan_ray.orchestration.runtime.terminal import console, print_error, show_any_text
+from svgan_ray.places import expanded
 
-__all__ = ["Report", "guarded", "run_job"]
+__all__ = ["Report", "guarded", "named_experiment_file", "run_job"]
 
 EXPERIMENT_FILE = Path("experiment.toml")
 INTERRUPTED = 130
-LOG_COLUMNS = 160
 
 Config = TypeVar("Config")
 
@@ -59,26 +61,28 @@ def _run(
     argv: Sequence[str],
 ) -> int:
     config, experiment, is_dry_run = parse(config_type, argv)
-    console = _console()
-    console.print(config_type.__doc__, settings_table(config, experiment), sep="\n")
+    shown = console()
+    shown.print(config_type.__doc__, settings_table(config, experiment, everything=is_dry_run), sep="\n")
+    if not is_dry_run:
+        shown.print("all other settings are the defaults, which --dry-run shows\n")
+    if not isinstance(config, DoctorConfig):  # it says what is wrong, and looks at everything else as well
+        require_sound_surroundings(starts_ray=isinstance(config, DemoConfig) or hasattr(config, "machines"))
+        check_outputs(config)
     if is_dry_run:
-        console.print(plan(config) if plan else "dry run: nothing done")
+        shown.print(plan(config) if plan else "dry run: nothing done")
         return 0
     report = action(config)
-    console.print(report)
+    shown.print(report)
     return report.exit_code
 
 
-def _console() -> Console:
-    """Colours on a terminal; a log is plain, and wide enough for tables to keep their lines."""
-    console = Console(highlight=False)
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = LOG_COLUMNS
-    return console
-
-
 def guarded(action: Callable[[], int]) -> int:
-    """The action's exit code; 2 and one red line for an error raised on purpose, 130 where interrupted."""
+    """The action's exit code; 2 and one red line for an error raised on purpose, 130 where interrupted.
+
+    SIGTERM, by which service managers and container runtimes end processes, is taken as Ctrl-C is.
+    """
+    show_any_text()
+    take_sigterm_as_interrupt()
     try:
         return action()
     except (SvganRayError, RayTaskError) as error:
@@ -94,16 +98,23 @@ def parse(config_type: type[Config], argv: Sequence[str]) -> tuple[Config, Exper
     """The job's config, the experiment file it took values from, and whether this is a dry run."""
     argv = [_current_name(config_type, word) for word in argv]
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--experiment-file", type=Path, default=EXPERIMENT_FILE)
+    first.add_argument("--experiment-file")
     first.add_argument("--recipe")  # recipe and preset come before the other flags are applied to them
     first.add_argument("--preset")
     known, _ = first.parse_known_args(argv)
-    experiment = load_experiment_file(known.experiment_file)
+    experiment = named_experiment_file(known.experiment_file)
     if "recipe" not in {f.name for f in dataclasses.fields(config_type)}:  # type: ignore[arg-type]
         known.recipe = known.preset = None
     command = _command_type(config_type, experiment.config(config_type, known.recipe, known.preset))
     parsed: Any = tyro.cli(command, args=list(argv), description=_description(config_type))
     return parsed.config, experiment, parsed.dry_run
+
+
+def named_experiment_file(named: str | None = None) -> ExperimentFile:
+    """The experiment file that a flag names, which must be there, or the working directory's, if it is."""
+    if named is None:
+        return load_experiment_file(EXPERIMENT_FILE)
+    return load_experiment_file(expanded(named), must_exist=True)
 
 
 def _current_name(config_type: type[Any], word: str) -> str:
@@ -141,13 +152,18 @@ def _description(config_type: type[Any]) -> str:
     )
 
 
-def settings_table(config: Any, experiment: ExperimentFile) -> Table:
-    """Every setting with its value and where the value comes from."""
+def settings_table(config: Any, experiment: ExperimentFile, everything: bool) -> Table:
+    """Settings with their values and where these come from: all, or those that differ from the defaults."""
     recipe, preset = getattr(config, "recipe", None), getattr(config, "preset", None)
     from_file = flatten(experiment.config(type(config), recipe, preset))
     defaults = flatten(ExperimentFile(experiment.path, {}, {}).config(type(config), recipe, preset))
+    usual, filed = flatten(type(config)()), flatten(experiment.config(type(config)))
+    for name in {"recipe", "preset"} & defaults.keys():  # what the two above begin with
+        defaults[name], from_file[name] = usual[name], filed[name]
     table = Table("setting", "value", "from", box=None)
     for name, value in flatten(config).items():
+        if value == defaults[name] and not everything:
+            continue
         default = (preset or f"recipe {recipe}") if name.startswith("temporal.") else "default"
         origin = experiment.path.name if value != defaults[name] else default
         origin = origin if value == from_file[name] else "flag"

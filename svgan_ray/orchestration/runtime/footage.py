@@ -14,7 +14,8 @@ from svgan_ray.errors import ConfigError, DataError, InputError
 from svgan_ray.latents.clips import resample
 from svgan_ray.latents.windows import seeded, valid_segments
 from svgan_ray.metrics.pixels import ClipShape
-from svgan_ray.orchestration.runtime.sources import expand, local_copy
+from svgan_ray.orchestration.runtime.choosing import expand
+from svgan_ray.orchestration.runtime.sources import local_copy
 from svgan_ray.store import CommitRecord, LatentStore, Snapshot
 from svgan_ray.video.cropping import crop_quads, crop_span
 from svgan_ray.video.reading import VideoReader, open_video

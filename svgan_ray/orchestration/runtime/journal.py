@@ -7,21 +7,21 @@ So an actor beside the driver holds the runs, and what a worker tells it is not 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-import numpy.typing as npt
 import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from svgan_ray.orchestration.runtime import telemetry  # noqa: F401  the journal's process tells how deep its spools are
-from svgan_ray.runs import default_uri, open_run
+from svgan_ray.runs import Run, default_uri, open_run
+from svgan_ray.runs.events import Event
+from svgan_ray.runs.local_run import LocalRun
 from svgan_ray.runs.provenance import program
-from svgan_ray.runs.run import Kind, LocalRun, Status
+from svgan_ray.runs.run import Kind, Status
 
 __all__ = ["Journal", "RemoteRun", "RunKey", "start_journal"]
 
@@ -43,66 +43,46 @@ class Journal:
     def __init__(self, spool_dir: str, uri: str, source: str) -> None:
         self._spool_dir, self._uri, self._source = Path(spool_dir), uri, source
         self._runs: dict[str, LocalRun] = {}
-        self._told: dict[str, dict[str, int]] = {}  # last step by metric
+        self._last_steps: dict[str, dict[str, int]] = {}  # by run, by metric
         self._latest: dict[str, tuple[int, dict[str, float]]] = {}
 
-    def params(self, run: RunKey, values: dict[str, object]) -> None:
-        self._run(run).log_params(values)
+    def append(self, key: RunKey, event: Event) -> None:
+        """Pass an event on; metrics of a step that was told before are left out."""
+        new = self._unknown_metrics(key, event) if event.kind == "metrics" else event
+        if new is not None:
+            self._run(key).append(new)
 
-    def tags(self, run: RunKey, values: dict[str, object]) -> None:
-        self._run(run).set_tags(values)
-
-    def input(self, run: RunKey, name: str, digest: str, source: str) -> None:
-        self._run(run).log_input(name, digest, source, "training")
-
-    def link(self, run: RunKey, related: dict[str, str]) -> None:
-        self._run(run).link(related)
-
-    def metrics(self, run: RunKey, values: dict[str, float], step: int) -> None:
-        """A step that was told before is trained again after a kill, to the same values: it is told once."""
-        told = self._told.setdefault(run.identity, {})
-        new = {name: value for name, value in values.items() if step > told.get(name, -1)}
-        if new:
-            told.update(dict.fromkeys(new, step))
-            self._run(run).log_metrics(new, step)
-            self._latest[run.identity] = (step, values)
-
-    def image(self, run: RunKey, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
-        self._run(run).log_image(image, key, step)
-
-    def file(self, run: RunKey, path: str, content: bytes) -> None:
-        """A file of the run, at a path below its artifacts."""
-        self._run(run).log_file(path, content)
-
-    def model(self, run: RunKey, folder: str, name: str, sha256: str) -> None:
-        self._run(run).log_model(Path(folder), name, sha256)
-
-    def latest(self, run: RunKey) -> tuple[int, dict[str, float]]:
+    def latest(self, key: RunKey) -> tuple[int, dict[str, float]]:
         """The last step told so far and its metrics."""
-        return self._latest.get(run.identity, (0, {}))
+        return self._latest.get(key.identity, (0, {}))
 
-    def finish(self, run: RunKey, status: Status) -> None:
-        self._run(run).finish(status)
-        del self._runs[run.identity]
+    def finish(self, key: RunKey, status: Status) -> None:
+        """Close a run; the next event opens it again."""
+        self._run(key).finish(status)
+        del self._runs[key.identity]
 
     def finish_all(self, status: Status) -> None:
+        """Close all runs that are open."""
         for run in self._runs.values():
             run.finish(status)
         self._runs.clear()
 
-    def _run(self, run: RunKey) -> LocalRun:
-        if run.identity not in self._runs:
-            self._runs[run.identity] = open_run(
-                run.experiment,
-                run.name,
-                run.kind,
-                run.identity,
-                run.parent,
-                self._spool_dir,
-                self._uri,
-                self._source,
-            )
-        return self._runs[run.identity]
+    def _unknown_metrics(self, key: RunKey, event: Event) -> Event | None:
+        """A step that was told before is trained again after a kill, to the same values: it is told once."""
+        step, values = event.payload["step"], event.payload["values"]
+        last_steps = self._last_steps.setdefault(key.identity, {})
+        new = {name: value for name, value in values.items() if step > last_steps.get(name, -1)}
+        if not new:
+            return None
+        last_steps.update(dict.fromkeys(new, step))
+        self._latest[key.identity] = (step, values)
+        return dataclasses.replace(event, payload={**event.payload, "values": new})
+
+    def _run(self, key: RunKey) -> LocalRun:
+        if key.identity not in self._runs:
+            named = (key.experiment, key.name, key.kind, key.identity, key.parent)
+            self._runs[key.identity] = open_run(*named, self._spool_dir, self._uri, self._source)
+        return self._runs[key.identity]
 
 
 def start_journal(name: str | None = None) -> Any:
@@ -114,40 +94,21 @@ def start_journal(name: str | None = None) -> Any:
 
 
 @dataclass(frozen=True)
-class RemoteRun:
-    """A run as workers see it. No call waits for the journal or fails with it."""
+class RemoteRun(Run):
+    """A run as workers see it, the same on every machine. No call but `finish` fails with the journal.
+
+    What lies at a path is read by the journal, on the machine of the job: log_artifact and log_model are for
+    that machine, and wait until it is copied.
+    """
 
     journal: Any  # the actor's handle
     key: RunKey
 
-    def log_params(self, params: Mapping[str, object]) -> None:
-        self.journal.params.remote(self.key, dict(params))
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
-        self.journal.metrics.remote(self.key, dict(metrics), step)
-
-    def log_file(self, path: str, content: bytes) -> None:
-        """A file of the run, at a path below its artifacts."""
-        self.journal.file.remote(self.key, path, content)
-
-    def log_model(self, folder: Path, name: str, sha256: str) -> None:
-        """A trained model for the registry; from the journal's machine only, waits until it is copied."""
-        with contextlib.suppress(RayActorError):  # the model is in its place without the registry, too
-            ray.get(self.journal.model.remote(self.key, str(folder), name, sha256))
-
-    def log_image(self, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
-        """uint8 [H, W, 3]; images of one key become a step slider."""
-        self.journal.image.remote(self.key, image, key, step)
-
-    def log_input(self, name: str, digest: str, source: str) -> None:
-        self.journal.input.remote(self.key, name, digest, source)
-
-    def link(self, related: Mapping[str, str]) -> None:
-        """Name what this run has in common with others: see `Run.link`."""
-        self.journal.link.remote(self.key, dict(related))
-
-    def set_tags(self, tags: Mapping[str, object]) -> None:
-        self.journal.tags.remote(self.key, dict(tags))
+    def append(self, event: Event) -> None:
+        taken_in = self.journal.append.remote(self.key, event)
+        if event.attachment and isinstance(event.attachment.content, Path):
+            with contextlib.suppress(RayActorError):  # the file is in its place without the run, too
+                ray.get(taken_in)
 
     def latest(self) -> tuple[int, dict[str, float]]:
         """The last step that was told, and its metrics."""
@@ -158,6 +119,6 @@ class RemoteRun:
         with contextlib.suppress(RayActorError):
             self.latest()
 
-    def finish(self, status: Status) -> None:
+    def finish(self, status: Status = "FINISHED") -> None:
         """Close the run; waits until the server has everything, a minute at most."""
         ray.get(self.journal.finish.remote(self.key, status))

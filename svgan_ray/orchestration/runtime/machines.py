@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import ray
-from ray.autoscaler.v2.sdk import get_cluster_status
 
 from svgan_ray.config import Machines
+from svgan_ray.orchestration.runtime.ray_compat import autoscaler_reports
 from svgan_ray.orchestration.runtime.terminal import print_line
 
 __all__ = [
@@ -64,8 +64,7 @@ def _resources(labels: dict[str, str]) -> dict[str, float]:
 
 def grows() -> bool:
     """Whether an autoscaler starts machines for work that waits."""
-    status = get_cluster_status(ray.get_runtime_context().gcs_address)
-    return status.stats.autoscaler_version not in (None, "0")  # how many times it has told of itself
+    return autoscaler_reports(ray.get_runtime_context().gcs_address) > 0
 
 
 def await_machine(machines: Machines) -> None:

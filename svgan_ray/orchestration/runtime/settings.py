@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from svgan_ray.config import flatten
+from svgan_ray.runs import Run
 from svgan_ray.temporal.recipes import RECIPES
 
 __all__ = ["SETTINGS", "chosen", "log_settings"]
@@ -15,13 +15,7 @@ __all__ = ["SETTINGS", "chosen", "log_settings"]
 SETTINGS = "settings.json"
 
 
-class _Run(Protocol):
-    def log_params(self, params: Mapping[str, object]) -> None: ...
-
-    def log_file(self, path: str, content: bytes) -> None: ...
-
-
-def log_settings(run: _Run, config: Any) -> None:
+def log_settings(run: Run, config: Any) -> None:
     """MLflow writes all parameters of a run above each of its pictures: they have to be few."""
     run.log_params(chosen(config))
     run.log_file(SETTINGS, (json.dumps(flatten(config), indent=2) + "\n").encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -21,6 +22,7 @@ __all__ = [
     "take_snapshot",
 ]
 
+_NAME_LENGTH, _MARK_LENGTH = 64, 8
 _LINKS = {"inversion": "inversion_id", "snapshot": "snapshot_digest", "model": "store_name"}
 
 
@@ -57,7 +59,7 @@ def _selected(store: LatentStore, choice: DataChoice, inversion: str) -> Snapsho
     """A snapshot, not yet stored, of one subject's clips."""
     subject = choice.subject or _only_subject(store, inversion)
     filters = Filters(subject, choice.min_clip_s, choice.max_error)
-    return select(store, choice.snapshot or _name(subject), inversion, filters)
+    return select(store, choice.snapshot or _name(store, subject), inversion, filters)
 
 
 def named_snapshot(store: LatentStore, name: str) -> Snapshot:
@@ -144,6 +146,20 @@ def _require_fit(store: LatentStore, snapshot: Snapshot, choice: DataChoice, gen
         )
 
 
-def _name(subject: str) -> str:
-    """A name that the store takes."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", subject).strip("-._")[:64] or "subject"
+def _name(store: LatentStore, subject: str) -> str:
+    """A name that the store takes, and that no other subject's snapshot has.
+
+    Of a subject in Latin letters it is the subject with `-` for what a key cannot hold. Where that says less
+    than the subject, or another subject has it, a part of the subject's hash is added.
+    """
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", subject).strip("-._")
+    short = name[:_NAME_LENGTH] or "subject"
+    holder = store.head_snapshot(short)
+    if holder is not None:
+        is_free = {clip.subject for clip in holder.clips} == {subject}
+    else:
+        is_free = subject.isascii() and len(name) in range(1, _NAME_LENGTH + 1)
+    if is_free:
+        return short
+    mark = hashlib.sha256(subject.encode()).hexdigest()[:_MARK_LENGTH]
+    return f"{short[: _NAME_LENGTH - _MARK_LENGTH - 1]}-{mark}"

@@ -1,32 +1,28 @@
-"""Where footage is: what `--videos` means, and a local copy of what lies on S3."""
+"""Where footage is, and a local copy of what lies on S3; choosing.py tells what `--videos` means."""
 
 from __future__ import annotations
 
-import fnmatch
-import glob
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from svgan_ray.errors import ConfigError, StoreError, VideoError
+from svgan_ray.errors import StoreError, VideoError
 from svgan_ray.store.backend import Entry
 from svgan_ray.store.keys import source_id
 from svgan_ray.store.node_cache import PARTIAL, cache_folder, made_once
 from svgan_ray.store.s3 import S3Backend
-from svgan_ray.video.containers import VIDEO_ENDINGS, is_video_file, is_video_name
 from svgan_ray.video.landmarks import sidecar_path
 
-__all__ = ["Source", "expand", "local_copy", "unchanged_copy"]
+__all__ = ["Source", "local_copy", "local_source", "s3_source", "unchanged_copy"]
 
 CACHE_BYTES = 20 * 2**30
 """Copies of S3 videos that a machine keeps; the least recently used go first."""
 
 _SLICE_BYTES = 64 * 2**20
-_GLOB = frozenset("*?[")
 
 
 @dataclass(frozen=True)
@@ -36,6 +32,13 @@ class Source:
     uri: str
     size_bytes: int
     version: str
+    label: str | None = field(default=None, compare=False)
+    """Whom it is taken to show, where its name does not tell."""
+
+    @property
+    def subject(self) -> str:
+        """Whom it is taken to show where nobody says so."""
+        return self.label or self.name
 
     @property
     def id(self) -> str:
@@ -48,67 +51,14 @@ class Source:
         return PurePosixPath(self.uri).stem
 
 
-def expand(videos: Iterable[str]) -> list[Source]:
-    """The videos that files, folders, globs and s3:// prefixes name, sorted, unique. Raises ConfigError."""
-    found: dict[str, Source] = {}
-    for pattern in videos:
-        sources = list(_on_s3(pattern) if pattern.startswith("s3://") else _local(pattern))
-        if not sources:
-            endings = ", ".join(sorted(VIDEO_ENDINGS))
-            raise ConfigError(
-                f"--videos {pattern}: no video found; looked for files ending in {endings}; "
-                "a file of another ending can be named outright"
-            )
-        found |= {source.uri: source for source in sources}
-    return [found[uri] for uri in sorted(found)]
-
-
-def _local(pattern: str) -> Iterator[Source]:
-    path = Path(pattern).expanduser()
-    if path.is_file():
-        files = [path]
-    elif path.is_dir():
-        files = [file for file in path.rglob("*") if _is_video(file)]
-    elif _GLOB & set(pattern):
-        files = [Path(name) for name in glob.glob(str(path), recursive=True) if _is_video(Path(name))]
-    else:
-        raise ConfigError(f"--videos {pattern}: no such file or folder")
-    return (_local_source(file.absolute()) for file in files if file.is_file())
-
-
-def _local_source(path: Path) -> Source:
+def local_source(path: Path) -> Source:
+    """A file as it is now. Raises OSError."""
     status = path.stat()
     return Source(str(path), status.st_size, str(status.st_mtime_ns))
 
 
-def _is_video(path: Path) -> bool:
-    return not path.name.startswith(".") and path.is_file() and is_video_file(path)
-
-
-def _is_video_key(key: str) -> bool:
-    """An object's name has to do: asking what it holds would fetch it."""
-    return is_video_name(key) and not PurePosixPath(key).name.startswith(".")
-
-
-def _on_s3(pattern: str) -> Iterator[Source]:
-    backend, key = _bucket_and_key(pattern)
-    literal = key[: min((key.index(sign) for sign in _GLOB if sign in key), default=len(key))]
-    for entry in backend.list(literal):
-        if entry.key == key or (
-            _is_video_key(entry.key) and _matches(entry.key, key, is_glob=literal != key)
-        ):
-            yield _s3_source(backend, entry)
-
-
-def _matches(key: str, pattern: str, is_glob: bool) -> bool:
-    return (
-        fnmatch.fnmatchcase(key, pattern)
-        if is_glob
-        else key.startswith(pattern.rstrip("/") + "/") or not pattern
-    )
-
-
-def _s3_source(backend: S3Backend, entry: Entry) -> Source:
+def s3_source(backend: S3Backend, entry: Entry) -> Source:
+    """An object as a listing tells of it."""
     return Source(f"s3://{backend.bucket}/{entry.key}", entry.size_bytes, str(entry.modified_s))
 
 
@@ -145,7 +95,7 @@ def unchanged_copy(source: Source) -> Iterator[Path]:
 
 def _now(path: Path) -> Source:
     try:
-        return _local_source(path)
+        return local_source(path)
     except OSError as error:
         raise VideoError(f"{path}: cannot be read: {error.strerror}", "unreadable") from error
 
@@ -185,7 +135,7 @@ def _fetch_with_landmarks(source: Source, video: Path) -> None:
 
 def _on_s3_now(backend: S3Backend, key: str) -> Source | None:
     entry = backend.stat(key)
-    return _s3_source(backend, entry) if entry else None
+    return s3_source(backend, entry) if entry else None
 
 
 def _fetch_object(backend: S3Backend, key: str, size_bytes: int, path: Path) -> None:

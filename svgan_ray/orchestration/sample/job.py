@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from rich.progress import track
 from rich.table import Table
 
 from svgan_ray.config import SampleConfig, flatten
 from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import links_of
+from svgan_ray.orchestration.runtime.terminal import shown_progress
 from svgan_ray.orchestration.sample.many import VideoFolder, make_missing
 from svgan_ray.orchestration.sample.plan import Motion, SamplePlan, motion_of, plan_sample
 from svgan_ray.runs import open_run
@@ -90,7 +90,7 @@ def _write_video(plan: SamplePlan, motion: Motion, generator: Generator) -> npt.
     height, width = first.shape[:2]
     tags = {**SYNTHETIC_TAGS, "title": f"svgan-ray sample, seed {plan.config.seed}"}
     with VideoWriter(plan.out, width, height, motion.model.frame_rate_hz, tags) as video:
-        for number, frame in enumerate(track(_after(first, frames), "sampling", plan.frames)):
+        for number, frame in enumerate(shown_progress(_after(first, frames), "sampling", plan.frames)):
             video.write(frame[None])
             shown += [frame] if number in wanted else []
     return film_strip([np.stack(shown)], len(shown))

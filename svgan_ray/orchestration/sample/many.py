@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from ray.exceptions import RayTaskError
 from ray.util import ActorPool
-from rich.progress import track
 
 from svgan_ray.config import flatten
+from svgan_ray.device import best_device
 from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.runtime.cluster import connect
 from svgan_ray.orchestration.runtime.folders import folder_backend, read_record, write_record
 from svgan_ray.orchestration.runtime.machines import actors_that_fit, await_machine, resources_of
+from svgan_ray.orchestration.runtime.terminal import shown_progress
 from svgan_ray.orchestration.sample.plan import Motion, SamplePlan
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.temporal.rendering import render
@@ -86,7 +86,7 @@ def make_missing(made: VideoFolder, motion: Motion, generator: Generator) -> int
             lambda actor, sample: actor.render.remote(shared, sample), missing
         )
         try:
-            for _ in track(done, "sampling", len(missing)):
+            for _ in shown_progress(done, "sampling", len(missing)):
                 pass
         except RayTaskError as error:
             raise error.cause from error  # what the actor raised: a full disk, say
@@ -128,5 +128,5 @@ class Renderer:
 
 
 def _on_device(motion: Motion, generator: Generator) -> tuple[Motion, Generator]:
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     return motion.to(device), generator.to(device)

@@ -11,6 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from svgan_ray.config import SampleConfig
+from svgan_ray.device import best_device
 from svgan_ray.errors import ConfigError, WeightsError
 from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.orchestration.runtime.folders import local_file, model_folder
@@ -38,7 +39,7 @@ class SamplePlan:
     @property
     def makes_a_folder(self) -> bool:
         """Whether several samples become a video each."""
-        return self.config.samples > 1 and not self.config.grid
+        return self.config.makes_a_folder
 
     def load_generator(self) -> Generator:
         """The synthesis network, where the model is. Raises WeightsError, MachineError for want of memory."""
@@ -93,7 +94,7 @@ class Motion:
 def plan_sample(config: SampleConfig) -> SamplePlan:
     """Load the model and see that everything fits together. Raises WeightsError, ConfigError."""
     _require_a_use(config)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = best_device()
     with model_folder(durable(config.model, "--model")) as folder:
         model, model_sha256 = load_model(folder).to(device), weights_hash(folder)
     rendered = rendered_hashes(folders_of(config.weights)[0])

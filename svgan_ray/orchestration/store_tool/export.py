@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import tarfile
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from svgan_ray.errors import ConfigError
+from svgan_ray.files import written_whole_folder
 from svgan_ray.latents.clips import ClipLatents
 from svgan_ray.store import LatentStore, Snapshot, SnapshotClip
 from svgan_ray.store.objects import OnProgress, unwatched, watched
@@ -46,17 +45,13 @@ def export_clips(
     """
     if out.exists():
         raise ConfigError(f"--out {out}: exists already; name another folder")
-    temporary = out.absolute().with_name(f".{out.name}.{uuid.uuid4().hex}")
     try:
-        temporary.mkdir(parents=True)
-        clips = watched(store.snapshot_clips(snapshot), on_progress, len(snapshot.clips))
-        _WRITERS[export_format](temporary, snapshot, zip(snapshot.clips, clips, strict=True))
-        (temporary / INDEX).write_text(json.dumps(_index(snapshot, export_format), indent=2) + "\n", "utf-8")
-        temporary.rename(out)
+        with written_whole_folder(out) as folder:
+            clips = watched(store.snapshot_clips(snapshot), on_progress, len(snapshot.clips))
+            _WRITERS[export_format](folder, snapshot, zip(snapshot.clips, clips, strict=True))
+            (folder / INDEX).write_text(json.dumps(_index(snapshot, export_format), indent=2) + "\n", "utf-8")
     except OSError as error:
         raise ConfigError(f"--out {out}: cannot be written: {error.strerror}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return f"{len(snapshot.clips):,} clips, {snapshot.frames:,} frames in {out}/"
 
 

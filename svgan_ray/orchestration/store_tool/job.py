@@ -10,12 +10,12 @@ from typing import Annotated, TypeAlias
 
 import tyro
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from svgan_ray.config import DataChoice, InvertConfig
-from svgan_ray.experiment_file import load_experiment_file
-from svgan_ray.orchestration.runtime.command_line import EXPERIMENT_FILE, guarded
+from svgan_ray.orchestration.runtime.command_line import guarded, named_experiment_file
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot, take_snapshot
+from svgan_ray.orchestration.runtime.terminal import LoggedProgress, console, plain_column
 from svgan_ray.orchestration.store_tool.export import ExportFormat, export_clips
 from svgan_ray.orchestration.store_tool.views import (
     catalog_view,
@@ -25,6 +25,7 @@ from svgan_ray.orchestration.store_tool.views import (
     snapshot_view,
     verification_view,
 )
+from svgan_ray.places import expanded
 from svgan_ray.ranges import at_least, check_ranges
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.store.catalog import update_catalog
@@ -182,17 +183,21 @@ def main(flags: Sequence[str]) -> int:
     command = command_of(flags)
 
     def act() -> int:
-        place = command.store or load_experiment_file(EXPERIMENT_FILE).config(InvertConfig).store
-        return command(open_store(place), Console(highlight=False))
+        place = expanded(command.store or named_experiment_file().config(InvertConfig).store)
+        return command(open_store(place), console())
 
     return guarded(act)
 
 
 @contextmanager
 def progress(unit: str) -> Iterator[OnProgress]:
-    """A bar on stderr while something long goes on; nothing where that is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    """A bar on stderr while something long goes on, or lines in a log."""
+    columns = (plain_column(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with LoggedProgress(*columns, stderr=True) as bar:
         task = bar.add_task(unit, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def show(done: int, total: int | None) -> None:
+            bar.update(task, completed=done, total=total)
+            bar.log_line(f"{unit}: {done:,}" + (f" of {total:,}" if total is not None else ""))
+
+        yield show

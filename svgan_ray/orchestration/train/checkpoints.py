@@ -38,26 +38,27 @@ _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
 
 def take_validated(
     folder: str, checkpoint: Path, step: int, distance: float, floors: float, worst: float
-) -> None:
-    """Keep a validated checkpoint if it is the best, or note that training must end.
+) -> bool:
+    """Keep a validated checkpoint if it is the best, or note that training must end; whether it was kept.
 
     Checkpoints are compared by `distance`; `floors`, the Frechet distance, shows an explosion. Either is
     `worst` where it cannot be measured, of which nothing follows.
     """
     if max(distance, floors) >= worst:
-        return
+        return False
     best = _best(folder)
     if best is None or distance < best["distance"]:
         publish_folder(checkpoint, f"{folder}/{BEST}", RECORD)
-        best = {"step": step, "distance": distance, "floors": floors}
-        write_record(folder, VALIDATED, {"best": best})
-    elif floors > EXPLOSION * best["floors"]:
+        write_record(folder, VALIDATED, {"best": {"step": step, "distance": distance, "floors": floors}})
+        return True
+    if floors > EXPLOSION * best["floors"]:
         exploded = (
             f"the motion's Frechet distance to the footage is {floors:,.0f} floors at step {step:,}, "
             f"{best['floors']:.3g} at step {best['step']:,}: training diverged. The checkpoint of step "
             f"{best['step']:,} is {folder}/{BEST}. Train with a lower learning rate or another seed."
         )
         write_record(folder, VALIDATED, {"best": best, "exploded": exploded})
+    return False
 
 
 def _best(folder: str) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.runtime.folders import publish_model
-from svgan_ray.orchestration.runtime.journal import RemoteRun
+from svgan_ray.runs import Run
 from svgan_ray.runs.registry import registered_name
 from svgan_ray.store import CommitRecord, LatentStore, Snapshot
 from svgan_ray.store.weights import local_weights
@@ -35,7 +35,7 @@ def export_model(
     uri: str,
     store: LatentStore,
     snapshot: Snapshot,
-    run: RemoteRun,
+    run: Run,
 ) -> None:
     """Write the averaged weights of a checkpoint as a model at `uri`, keep it in the store, register it."""
     with tempfile.TemporaryDirectory() as temporary:

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from svgan_ray.metrics.features import EVALUATION_COMPONENTS
 from svgan_ray.orchestration.train.data import TrainingSet
-from svgan_ray.report.charts import Chart, as_html
-from svgan_ray.report.motion import basis_spectrum, drift, power_spectra, trajectories
 from svgan_ray.report.page import Html, embedded_video, page, paragraph, picture, section, table
+from svgan_ray.report.plots import Chart, as_html, basis_spectrum, drift, power_spectra, trajectories
 from svgan_ray.temporal.model import MotionModel
 
 __all__ = ["GALLERY", "Shown", "charts_of", "gallery"]

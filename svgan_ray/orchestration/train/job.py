@@ -15,19 +15,13 @@ from functools import partial
 from typing import Any, cast
 
 import ray
-from ray.train import Checkpoint
-from ray.train.torch import TorchConfig
-from ray.train.v2.api.config import (
-    CheckpointConfig,
-    FailureConfig,
+from ray.train import (
+    Checkpoint,
     LoggingConfig,
-    RunConfig,
-    ScalingConfig,
+    ValidationConfig,
+    WorkerGroupError,
 )
-from ray.train.v2.api.exceptions import WorkerGroupError
-from ray.train.v2.api.result import Result
-from ray.train.v2.api.validation_config import ValidationConfig
-from ray.train.v2.torch.torch_trainer import TorchTrainer
+from ray.train.torch import TorchConfig
 from rich.table import Table
 
 from svgan_ray.config import TrainConfig
@@ -38,13 +32,21 @@ from svgan_ray.orchestration.runtime.machines import grows, label_selector, reso
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import snapshot_rows
 from svgan_ray.orchestration.runtime.start import started
-from svgan_ray.orchestration.runtime.terminal import print_line
+from svgan_ray.orchestration.runtime.terminal import command, print_line
 from svgan_ray.orchestration.train.checkpoints import explosion_of
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import export_model, restore_model
 from svgan_ray.orchestration.train.loop import Outcome, train_worker
 from svgan_ray.orchestration.train.plan import FINISHED, Finished, TrainingPlan, plan_training
 from svgan_ray.orchestration.train.progress import training_progress
+from svgan_ray.orchestration.train.ray_train_compat import (
+    CheckpointConfig,
+    FailureConfig,
+    Result,
+    RunConfig,
+    ScalingConfig,
+    TorchTrainer,
+)
 from svgan_ray.orchestration.train.validation import FRECHET, OBJECTIVE, Validator
 
 __all__ = ["TrainReport", "plan", "run"]
@@ -78,7 +80,7 @@ class TrainReport:
             if name in self.finished.figures:
                 table.add_row(name, f"{self.finished.figures[name]:.3g}")
         table.add_row("model", self.plan.model)
-        table.add_row("next", f"jobs/sample.py --model {self.plan.model}")
+        table.add_row("next", command("sample", "--model", self.plan.model))
         return table
 
 
@@ -103,25 +105,18 @@ def run(config: TrainConfig) -> TrainReport:
 
 
 def _train(plan: TrainingPlan) -> Finished:
-    journal = start_journal()
-    run = RemoteRun(journal, plan.run)
-    snapshot = plan.job.snapshot
+    run, snapshot = RemoteRun(start_journal(), plan.run), plan.job.snapshot
     log_settings(run, plan.config)
     run.log_input(snapshot.name, snapshot.digest, plan.job.store)
     run.link({"inversion": snapshot.inversion_id, "snapshot": snapshot.digest})
     run.set_tags({"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder})
-    try:
+    with run:
         gpu = _use_gpu(plan.config)
         beginning = _show_beginning(plan, run, gpu)
         with training_progress(run, plan.job):
             result = cast(Result, _fit(plan, run, gpu))
         ray.wait([beginning])
-        finished = _finish(plan, result, run)
-    except BaseException:
-        run.finish("FAILED")
-        raise
-    run.finish("FINISHED")
-    return finished
+        return _finish(plan, result, run)
 
 
 def _show_beginning(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> ray.ObjectRef[None]:

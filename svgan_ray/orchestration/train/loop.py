@@ -7,7 +7,6 @@ was killed and resumed has the same bits as one that was not.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import tempfile
 import time
@@ -19,7 +18,6 @@ import ray.train
 import ray.train.torch
 import torch
 from ray.train import Checkpoint, CheckpointUploadMode
-from ray.train.v2._internal.execution import context as report_context
 from torch import Tensor
 
 from svgan_ray.errors import DivergenceError
@@ -28,6 +26,7 @@ from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.runtime.telemetry import training_speed
 from svgan_ray.orchestration.train.checkpoints import Uploader, explosion_of
 from svgan_ray.orchestration.train.data import training_set
+from svgan_ray.orchestration.train.ray_train_compat import silence_reports
 from svgan_ray.store import Snapshot, open_store
 from svgan_ray.temporal.background import background_executor
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
@@ -81,7 +80,7 @@ class Clock:
 
 def train_worker(job: TrainingJob, run: RemoteRun) -> Outcome:
     """Train from the last registered checkpoint on; every worker of the group runs this."""
-    logging.getLogger(report_context.__file__).setLevel(logging.WARNING)  # else a line for each report
+    silence_reports()
     make_process_deterministic()
     device, workers = ray.train.torch.get_device(), _worker_group()
     data = training_set(open_store(job.store), job.snapshot, job.config)

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from ray.train import Checkpoint
 from torch import Tensor
 
+from svgan_ray.device import best_device
 from svgan_ray.errors import DataError
 from svgan_ray.metrics.distance import floors_by_place, mean_floors
 from svgan_ray.metrics.evaluation import (
@@ -26,11 +26,12 @@ from svgan_ray.metrics.evaluation import (
 )
 from svgan_ray.metrics.features import EVALUATION_COMPONENTS, evaluation_basis
 from svgan_ray.orchestration.runtime.journal import RemoteRun
-from svgan_ray.orchestration.train.checkpoints import take_validated
+from svgan_ray.orchestration.train.checkpoints import BEST, take_validated
 from svgan_ray.orchestration.train.data import TrainingSet, training_set
 from svgan_ray.orchestration.train.gallery import GALLERY, Shown, charts_of, gallery
 from svgan_ray.orchestration.train.loop import TrainingJob
-from svgan_ray.report.charts import Chart, as_picture
+from svgan_ray.report.plots import Chart, as_picture
+from svgan_ray.runs import Dataset
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.store.weights import local_weights
 from svgan_ray.stylegan.generator import Generator
@@ -87,13 +88,21 @@ class Validator:
         with checkpoint.as_directory() as folder:
             state, figures = self._measure(Path(folder))
             if figures:
-                distance, floors = figures[OBJECTIVE], figures[FRECHET]
-                take_validated(self.job.folder, Path(folder), state.step, distance, floors, WORST)
+                self._log(Path(folder), state.step, figures)
         return figures
+
+    def _log(self, folder: Path, step: int, figures: dict[str, float]) -> None:
+        """Keep the checkpoint where it is the best; the scores are then its own as well as the run's."""
+        model, snapshot = "", self.job.snapshot
+        distance, floors = figures[OBJECTIVE], figures[FRECHET]
+        if take_validated(self.job.folder, folder, step, distance, floors, WORST):
+            model = f"{self.run.key.name} step {step}"
+            self.run.log_checkpoint(model, step, f"{self.job.folder}/{BEST}")
+        self.run.log_metrics(figures, step, model, Dataset(snapshot.name, snapshot.digest))
 
     def _measure(self, folder: Path) -> tuple[TrainingState, dict[str, float]]:
         store = open_store(self.job.store)
-        state, data = load_checkpoint(folder, _device()), self._data(store)
+        state, data = load_checkpoint(folder, best_device()), self._data(store)
         model = self._model(state, data)
         generated = generated_motion(model)
         try:
@@ -104,15 +113,13 @@ class Validator:
         shown = self._show(store, model, data, charts, state.step)
         self.run.log_file(f"samples/step-{state.step:08d}.mp4", shown.video)
         self.run.log_file(GALLERY, gallery(state.step, charts, shown, figures).encode())
-        if figures:
-            self.run.log_metrics(figures, state.step)
         return state, figures
 
     def show_beginning(self) -> None:
         """Pictures before the first step: where they are missing, MLflow's slider starts with none at all."""
         store = open_store(self.job.store)
         data = self._data(store)
-        model = self._model(new_state(self.job.config, data.basis.to(_device()), _device()), data)
+        model = self._model(new_state(self.job.config, data.basis.to(best_device()), best_device()), data)
         self._show(store, model, data, charts_of(model, data, generated_motion(model)), step=0)
         self.run.settle()
 
@@ -120,7 +127,7 @@ class Validator:
         return training_set(store, self.job.snapshot, self.job.config)
 
     def _model(self, state: TrainingState, data: TrainingSet) -> MotionModel:
-        return model_of(state, data.basis.mean, self.job.generator_sha256).to(_device())
+        return model_of(state, data.basis.mean, self.job.generator_sha256).to(best_device())
 
     def _show(
         self,
@@ -131,7 +138,7 @@ class Validator:
         step: int,
     ) -> Shown:
         weights = local_weights(store, self.job.generator_sha256)
-        generator = load_generator(weights, _device())
+        generator = load_generator(weights, best_device())
         rows = sample_rows(model, data, generator, self.job.sample_seconds)
         labels = ["real", *(f"sample {sample}" for sample in range(SHOWN_SAMPLES))]
         with tempfile.TemporaryDirectory() as folder:
@@ -142,10 +149,6 @@ class Validator:
         for name, drawn in charts.items():
             self.run.log_image(as_picture(drawn), name.lower(), step)
         return shown
-
-
-def _device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def require_measurable(data: TrainingSet, frame_rate_hz: float) -> None:

@@ -20,6 +20,7 @@ from rich.console import RenderableType
 
 from svgan_ray.config import TuneConfig
 from svgan_ray.errors import ConfigError, TrainingError
+from svgan_ray.files import write_whole
 from svgan_ray.orchestration.runtime.folders import filesystem
 from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
 from svgan_ray.orchestration.runtime.machines import label_selector, resources_of
@@ -35,6 +36,7 @@ from svgan_ray.orchestration.tune.report import TuneReport, list_of, preset_of, 
 from svgan_ray.orchestration.tune.search import close_open_trials, open_study, study_search
 from svgan_ray.orchestration.tune.trial import SEQUENCES, run_trial
 from svgan_ray.runs.run import Status
+from svgan_ray.store.keys import as_name
 from svgan_ray.temporal.recipes import TemporalConfig
 
 __all__ = ["plan", "run"]
@@ -104,7 +106,7 @@ def _tuner(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tun
         tune_config=tune.TuneConfig(
             metric=None if plan.config.pareto else plan.objective,  # several are the search's own
             mode=None if plan.config.pareto else "min",
-            search_alg=study_search(plan, study._storage),
+            search_alg=study_search(plan, optuna.storages.RDBStorage(plan.search_storage)),
             scheduler=None if plan.config.pareto else _early_stopping(plan),
             num_samples=plan.config.trials,
             max_concurrent_trials=plan.config.concurrent_trials or _places(plan, bundle),
@@ -164,15 +166,8 @@ def _finish(plan: StudyPlan, results: ResultGrid, run: RemoteRun) -> TuneReport:
     options = TemporalConfig.from_dict((result.config or {})["temporal"])
     preset = preset_of(plan, options, best)
     run.log_file(Path(plan.preset).name, preset)
-    _write(Path(plan.preset), preset)
-    name = f"{plan.config.study}/{plan.identity}/{best.trial_id}"
+    write_whole(plan.preset, preset)
+    name = f"{as_name(plan.config.study)}/{plan.identity}/{best.trial_id}"
     checkpoint = cast(Checkpoint, result.checkpoint)
     export_model(checkpoint, name, plan.model, plan.open_store(), plan.snapshot, run)
     return TuneReport(plan, rows, best)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(content)
-    os.replace(partial, path)

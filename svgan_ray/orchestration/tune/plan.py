@@ -36,6 +36,7 @@ SQLITE = "sqlite:///"
 SETTINGS = "svgan_ray.settings"
 """The attribute of an Optuna study that holds what it was begun with."""
 _COMPARED_BY = "compared_by"
+_NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
@@ -121,8 +122,11 @@ class StudyPlan:
 
 def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
     """Resolve paths and snapshot; `put` stores snapshot and generator where they are new."""
-    if "/" in config.study or not config.study:
-        raise ConfigError(f"--study {config.study!r}: expected a name without a slash")
+    if "/" in config.study or config.study.startswith(".") or len(config.study.encode()) > _NAME_BYTES:
+        raise ConfigError(
+            f"--study {config.study!r}: expected a name of up to {_NAME_BYTES} bytes without a slash, which "
+            "begins with no dot: a folder is called so"
+        )
     store = open_store(durable(config.store, "--store"))
     generator_folder, _ = folders_of(config.weights)
     generator_sha256 = put_weights(store, generator_folder) if put else weights_hash(generator_folder)

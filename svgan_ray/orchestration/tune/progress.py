@@ -9,10 +9,11 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.experiment import Trial
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TaskID, TimeElapsedColumn
 
 from svgan_ray.orchestration.runtime.background import repeat_in_background
 from svgan_ray.orchestration.runtime.journal import RemoteRun
+from svgan_ray.orchestration.runtime.terminal import LoggedProgress, plain_column
 from svgan_ray.orchestration.tune.plan import StudyPlan
 
 __all__ = ["TrialBook", "study_progress"]
@@ -46,15 +47,16 @@ class TrialBook(tune.Callback):
 @contextmanager
 def study_progress(run: RemoteRun, plan: StudyPlan) -> Iterator[None]:
     """A bar of trials, in a thread beside the driver."""
-    columns = (TextColumn("tuning"), BarColumn(), TextColumn("{task.fields[about]}"), TimeElapsedColumn())
-    with Progress(*columns) as bar:
+    about = plain_column("{task.fields[about]}")
+    with LoggedProgress(plain_column("tuning"), BarColumn(), about, TimeElapsedColumn()) as bar:
         task = bar.add_task("tuning", total=plan.config.trials, about="starting trials")
         with repeat_in_background(lambda: _show(bar, task, run, plan.objective)):
             yield
 
 
-def _show(bar: Progress, task: TaskID, run: RemoteRun, objective: str) -> None:
+def _show(bar: LoggedProgress, task: TaskID, run: RemoteRun, objective: str) -> None:
     ended, values = run.latest()
     if ended:
         best = values[f"best_{objective}"]
         bar.update(task, completed=ended, about=f"{ended} trials ended, best {objective} {best:.2f}")
+    bar.log_line(f"tuning: {bar.tasks[0].fields['about']}")

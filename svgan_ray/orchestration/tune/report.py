@@ -11,6 +11,7 @@ from ray.tune import Result, ResultGrid
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from svgan_ray.orchestration.runtime.terminal import command
 from svgan_ray.orchestration.tune.plan import StudyPlan
 from svgan_ray.orchestration.tune.trial import SEQUENCES
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
@@ -80,7 +81,7 @@ class TuneReport:
         table.add_row("best trial", f"{self.best.number}, {self.plan.objective} {self.best.objective:.2f}")
         table.add_row("model", self.plan.model)
         table.add_row("preset", self.plan.preset)
-        table.add_row("next", f"jobs/train.py --preset {self.plan.preset}")
+        table.add_row("next", command("train", "--preset", self.plan.preset))
         return table
 
 

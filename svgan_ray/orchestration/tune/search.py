@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from svgan_ray.errors import ConfigError
 from svgan_ray.experiment_file import load_preset
+from svgan_ray.orchestration.tune.optuna_compat import proposed_numbers, study_of
 from svgan_ray.orchestration.tune.plan import SETTINGS, SQLITE, StudyPlan
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.spaces import Trial, known_point, suggest_config
@@ -37,9 +38,7 @@ class StudySearch(OptunaSearch):
     def restore(self, checkpoint_path: str) -> None:
         """Trials that were proposed after Tune last saved its state are unknown to it: they never began."""
         super().restore(checkpoint_path)
-        known = {trial.number for trial in self._ot_trials.values()}
-        study: Any = self._ot_study
-        close_open_trials(study, known)
+        close_open_trials(study_of(self), proposed_numbers(self))
 
 
 def study_search(plan: StudyPlan, storage: optuna.storages.BaseStorage) -> StudySearch:

@@ -9,6 +9,7 @@ import ray
 import torch
 from ray import tune
 
+from svgan_ray.device import best_device
 from svgan_ray.errors import DivergenceError
 from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.train.data import TrainingSet, training_set
@@ -24,6 +25,7 @@ from svgan_ray.orchestration.train.validation import (
     measure,
 )
 from svgan_ray.orchestration.tune.plan import StudyPlan
+from svgan_ray.runs import Dataset
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.model import model_of
 from svgan_ray.temporal.recipes import TemporalConfig
@@ -43,7 +45,7 @@ def run_trial(config: dict[str, Any], plan: StudyPlan) -> None:
     run = RemoteRun(ray.get_actor(plan.identity), plan.trial_run(trial_id))
     run.log_params({name: value for name, value in config.items() if name != "temporal"})
     data = training_set(plan.open_store(), plan.snapshot, temporal)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     state = _last_checkpoint(temporal, device) or new_state(temporal, data.basis.to(device), device)
     for rung in _remaining(plan, state):
         try:
@@ -84,7 +86,9 @@ def _advance(state: TrainingState, data: TrainingSet, steps: int, run: RemoteRun
 def _report(state: TrainingState, data: TrainingSet, plan: StudyPlan, run: RemoteRun) -> None:
     model = model_of(state, data.basis.mean, plan.snapshot.generator_sha256)
     figures = figures_of(measure(model, data, generated_motion(model)))
-    run.log_metrics(figures, state.step)
+    checkpoint = f"{run.key.name} step {state.step}"
+    run.log_checkpoint(checkpoint, state.step, plan.folder)
+    run.log_metrics(figures, state.step, checkpoint, Dataset(plan.snapshot.name, plan.snapshot.digest))
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(state, folder)
         result = {

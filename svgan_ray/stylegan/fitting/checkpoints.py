@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from svgan_ray.errors import ConfigError, WeightsError
+from svgan_ray.files import written_whole
 from svgan_ray.stylegan.fitting.config import FittingConfig
 from svgan_ray.stylegan.fitting.fitter import Fitter
 from svgan_ray.temporal.checkpoints import under
@@ -28,8 +29,6 @@ SCHEMA = 1
 
 def save_checkpoint(fitter: Fitter, path: str | Path, extra: dict[str, Any] | None = None) -> None:
     """Write the state, replacing an older file; `extra` is the caller's JSON, given back on loading."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {
         "schema": SCHEMA,
         "step": fitter.step,
@@ -37,11 +36,10 @@ def save_checkpoint(fitter: Fitter, path: str | Path, extra: dict[str, Any] | No
         "config": fitter.config.to_dict(),
         "extra": extra or {},
     }
-    partial = path.with_name(f".{path.name}.partial")
-    save_file(_tensors(fitter), partial, metadata={"record": json.dumps(record)})
-    with partial.open("rb+") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
+    with written_whole(path) as partial:
+        save_file(_tensors(fitter), partial, metadata={"record": json.dumps(record)})
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def load_checkpoint(fitter: Fitter, path: str | Path) -> dict[str, Any]:

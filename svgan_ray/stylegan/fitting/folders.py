@@ -6,8 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+from svgan_ray.files import written_whole_folder
 from svgan_ray.stylegan.fitting.fitter import Fitter
 from svgan_ray.stylegan.fitting.scores import HeldOutScores
 from svgan_ray.stylegan.weights import rendered_hashes, save_weights, weights_hash
@@ -88,7 +88,5 @@ On footage that was held out (`_db` are decibels of PSNR; energy and coherence a
 
 
 def _copy(source: Path, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.{uuid4().hex}.partial")
-    shutil.copytree(source, partial)
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    with written_whole_folder(target) as partial:
+        shutil.copytree(source, partial, dirs_exist_ok=True)

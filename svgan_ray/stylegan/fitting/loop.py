@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from svgan_ray.files import written_whole
 from svgan_ray.stylegan.fitting.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.stylegan.fitting.drawing import draw_frames
 from svgan_ray.stylegan.fitting.fitter import Batch, Fitter
@@ -115,9 +116,8 @@ def save_networks(fitter: Fitter, path: Path) -> None:
         for owner, module in fitter.modules().items()
         for name, tensor in module.state_dict().items()
     }
-    partial = path.with_name(f".{path.name}.partial")
-    save_file(tensors, partial)
-    partial.replace(path)
+    with written_whole(path) as partial:
+        save_file(tensors, partial)
 
 
 def load_networks(fitter: Fitter, path: Path) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
 from svgan_ray.errors import WeightsError
+from svgan_ray.files import file_sha256
 from svgan_ray.stylegan.importing.networks import Imported
 from svgan_ray.stylegan.importing.self_test import self_test
 from svgan_ray.stylegan.importing.sniffing import read_networks
@@ -40,7 +40,7 @@ def import_weights(path: str | Path, out_dir: str | Path, sha256: str | None = N
     """
     path, out_dir = Path(path), Path(out_dir)
     try:
-        digest = _digest(path)
+        digest = file_sha256(path)
         if sha256 is not None and digest != sha256.lower():
             raise WeightsError(f"expected SHA-256 {sha256}, got {digest}; not the file that you meant")
         found = _read(path)
@@ -62,11 +62,6 @@ def import_weights(path: str | Path, out_dir: str | Path, sha256: str | None = N
     for network, folder in zip(found.networks, folders, strict=True):
         save_weights(network, folder, source)
     return ImportReport(found.format, digest, folders, notes)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(path: Path) -> Imported:

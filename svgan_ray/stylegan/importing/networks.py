@@ -226,8 +226,12 @@ def _average_w(generator: Generator) -> Tensor:
 def shape(state: State, key: str, dimensions: int) -> tuple[int, ...]:
     """The shape of a tensor that must be there, with so many dimensions."""
     if key not in state:
-        holds = suggestion(key, state) or f"; the file holds {', '.join(map(shown, list(state)[:4]))}, ..."
-        raise WeightsError(f"missing {key!r}{holds}")
+        found = (
+            f"; the file holds {', '.join(map(shown, list(state)[:4]))}, ..."
+            if state
+            else "; the file holds no tensors there"
+        )
+        raise WeightsError(f"missing {key!r}{suggestion(key, state) or found}")
     size = state[key].size
     if len(size) != dimensions:
         raise WeightsError(f"layer {key!r}: expected {dimensions} dimensions, got {list(size)}")

@@ -16,7 +16,7 @@ from svgan_ray.orchestration.invert.items import (
 from svgan_ray.orchestration.invert.ledger import Ledger
 from svgan_ray.orchestration.invert.plan import Plan, inversion_of, plan_sources
 from svgan_ray.orchestration.invert.report import InvertReport, report_of
-from svgan_ray.orchestration.runtime.sources import expand
+from svgan_ray.orchestration.runtime.choosing import choose
 from svgan_ray.orchestration.runtime.weights import publish_networks
 from svgan_ray.store import LatentStore
 
@@ -29,7 +29,7 @@ def config_for(footage: Path, weights: Path, store: LatentStore, **changes: obje
 def plan_for(config: InvertConfig, store: LatentStore) -> tuple[Plan, Inversion]:
     job = inversion_of(config, store.uri)
     publish_networks(store, config)
-    return plan_sources(config, job, store, expand(config.videos)), job
+    return plan_sources(config, job, store, choose(config.videos)), job
 
 
 def run(config: InvertConfig, store: LatentStore, die_after_chunks: int | None = None) -> InvertReport:

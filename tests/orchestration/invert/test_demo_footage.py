@@ -8,7 +8,7 @@ import pytest
 
 from svgan_ray.config import InvertConfig
 from svgan_ray.orchestration.invert.demo_footage import demo_footage
-from svgan_ray.orchestration.invert.plan import sources_of
+from svgan_ray.orchestration.invert.plan import footage_of
 from svgan_ray.video.landmarks import read_sidecar
 from svgan_ray.video.reading import open_video
 
@@ -29,7 +29,7 @@ def test_a_dry_run_names_footage_without_rendering_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    sources = sources_of(InvertConfig(), render=False)
+    sources = footage_of(InvertConfig(), render=False).sources
     assert [source.name for source in sources] == ["subject-1", "subject-2", "subject-3"]
     assert {source.version for source in sources} == {"to be rendered"}
     assert not (tmp_path / "demo").exists()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from svgan_ray.orchestration.runtime.sources import expand
+from svgan_ray.orchestration.runtime.choosing import expand
 from svgan_ray.store import LatentStore, TrackRecord, open_store
 from svgan_ray.store.keys import clip_id
 from svgan_ray.stylegan.encoder import Encoder

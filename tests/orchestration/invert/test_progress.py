@@ -15,6 +15,7 @@ from svgan_ray.orchestration.invert.items import Block
 from svgan_ray.orchestration.invert.ledger import Ledger
 from svgan_ray.orchestration.invert.progress import Progress
 from svgan_ray.orchestration.invert.report import report_of
+from svgan_ray.orchestration.runtime import terminal
 from svgan_ray.orchestration.runtime.machines import Processors
 from svgan_ray.store import LatentStore
 from tests.orchestration.invert.plain import config_for, plan_for, run
@@ -42,8 +43,9 @@ def test_frames_rate_and_clips_are_told_while_they_come(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     console = Console(force_terminal=is_terminal, width=160, highlight=False)
-    monkeypatch.setattr(f"{MODULE}.Console", lambda **_: console)
-    monkeypatch.setattr(f"{MODULE}.REPORT_INTERVAL_S", 0.0)
+    monkeypatch.setattr(terminal, "console", lambda *_: console)
+    monkeypatch.setattr(terminal, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(f"{MODULE}.LOG_EVERY_S", 0.0)
     run(config_for(footage / "ben.mp4", weights, store), store)
     config = config_for(footage, weights, store)
     plan, job = plan_for(config, store)

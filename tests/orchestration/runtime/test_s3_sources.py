@@ -12,7 +12,8 @@ import pytest
 
 from svgan_ray.errors import ConfigError, VideoError
 from svgan_ray.orchestration.runtime import sources
-from svgan_ray.orchestration.runtime.sources import expand, local_copy
+from svgan_ray.orchestration.runtime.choosing import expand
+from svgan_ray.orchestration.runtime.sources import local_copy
 from svgan_ray.video.landmarks import sidecar_path
 from tests.s3_servers import fault_proxy, make_bucket, moto_server
 

@@ -89,3 +89,21 @@ def test_a_named_snapshot_of_several_subjects_trains_nobody(tmp_path: Path) -> N
     for choice in (DataChoice(snapshot="everybody"), DataChoice(subject="ann", snapshot="everybody")):
         with pytest.raises(DataError, match=r"expected clips of .*, got ann, bob; name another"):
             resolve_snapshot(store, choice, OURS)
+
+
+def test_subjects_in_other_scripts_have_snapshots_of_their_own(tmp_path: Path) -> None:
+    store = open_store(tmp_path, create=True)
+    subjects = ["李娜", "Анна", "Zoë", "Zoé", "ann lee", "ann-lee", "x" * 80 + "1", "x" * 80 + "2"]
+    for seed, subject in enumerate(subjects):
+        put_clip(store, subject, motion(50, seed), OURS)
+    names = [resolve_snapshot(store, DataChoice(subject=subject), OURS).name for subject in subjects]
+    assert len(set(names)) == len(subjects)
+    assert names[4] == "ann-lee" and names[5].startswith("ann-lee-")
+    assert [resolve_snapshot(store, DataChoice(subject=subject), OURS).name for subject in subjects] == names
+
+
+def test_a_snapshot_taken_under_a_shorter_name_keeps_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path, create=True)
+    put_clip(store, "Zoë", motion(50, 1), OURS)
+    store.put_snapshot(select(store, "Zo", INVERSION))
+    assert resolve_snapshot(store, DataChoice(), OURS).name == "Zo"

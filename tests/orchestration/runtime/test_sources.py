@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from svgan_ray.errors import ConfigError, VideoError
-from svgan_ray.orchestration.runtime.sources import Source, expand, local_copy
+from svgan_ray.orchestration.runtime.choosing import expand
+from svgan_ray.orchestration.runtime.sources import Source, local_copy
 from tests.footage import make_video
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -304,3 +305,14 @@ def test_what_does_not_fit_is_refused_and_leaves_no_file(
     with pytest.raises(WeightsError, match="belongs to generator"):
         plan_sample(config_for(other))
     assert not Path("out").exists()
+
+
+def test_a_tuned_generator_takes_the_models_of_its_ancestor(
+    trained: Path, weights: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    tuned = make_weights(tmp_path / "tuned") / "generator"
+    record = json.loads((tuned / "model.json").read_text())
+    record["source"]["ancestors"] = [weights_hash(weights / "generator")]
+    (tuned / "model.json").write_text(json.dumps(record))
+    assert plan_sample(config_for(tuned.parent)).frames == plan_sample(config_for(weights)).frames

@@ -16,7 +16,7 @@ from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import export_model, subject_means
 from svgan_ray.runs import open_run
-from svgan_ray.runs.run import LocalRun
+from svgan_ray.runs.local_run import LocalRun
 from svgan_ray.store.weights import put_weights
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.checkpoints import save_checkpoint

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from ray.train import Checkpoint
+from ray.train import Checkpoint, ScalingConfig
 from ray.train.torch import TorchTrainer
-from ray.train.v2.api.config import ScalingConfig
 
 from svgan_ray.config import DataChoice, TrainConfig
 from svgan_ray.errors import ConfigError, DataError, DivergenceError, StoreError
@@ -26,7 +25,14 @@ from svgan_ray.orchestration.train.export import publish
 from svgan_ray.orchestration.train.job import plan as dry_run
 from svgan_ray.orchestration.train.loop import Outcome, check_weights, train_worker
 from svgan_ray.orchestration.train.plan import plan_training
-from svgan_ray.orchestration.train.validation import WORST, Validator, distance_of, frechet_of
+from svgan_ray.orchestration.train.validation import (
+    FRECHET,
+    OBJECTIVE,
+    WORST,
+    Validator,
+    distance_of,
+    frechet_of,
+)
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.model import model_of, save_model
@@ -45,11 +51,17 @@ class Recorder:
     def __init__(self) -> None:
         self.key = RunKey("tests", "train demo", "train", "train-demo")
         self.metrics: list[tuple[int, dict[str, float]]] = []
+        self.models: list[str] = []
+        self.checkpoints: list[tuple[str, int, str]] = []
         self.images: dict[str, npt.NDArray[np.uint8]] = {}
         self.files: dict[str, bytes] = {}
 
-    def log_metrics(self, metrics: dict[str, float], step: int) -> None:
+    def log_metrics(self, metrics: dict[str, float], step: int, model: str = "", *_: object) -> None:
         self.metrics.append((step, metrics))
+        self.models.append(model)
+
+    def log_checkpoint(self, name: str, step: int, address: str) -> None:
+        self.checkpoints.append((name, step, address))
 
     def log_image(self, image: npt.NDArray[np.uint8], key: str, step: int) -> None:
         self.images[f"{key} {step}"] = image
@@ -227,18 +239,22 @@ def test_validation_shows_samples_beside_real_footage_and_measures_where_it_can(
         assert figures["diversity"] > 0 and np.isfinite(list(figures.values())).all()
         assert recorder.metrics == [(0, figures)]
     else:  # no window of two seconds fits into a clip
-        assert figures == {} and recorder.metrics == []
+        assert figures == {} and recorder.metrics == [] and recorder.checkpoints == []
 
 
 def test_the_best_checkpoint_is_kept_and_an_explosion_ends_the_training(weights: Path) -> None:
     make_store("store", weights)
-    plan = plan_training(config_for(weights))
+    plan, recorder = plan_training(config_for(weights)), Recorder()
     data = training_set(plan.store, plan.job.snapshot, plan.job.config)
     state = new_state(plan.job.config, data.basis)
+    validator = Validator(plan.job, recorder)  # type: ignore[arg-type]
     for step, distance in ((10, 50.0), (20, 7.0), (30, 90.0), (40, WORST)):
         state.step = step
         save_checkpoint(state, "checkpoint")
-        take_validated(plan.folder, Path("checkpoint"), step, distance, 2 * distance, WORST)
+        validator._log(Path("checkpoint"), step, {OBJECTIVE: distance, FRECHET: min(WORST, 2 * distance)})
+    assert recorder.models == ["train demo step 10", "train demo step 20", "", ""]
+    place = f"{plan.folder}/{BEST}"
+    assert recorder.checkpoints == [("train demo step 10", 10, place), ("train demo step 20", 20, place)]
     assert load_checkpoint(Path(plan.folder) / BEST).step == 20
     assert explosion_of(plan.folder) == ""
 

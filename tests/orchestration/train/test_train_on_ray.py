@@ -18,8 +18,7 @@ import ray
 import torch
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from ray.train import Checkpoint
-from ray.train.v2.api.exceptions import WorkerGroupError
+from ray.train import Checkpoint, WorkerGroupError
 from ray.util.state import list_actors
 from safetensors.torch import load_file
 

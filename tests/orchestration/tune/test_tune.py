@@ -154,6 +154,7 @@ class Session:
             key=SimpleNamespace(name="trial one"),
             log_params=lambda _: None,
             log_metrics=lambda *_: None,
+            log_checkpoint=lambda *_: None,
             set_tags=self.tags.update,
         )
         monkeypatch.setattr(trial_module.ray, "get_actor", lambda _: None)
@@ -257,7 +258,8 @@ def test_two_objectives_make_a_front_and_a_diverged_trial_ends_with_the_worst_of
     plan = plan_study(config_for(weights, study="two", pareto=True))
     assert plan.identity != plan_study(config_for(weights, study="two")).identity
     study = open_study(plan, is_begun=False)
-    search = study_search(plan, study._storage)
+    storage = optuna.storages.RDBStorage(plan.search_storage)
+    search = study_search(plan, storage)
     for number, (fidelity, drift) in enumerate([(1.0, 3.0), (2.0, 1.0), (2.0, 2.0), (WORST, WORST)]):
         search.suggest(str(number))
         result = {FIDELITY: fidelity, DRIFT: drift, "training_iteration": 1}
@@ -265,6 +267,7 @@ def test_two_objectives_make_a_front_and_a_diverged_trial_ends_with_the_worst_of
         search.on_trial_complete(str(number), result)
 
     states = {trial.state for trial in study.trials}
+    storage.engine.dispose()
     assert states == {TrialState.COMPLETE} and sorted(t.number for t in study.best_trials) == [0, 1]
     rows = tuple(
         TrialRow(number, "", sum(values), "finished", 160, 0.1, {}, values)

@@ -186,6 +186,11 @@ def test_rosinality_with_another_filter_is_refused_by_name(
     assert not (tmp_path / "out").exists()
 
 
+def test_rosinality_file_without_tensors_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"missing '.*'; the file holds no tensors there"):
+        import_weights(write(tmp_path, zipped({"g_ema": {}})), tmp_path / "out")
+
+
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_nvidia_settings_may_be_numbers_of_numpy(tmp_path: Path, protocol: int) -> None:
     original = random_generator(dataclasses.replace(SMALL, conv_clamp=0.5))
