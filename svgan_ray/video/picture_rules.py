@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from svgan_ray.video.decoding import CodedFrame
 from svgan_ray.video.deinterlacing import Deinterlacer
-from svgan_ray.video.pyav_decoder import CodedFrame
 from svgan_ray.video.tone_mapping import HDR_TRANSFERS, OPERATOR, ToneMapper
 
 if TYPE_CHECKING:
@@ -143,6 +143,10 @@ class PictureRules:
             DAMAGED: not frame.is_sound,
         }
         return {name for name, applies in names.items() if applies}
+
+    def names_by(self, first: VideoFrame) -> tuple[str, ...]:
+        """All rules that a video's first picture shows to be needed."""
+        return tuple(sorted({*self.names, *self.names_of(CodedFrame(first, is_sound=True))}))
 
     def whole(self, frames: Iterator[CodedFrame], before: VideoFrame | None) -> Iterator[VideoFrame]:
         """The pictures of frames in order, whole where they were interlaced; `before` comes before them."""

@@ -20,7 +20,7 @@ from svgan_ray.orchestration.runtime.sources import Source, unchanged_copy
 from svgan_ray.store import ClipRecord, LatentStore, SkippedRecord, TrackRecord, open_store
 from svgan_ray.store.keys import clip_id, content_id
 from svgan_ray.store.weights import local_face_model
-from svgan_ray.video.alignment import Floats
+from svgan_ray.video.alignment import CropParameters, Floats
 from svgan_ray.video.face_report import FaceReport, face_report, face_sheet
 from svgan_ray.video.footage_facts import FootageFacts, facts_of
 from svgan_ray.video.landmarks import landmark_source
@@ -30,6 +30,9 @@ from svgan_ray.video.tracking import Clip as TrackedClip
 from svgan_ray.video.tracking import Track, skipped_by_all, track
 
 __all__ = ["track_source"]
+
+_LONGEST_GAP_S = CropParameters().max_gap_frames / 25
+"""The longest gap that is filled in, in footage of 25 frames a second."""
 
 
 def track_source(job: Inversion, source: Source, excluded: frozenset[str]) -> Iterator[Item]:
@@ -99,7 +102,17 @@ def _surveyed(video: VideoReader) -> tuple[FootageFacts, npt.NDArray[np.bool_]]:
     damaged_frames = int(survey.is_damaged.sum())
     if damaged_frames == info.frame_count:
         raise VideoError(f"{info.path}: every frame is damaged: copy it again", "decode")
-    return FootageFacts(survey.rules, info.mends, damaged_frames, info.warnings), survey.is_damaged
+    warnings = (*info.warnings, *_warnings_of_rate(info.frame_rate_hz))
+    return FootageFacts(survey.rules, info.mends, damaged_frames, warnings), survey.is_damaged
+
+
+def _warnings_of_rate(frame_rate_hz: float) -> Iterator[str]:
+    """Of a lapse of pictures: each of them would be a clip's gap in footage of an ordinary rate."""
+    if 0 < frame_rate_hz * _LONGEST_GAP_S < 1:
+        yield (
+            f"its frames are {1 / frame_rate_hz:g} s apart, further than the {_LONGEST_GAP_S:g} s that a "
+            "face may be out of sight: what it shows between them is a guess"
+        )
 
 
 def _without(points: npt.NDArray[np.floating], is_damaged: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
@@ -178,6 +191,7 @@ def _open_items(
             first_frame=standing.first_frame,
             stop_frame=standing.stop_frame,
             frame_rate_hz=record.frame_rate_hz,
+            rules=facts_of(record.parameters).rules,
         )
         yield from _clip_items(job, store, clip, tensors)
 

@@ -91,6 +91,8 @@ class Clip:
     first_frame: int
     stop_frame: int
     frame_rate_hz: float
+    rules: tuple[str, ...] = ()
+    """By which its video was tracked; see FootageFacts."""
 
     @property
     def block_count(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.errors import StoreAccessError
+from svgan_ray.errors import StoreAccessError, VideoError
 from svgan_ray.files import file_sha256
 from svgan_ray.orchestration.invert.demo_footage import demo_footage
 from svgan_ray.orchestration.invert.encoding import SYNTHESIS_BATCH
@@ -36,7 +37,9 @@ from svgan_ray.stylegan.weights import (
     weights_hash,
 )
 from svgan_ray.video.alignment import CropParameters
+from svgan_ray.video.footage_facts import FootageFacts, conversions
 from svgan_ray.video.landmarks import landmark_source
+from svgan_ray.video.reading import rules_at_a_glance
 
 __all__ = ["Plan", "footage_of", "inversion_of", "plan_only", "plan_sources"]
 
@@ -57,6 +60,8 @@ class Plan:
     """By video or clip id."""
     relabelled: list[Source] = field(default_factory=list)
     """Keep the subject that they were first tracked with, though another one is asked for."""
+    conversions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By uri: what the first picture of a video to do needs; a dry run alone looks for it."""
     passed_over: tuple[PassedOver, ...] = ()
     """What lies beside the videos and is not taken."""
     remarks: tuple[str, ...] = ()
@@ -67,7 +72,9 @@ class Plan:
     def __rich__(self) -> RenderableType:
         table = Table("video", "subject", "plan", box=None)
         for source in self.todo:
-            table.add_row(source.uri, self.subject or source.subject, "invert")
+            rules = self.conversions.get(source.uri)
+            what = f"invert, converted: {', '.join(rules)}" if rules else "invert"
+            table.add_row(source.uri, self.subject or source.subject, what)
         for source in self.done:
             table.add_row(source.uri, "", "in the store already")
         for uri, record in self.failed.items():
@@ -75,10 +82,12 @@ class Plan:
         return Group(table, *self.notes())
 
     def notes(self) -> list[str]:
-        """What was chosen without a word of the user's: subjects, and files that are passed over."""
+        """What was chosen without a word of the user's: subjects, files passed over or converted."""
         shown = [f"passed over: {item.place}: {item.reason}" for item in self.passed_over[:PASSED_OVER_SHOWN]]
         more = len(self.passed_over) - len(shown)
-        return [*self.remarks, *shown, *([f"passed over: {more:,} more"] if more > 0 else [])]
+        shown += [f"passed over: {more:,} more"] if more > 0 else []
+        counts = conversions(FootageFacts(rules) for rules in self.conversions.values())
+        return [*self.remarks, *shown, *([f"files to be converted: {counts}"] if self.conversions else [])]
 
 
 def inversion_of(config: InvertConfig, store: str) -> Inversion:
@@ -193,6 +202,17 @@ def plan_only(config: InvertConfig) -> Plan:
     place = durable(config.store, "--store")
     job, footage = inversion_of(config, place), footage_of(config, render=False)
     try:
-        return plan_sources(config, job, open_store(place), footage)
+        plan = plan_sources(config, job, open_store(place), footage)
     except StoreAccessError:  # none there yet
-        return dataclasses.replace(_empty_plan(config, footage, {}), todo=list(footage.sources))
+        plan = dataclasses.replace(_empty_plan(config, footage, {}), todo=list(footage.sources))
+    return dataclasses.replace(plan, conversions=_conversions_of(plan.todo))
+
+
+def _conversions_of(sources: list[Source]) -> dict[str, tuple[str, ...]]:
+    """By uri, of files on this machine; what cannot be read is told by tracking."""
+    found = {}
+    for source in sources:
+        if Path(source.uri).is_file():
+            with suppress(VideoError):
+                found[source.uri] = rules_at_a_glance(source.uri)
+    return {uri: rules for uri, rules in found.items() if rules}

@@ -18,6 +18,7 @@ from svgan_ray.orchestration.runtime.choosing import expand
 from svgan_ray.orchestration.runtime.sources import local_copy
 from svgan_ray.store import CommitRecord, LatentStore, Snapshot
 from svgan_ray.video.cropping import crop_quads, crop_span
+from svgan_ray.video.footage_facts import facts_of
 from svgan_ray.video.reading import VideoReader, open_video
 
 __all__ = ["aligned_footage", "footage_clips", "longest_clip"]
@@ -106,4 +107,5 @@ def _video_of(store: LatentStore, record: CommitRecord) -> Iterator[VideoReader]
     if store.sources().get(source.id) != record.video_id:
         raise InputError(f"{track.uri} is not the file that was inverted; invert it again")
     with open_video(local_copy(source)) as video:
+        video.require_rules(facts_of(track.parameters).rules)
         yield video

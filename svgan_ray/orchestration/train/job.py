@@ -27,6 +27,7 @@ from rich.table import Table
 from svgan_ray.config import TrainConfig
 from svgan_ray.errors import ConfigError, DivergenceError, SvganRayError
 from svgan_ray.orchestration.runtime.folders import filesystem, write_record
+from svgan_ray.orchestration.runtime.held import held_alone
 from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
 from svgan_ray.orchestration.runtime.machines import grows, label_selector, resources_of
 from svgan_ray.orchestration.runtime.settings import log_settings
@@ -98,10 +99,11 @@ def run(config: TrainConfig) -> TrainReport:
     if plan.finished is not None and plan.finished.covers(plan.job):
         restore_model(plan.model_name(plan.finished.steps), plan.model, plan.store)
         return TrainReport(plan, plan.finished, was_finished=True)
-    data = training_set(plan.store, plan.job.snapshot, config.temporal)
-    data.index(config.temporal.window_frames)
-    with started(plan.job.store, [plan.job.generator_sha256], config.machines):
-        return TrainReport(plan, _train(plan), was_finished=False)
+    with held_alone(plan.folder, f"training {plan.name}"):
+        data = training_set(plan.store, plan.job.snapshot, config.temporal)
+        data.index(config.temporal.window_frames)
+        with started(plan.job.store, [plan.job.generator_sha256], config.machines):
+            return TrainReport(plan, _train(plan), was_finished=False)
 
 
 def _train(plan: TrainingPlan) -> Finished:

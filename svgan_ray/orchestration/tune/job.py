@@ -22,6 +22,7 @@ from svgan_ray.config import TuneConfig
 from svgan_ray.errors import ConfigError, TrainingError
 from svgan_ray.files import write_whole
 from svgan_ray.orchestration.runtime.folders import filesystem
+from svgan_ray.orchestration.runtime.held import held_alone
 from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
 from svgan_ray.orchestration.runtime.machines import label_selector, resources_of
 from svgan_ray.orchestration.runtime.settings import log_settings
@@ -58,6 +59,12 @@ def run(config: TuneConfig) -> TuneReport:
     Raises DataError, ConfigError, and TrainingError where no trial came to an end.
     """
     plan = plan_study(config)
+    with held_alone(f"{plan.folder}/{config.study}", f"study {config.study}"):
+        return _run_alone(plan)
+
+
+def _run_alone(plan: StudyPlan) -> TuneReport:
+    config = plan.config
     data = training_set(plan.open_store(), plan.snapshot, plan.base)
     data.index(plan.base.window_frames)
     require_measurable(data, plan.base.frame_rate_hz)
