@@ -1,9 +1,9 @@
-"""What did a study find? Its history, what mattered, the front of its objectives, videos of its best trials.
+"""What did a study find? Its history, the options that mattered, its Pareto front, videos of its best trials.
 
     python analysis/study.py --database sqlite:///demo/optuna.db --study demo --trials demo/study/demo
 
-Where a study has two objectives (jobs/tune.py --pareto), the page shows their front. The videos are of one
-seed each, rendered from the trials' last checkpoints, on the mean of the footage that they were trained on.
+If a study has two objectives (jobs/tune.py --pareto), the page shows their Pareto front. The videos use one
+seed. They are rendered from the trials' last checkpoints, with the mean of the footage as the subject.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ SHOWN_SCORES = (OBJECTIVE, FRECHET, FIDELITY, DRIFT)
 
 @dataclass(frozen=True)
 class Kept:
-    """A trial's last checkpoint and what it measured there."""
+    """A trial's last checkpoint and its scores."""
 
     name: str
     measured: dict[str, float]
@@ -61,9 +61,9 @@ class Kept:
 
 
 def plot(draw: Any, *arguments: Any, **options: Any) -> Figure | None:
-    """One of Optuna's plots; None where the study has too few trials for it."""
+    """One of Optuna's plots; None if the study has too few trials for it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls its plots experimental
+        warnings.simplefilter("ignore")  # Optuna warns that its plots are experimental
         try:
             axes = draw(*arguments, **options)
         except (ValueError, RuntimeError):
@@ -90,7 +90,7 @@ def caption_of(heading: str) -> str:
 
 
 def kept_trials(folder: Path, objective: str) -> list[Kept]:
-    """Trials with a checkpoint, the best one by the study's objective first."""
+    """The trials that have a checkpoint, the best one by the study's objective first."""
     found = []
     for results in folder.glob("trial-*/result.json"):
         checkpoints = sorted(results.parent.glob("checkpoint_*"))

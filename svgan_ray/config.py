@@ -253,6 +253,9 @@ class SampleConfig:
     """Seed of a second motion, for one between the two."""
     blend: Annotated[float, from_to(0, 1)] = 0.5
     """How far towards it: 0 is the motion of `seed`, 1 that of `blend_seed`."""
+    paste_into: str | None = None
+    """Video of the subject that takes the generated face in place of its own, along its longest clip in the
+    store; it must have been inverted as the model's footage was."""
     batch_frames: Annotated[int, at_least(1)] = 16
     """Frames rendered at once; others change a pixel by one grey level at most."""
     gpus_per_actor: Annotated[float, SHARE] = 0.25
@@ -264,6 +267,8 @@ class SampleConfig:
         check_ranges(self)
         settle_places(self)
         _require(self.photo is None or self.subject is None, "photo", "none beside a subject", self.photo)
+        alone = self.photo is None and self.samples == 1
+        _require(alone or self.paste_into is None, "paste_into", "one sample and no photo", self.paste_into)
 
     @property
     def makes_a_folder(self) -> bool:
