@@ -19,7 +19,8 @@ from svgan_ray.latents.denoising import denoised
 from svgan_ray.metrics.evaluation import score_motion
 from svgan_ray.orchestration.runtime.journal import RunKey
 from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
-from svgan_ray.orchestration.train.checkpoints import BEST, Uploader, explosion_of, take_validated
+from svgan_ray.orchestration.runtime.worker_groups import Uploader
+from svgan_ray.orchestration.train.checkpoints import BEST, explosion_of, take_validated
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import publish
 from svgan_ray.orchestration.train.job import plan as dry_run
