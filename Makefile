@@ -9,6 +9,8 @@ TORCH_CUDA_INDEX ?=
 EXTRAS ?= test
 # Footage for `make demo` in place of the rendered subjects
 VIDEO ?=
+# Where its faces are, if not for mediapipe to find: FACES=aligned, or sidecar for landmarks beside it
+FACES ?=
 # Flags handed to pytest, for example PYTEST_FLAGS="-k invert -x"
 PYTEST_FLAGS ?=
 MLFLOW_PORT ?= 5000
@@ -24,7 +26,7 @@ SYSTEM_PACKAGES := chromium curl ffmpeg radosgw ceph-mon ceph-osd postgresql pro
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check audit format test test-face test-cluster test-lowest test-latest lock system-packages cluster-up cluster-down mlflow-ui clean
+.PHONY: help setup demo check audit format test test-face test-cluster test-lowest test-latest lock docs quick system-packages cluster-up cluster-down mlflow-ui clean
 
 help:  ## show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,8 +42,10 @@ setup: .venv/.ready  ## make .venv with the locked packages and the build of tor
 	$(@D)/bin/python -m pip install --quiet $(PIP_INDEX_FLAGS) --constraint $(filter %.lock,$^) --editable ".[$(EXTRAS)]"
 	@touch $@
 
-demo: setup  ## the whole experiment: footage in, generated video out (VIDEO=path.mp4 for your own)
-	$(BIN)/python jobs/demo.py $(if $(VIDEO),--video "$(VIDEO)")
+# Faces of one's own footage are found in an environment with the extra `face`, unless FACES says where they are.
+DEMO_ENVIRONMENT := $(if $(VIDEO),$(if $(filter sidecar aligned,$(FACES)),.venv,.venv-face),.venv)
+demo: $(DEMO_ENVIRONMENT)/.ready  ## the whole experiment: footage in, generated video out (VIDEO=path.mp4 for your own)
+	$(DEMO_ENVIRONMENT)/bin/python jobs/demo.py $(if $(VIDEO),--video "$(VIDEO)") $(if $(FACES),--faces $(FACES))
 
 check: setup audit  ## lint, format, types and known vulnerabilities
 	$(BIN)/ruff check .
@@ -59,6 +63,15 @@ format: setup  ## mend what the linter and the formatter can
 
 test: setup system-packages  ## unit tests
 	$(BIN)/pytest -m "not cluster" --numprocesses logical --maxprocesses 4 $(PYTEST_FLAGS)
+
+# Tests of whole files of code and docs, of formats and of mathematics: none needs a video, a server or a process.
+QUICK_TESTS := $(filter-out tests/test_analysis.py tests/test_quickstart.py tests/test_aws_launch.py,$(wildcard tests/test_*.py)) \
+	tests/latents tests/metrics tests/store tests/temporal
+
+quick: setup  ## lint, types and the fast tests, within four minutes on two cores
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy & types=$$!; $(BIN)/pytest -m "not cluster" $(QUICK_TESTS) $(PYTEST_FLAGS); tests=$$?; wait $$types && exit $$tests
 
 test-face: .venv-face/.ready  ## tests of the extra `face`, in an environment with the older numpy and protobuf that it needs
 	.venv-face/bin/pytest tests/video/test_mediapipe_landmarks.py tests/orchestration/invert/test_face_model_on_ray.py $(PYTEST_FLAGS)
@@ -78,9 +91,8 @@ test-latest: setup system-packages  ## unit tests with the newest versions that 
 	.venv-latest/bin/python -m pip install --quiet $(PIP_INDEX_FLAGS) --editable ".[test]"
 	.venv-latest/bin/pytest -m "not cluster" -W default $(PYTEST_FLAGS)
 
-lock: override EXTRAS = dev,test
-lock: .venv/.ready  ## renew requirements.lock and requirements-face.lock (LOCK_FLAGS=--upgrade takes the newest versions)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock ".[dev]"
+lock: setup  ## renew requirements.lock and requirements-face.lock (LOCK_FLAGS=--upgrade takes the newest versions)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[dev]"
 	$(call lock,requirements.lock,cluster dev docs test)
 	$(call lock,requirements-face.lock,face test)
 
@@ -88,6 +100,10 @@ lock: .venv/.ready  ## renew requirements.lock and requirements-face.lock (LOCK_
 lock = $(BIN)/uv pip compile pyproject.toml $(addprefix --extra ,$(2)) --universal --python-version 3.11 --quiet \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" $(LOCK_FLAGS) --output-file $(1) \
 	&& sed -i '/^nvidia-/d; /^cuda-/d' $(1)
+
+docs: setup  ## build the site of docs/ with a reference of all modules, in site/
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[docs]"
+	$(BIN)/mkdocs build --strict
 
 system-packages:
 	@missing=$$(for name in $(SYSTEM_PACKAGES); do dpkg -s $$name >/dev/null 2>&1 || echo $$name; done); \

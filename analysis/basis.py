@@ -1,9 +1,9 @@
-"""What does the basis hold? Each component alone, swung to both sides of the subject's mean.
+"""What does the basis represent? Each component alone, moved to both sides of the subject's mean.
 
     python analysis/basis.py --model demo/models/subject-1 --out reports/basis.html
 
-The page holds a video of each component and how much of the motion it explains; a picture of all of them, one
-row a component, lies beside it.
+The page shows a video of each component and the share of the motion that it explains. A picture of all of
+them, with one row per component, is written beside the page.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COLUMNS = 9
 
 
 def swing(model: MotionModel, generator: Generator, component: int) -> npt.NDArray[np.uint8]:
-    """Frames [T, S, S, 3] of one period of a component, from the mean to one side, to the other and back."""
+    """Frames [T, S, S, 3] of one period: a component moves from the mean to one side, the other, and back."""
     frames = round(SWING_S * model.frame_rate_hz)
     coefficients = torch.zeros(frames, model.basis.size)
     coefficients[:, component] = REACH * torch.sin(2 * math.pi * torch.arange(frames) / frames)
@@ -46,7 +46,7 @@ def swing(model: MotionModel, generator: Generator, component: int) -> npt.NDArr
 
 
 def from_side_to_side(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The part of a swing that goes from its lowest to its highest value."""
+    """The frames from the component's lowest to its highest value."""
     return np.roll(frames, len(frames) // 4, axis=0)[: len(frames) // 2 + 1]
 
 

@@ -1,10 +1,11 @@
-"""Which of two checkpoints moves better? A page shows pairs blind, side by side, and keeps the votes.
+"""Which of two models moves better? A page shows pairs of videos without names and records the votes.
 
     python analysis/blind_votes.py --models models/a models/b --votes reports/votes.jsonl
 
-It serves one page on this machine, with all videos inside. Which model is on the left changes from pair to
-pair and stands nowhere on the page. Votes are appended to the file; run again, it goes on with the pairs that
-have none. Ctrl+C ends it and prints the score, and how likely one as clear is by chance.
+The program serves one page on this machine, which contains all videos. Which model is on the left changes
+from pair to pair and is not shown on the page. Votes are appended to the file; when the program is run again,
+it goes on with the pairs that have no vote. Ctrl+C ends it and prints the score, and the probability of such
+a clear score by chance.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Pair:
 
 
 def pairs_of(count: int, seed: int) -> list[Pair]:
-    """The same ones at every start."""
+    """The pairs, which are the same at every start with one seed."""
     draw = random.Random(seed)
     return [Pair(number, seed + number, draw.randrange(2)) for number in range(count)]
 
@@ -88,13 +89,13 @@ def page_of(blocks: dict[int, Html]) -> str:
 
 
 def read_votes(path: Path) -> dict[int, dict[str, Any]]:
-    """The last vote by pair."""
+    """The last vote for each pair."""
     lines = path.read_text("utf-8").splitlines() if path.exists() else []
     return {vote["pair"]: vote for vote in map(json.loads, lines)}
 
 
 def score(pairs: list[Pair], votes: dict[int, dict[str, Any]]) -> tuple[int, int]:
-    """For how many pairs each model was preferred."""
+    """The number of pairs in which each model was preferred."""
     wins = [0, 0]
     for pair in pairs:
         choice = votes.get(pair.number, {}).get("choice")
@@ -104,7 +105,7 @@ def score(pairs: list[Pair], votes: dict[int, dict[str, Any]]) -> tuple[int, int
 
 
 def chance(wins: tuple[int, int]) -> float:
-    """How likely a score as clear as this, or clearer, is where nobody can tell the models apart."""
+    """The probability of a score at least as clear as this one if nobody can tell the models apart."""
     total, most = sum(wins), max(wins)
     if 2 * most == total:
         return 1.0
@@ -112,7 +113,7 @@ def chance(wins: tuple[int, int]) -> float:
 
 
 class Booth(HTTPServer):
-    """Shows the page, takes votes; only to this machine's own browser, and from no other page."""
+    """Serves the page and accepts votes, only for a browser on this machine and only from this page."""
 
     def __init__(self, port: int, pairs: list[Pair], blocks: dict[int, Html], votes: Path) -> None:
         super().__init__((HOST, port), Handler)
@@ -124,7 +125,7 @@ class Booth(HTTPServer):
         return {number: block for number, block in self.blocks.items() if number not in voted}
 
     def note(self, vote: Any) -> bool:
-        """Append a vote; false for what is none."""
+        """Append a vote; returns False if the value is no valid vote."""
         if (
             not isinstance(vote, dict)
             or vote.get("pair") not in self.blocks
@@ -167,7 +168,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, *_: Any) -> None:
-        """The terminal is for the score."""
+        """Print no requests, because the terminal is for the score."""
 
 
 def main() -> None:

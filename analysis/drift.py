@@ -1,10 +1,11 @@
-"""Does motion stay where it began? Generated motion over a minute and more, against the footage.
+"""Does motion drift? Generated motion over a minute and more, compared with the footage.
 
     python analysis/drift.py --model demo/models/subject-1 --store demo/store --out reports/drift.html
 
-Real motion has mean 0 and deviation 1 in each component, at any time. The page shows how far samples stray
-from that second by second, how far their motion is from the footage's at several times, and the same samples
-at their start, in the middle and at their end; a strip of them, time to the right, lies beside it.
+Real motion has mean 0 and standard deviation 1 in each component, at any time. The page shows how far samples
+move away from that, second by second, how far their motion is from the footage's at several times, and the
+same samples at their start, in the middle and at their end. A film strip of them, with time to the right, is
+written beside the page.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ COLUMNS = 11
 
 
 def distances(real: Sequence[Tensor], generated: Tensor, rate_hz: float) -> Html:
-    """Fréchet motion by place in a sample and window length, clips [T, K] against samples [S, T, K]."""
+    """Fréchet motion between clips [T, K] and samples [S, T, K], by position and window length."""
     try:
         report = score_motion(real, generated, rate_hz)
     except DataError as error:
@@ -69,14 +70,14 @@ def distances(real: Sequence[Tensor], generated: Tensor, rate_hz: float) -> Html
 
 
 def span(model: MotionModel, generator: Generator, latents: Tensor, begin_s: float) -> npt.NDArray[np.uint8]:
-    """Frames [T, S, S, 3] of a sample's W+ [T, n, d], from a time on."""
+    """Frames [T, S, S, 3] of a sample's W+ [T, n, d], starting at `begin_s`."""
     first = round(begin_s * model.frame_rate_hz)
     frames = round(SHOWN_S * model.frame_rate_hz)
     return np.concatenate(list(render(generator, [latents[first : first + frames]])))
 
 
 def whole_strip(generator: Generator, samples: Sequence[Tensor]) -> npt.NDArray[np.uint8]:
-    """One row a sample, from its first frame to its last."""
+    """A film strip with one row per sample, from its first frame to its last."""
     columns = np.linspace(0, len(samples[0]) - 1, COLUMNS).round().astype(int)
     rows = [np.concatenate(list(render(generator, [sample[columns]]))) for sample in samples]
     return film_strip(rows, COLUMNS, [f"sample {number}" for number in range(len(rows))])

@@ -2,8 +2,9 @@
 
     python analysis/real_and_generated.py --model demo/models/subject-1 --store demo/store --out page.html
 
-The page holds everything it shows; the strips lie beside it as a picture. A component is a direction of the
-subject's own basis, in units of its standard deviation in the footage: real motion has variance 1 there.
+The page contains everything that it shows; the strips are also written beside it as a picture. A component is
+a direction of the subject's own basis, in units of its standard deviation in the footage, so real motion has
+variance 1 in it.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ SAMPLES = 3
 
 
 def real_coefficients(model: MotionModel, store: LatentStore) -> list[Tensor]:
-    """What the model was trained on: spans [T, K] of frames that were seen, in the model's basis."""
+    """The footage that the model was trained on, as valid spans [T, K] in the model's basis."""
     snapshot = named_snapshot(store, model.card["snapshot"])
     clips = resampled_clips(store, snapshot, model.frame_rate_hz)
     return footage_coefficients(model, model.basis, [w_plus[valid] for w_plus, valid in clips])
@@ -60,7 +61,7 @@ def generated_latents(model: MotionModel, seed: int, seconds: float) -> list[Ten
 def film_strips(
     model: MotionModel, store: LatentStore, generator: Generator, generated: list[Tensor]
 ) -> npt.NDArray[np.uint8]:
-    """The footage, its reconstruction and the samples, row by row: [H, W, 3]."""
+    """A picture [H, W, 3] with rows for the footage, its reconstruction and the samples."""
     clip = longest_clip(store, model.card["inversion_id"], model.card["subject"])
     frames = strip_frames(clip.frame_rate_hz)
     footage = np.concatenate(list(aligned_footage(store, clip, frames, generator.config.resolution)))
@@ -72,7 +73,7 @@ def film_strips(
 
 
 def strip_frames(rate_hz: float) -> int:
-    """Frames from the first column to the last."""
+    """The number of frames from the first column to the last."""
     return round((STRIP_COLUMNS - 1) * STRIP_EVERY_S * rate_hz) + 1
 
 

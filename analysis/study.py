@@ -1,9 +1,9 @@
-"""What did a study find? Its history, what mattered, the front of its objectives, videos of its best trials.
+"""What did a study find? Its history, the options that mattered, its Pareto front, videos of its best trials.
 
     python analysis/study.py --database sqlite:///demo/optuna.db --study demo --trials demo/study/demo
 
-Where a study has two objectives (jobs/tune.py --pareto), the page shows their front. The videos are of one
-seed each, rendered from the trials' last checkpoints, on the mean of the footage that they were trained on.
+If a study has two objectives (jobs/tune.py --pareto), the page shows their Pareto front. The videos use one
+seed. They are rendered from the trials' last checkpoints, with the mean of the footage as the subject.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import optuna
 from matplotlib.figure import Figure
 from optuna.visualization import matplotlib as plots
 
-from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, OBJECTIVE
+from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, FRECHET, OBJECTIVE
+from svgan_ray.orchestration.tune.plan import objective_of
 from svgan_ray.report.page import (
     Html,
     page,
@@ -47,12 +48,12 @@ CAPTIONS = {
 }
 SHOWN_TRIALS = 6
 SHOWN_S = 4.0
-SHOWN_FIGURES = (OBJECTIVE, FIDELITY, DRIFT)
+SHOWN_SCORES = (OBJECTIVE, FRECHET, FIDELITY, DRIFT)
 
 
 @dataclass(frozen=True)
 class Kept:
-    """A trial's last checkpoint and what it measured there."""
+    """A trial's last checkpoint and its scores."""
 
     name: str
     measured: dict[str, float]
@@ -60,9 +61,9 @@ class Kept:
 
 
 def plot(draw: Any, *arguments: Any, **options: Any) -> Figure | None:
-    """One of Optuna's plots; None where the study has too few trials for it."""
+    """One of Optuna's plots; None if the study has too few trials for it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Optuna calls its plots experimental
+        warnings.simplefilter("ignore")  # Optuna warns that its plots are experimental
         try:
             axes = draw(*arguments, **options)
         except (ValueError, RuntimeError):
@@ -88,17 +89,17 @@ def caption_of(heading: str) -> str:
     return next(caption for begin, caption in CAPTIONS.items() if heading.startswith(begin))
 
 
-def kept_trials(folder: Path) -> list[Kept]:
-    """Trials with a checkpoint, the best one first."""
+def kept_trials(folder: Path, objective: str) -> list[Kept]:
+    """The trials that have a checkpoint, the best one by the study's objective first."""
     found = []
     for results in folder.glob("trial-*/result.json"):
         checkpoints = sorted(results.parent.glob("checkpoint_*"))
         lines = [json.loads(line) for line in results.read_text().splitlines()]
         measured = [line for line in lines if not line.get("diverged", True)]
         if checkpoints and measured:
-            figures = {name: measured[-1][name] for name in SHOWN_FIGURES if name in measured[-1]}
+            figures = {name: measured[-1][name] for name in SHOWN_SCORES if name in measured[-1]}
             found.append(Kept(results.parent.name, figures, checkpoints[-1]))
-    return sorted(found, key=lambda trial: trial.measured[OBJECTIVE])
+    return sorted(found, key=lambda trial: trial.measured[objective])
 
 
 def shown(trial: Kept, generator: Generator, seed: int) -> Html:
@@ -126,7 +127,7 @@ def main() -> None:
     study = optuna.load_study(study_name=options.study, storage=storage)
     pictures = plots_of(study)
     generator = load_generator(weights_folders(options.weights)[0])
-    best = kept_trials(options.trials)[:SHOWN_TRIALS]
+    best = kept_trials(options.trials, objective_of(study))[:SHOWN_TRIALS]
     states = [trial.state.name.lower() for trial in study.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     document = page(

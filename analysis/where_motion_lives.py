@@ -1,8 +1,9 @@
-"""Where does motion live? Its power by style layer and by frequency, in the footage and in samples.
+"""Which style layers and frequencies carry motion? Its power in both, for the footage and for samples.
 
     python analysis/where_motion_lives.py --model demo/models/subject-1 --store demo/store
 
-Coarse styles turn the head, fine ones change colour; slow motion is posture, fast motion speech and blinks.
+Coarse styles turn the head and fine styles change colours. Slow motion is posture; fast motion is speech and
+blinks.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ BANDS = (0.0, *BANDS_HZ)
 
 
 def power_by_layer_and_band(clips: list[Tensor], rate_hz: float) -> Tensor:
-    """Shares [n, B] of the power of W+ clips [T, n, d]: style layers by frequency bands, in all 1."""
+    """Shares [n, B] of the power of W+ clips [T, n, d], by style layer and frequency band; their sum is 1."""
     frames = min(round(WINDOW_S * rate_hz), max(map(len, clips)))
     num_ws = clips[0].shape[1]
     windows = cut_windows(blocks_of([clip.flatten(1) for clip in clips], frames), frames).data
@@ -56,7 +57,7 @@ def samples(model: MotionModel, seed: int, seconds: float) -> list[Tensor]:
 
 
 def figure(shares: dict[str, Tensor]) -> bytes:
-    """Two maps with one scale, layers downwards, frequencies to the right, as a PNG."""
+    """A PNG of two maps with one colour scale; layers go downwards, frequencies to the right."""
     drawn = Figure(figsize=(5 * len(shares), 5), layout="constrained")
     highest = max(float(share.max()) for share in shares.values())
     for axes, (name, share) in zip(drawn.subplots(1, len(shares)), shares.items(), strict=True):

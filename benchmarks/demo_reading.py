@@ -1,4 +1,4 @@
-"""What the factor reader sees in W+ rendered to pictures, against the true factors of the footage."""
+"""Factors that the factor reader finds in pictures rendered from W+, compared with the true factors."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Seen:
 
 @torch.inference_mode()
 def read_factors(w_plus: Tensor) -> Tensor:
-    """W+ [T, n, d] rendered and read: [T, NUM_FACTORS]."""
+    """The factors [T, NUM_FACTORS] that are read from the pictures of W+ [T, n, d]."""
     synthesis, reader = load_generator(weights_folders("demo")[0]).synthesis, load_factor_reader()
     return torch.cat([reader.read(synthesis(part).clamp(-1, 1)) for part in w_plus.split(BATCH)])
 
@@ -68,7 +68,7 @@ def seen_in(clips: Sequence[Tensor]) -> Seen:
 
 
 def blinks_in(lid: Tensor) -> int:
-    """How often a lid's course [T] shuts."""
+    """The number of times that a lid with openings [T] closes."""
     blinks, is_open = 0, True
     for value in lid.tolist():
         if is_open and value < SHUT:
@@ -78,7 +78,7 @@ def blinks_in(lid: Tensor) -> int:
 
 
 def amplitudes(courses: Sequence[Tensor]) -> tuple[float, ...]:
-    """Root of the mean power of courses [T, 1] in each band."""
+    """Root of the mean power of time series [T, 1] in each frequency band."""
     frames = round(SPECTRUM_WINDOW_S * FRAME_RATE_HZ)
     power, frequency_hz = power_spectrum(cut_windows(blocks_of(courses, frames), frames).data, FRAME_RATE_HZ)
     spectrum = power.mean((0, 2))

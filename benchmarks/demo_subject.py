@@ -1,7 +1,7 @@
-"""One subject of the demo world as inversion leaves it: clips of a minute, their W+ beside the true factors.
+"""One subject of the demo world after inversion: clips of a minute, with their W+ and their true factors.
 
-Footage is rendered to mp4, tracked, cropped and encoded as `jobs/invert.py` does, in one process, without a
-store. Clips are kept in a folder, so that a run that was stopped goes on.
+Footage is rendered to mp4, tracked, cropped and encoded as in `jobs/invert.py`, but in one process and
+without a store. Finished clips are kept in a folder, so that a stopped run can go on.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def motion_of_subject(
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """W+ clips [T, n, d] for training and held out, and the true W+ of the training clips.
 
-    `latents` says whether footage is inverted or the true W+ stands for it. Inverted clips are read from
-    `folder` where they are there and made otherwise.
+    `latents` chooses between inverted footage and the true W+. Inverted clips are read from `folder` if they
+    exist there, and are made otherwise.
     """
     seeds = list(range(MINUTES)) + list(range(HELD_OUT_FROM, HELD_OUT_FROM + HELD_OUT_MINUTES))
     true = [true_w_plus(behaviour(SUBJECT, seed)) for seed in seeds]
@@ -50,19 +50,19 @@ def motion_of_subject(
 
 
 def other_subject(folder: Path, latents: str, tell: Callable[[str], None] = print) -> Tensor:
-    """W+ [T, n, d] of a minute of somebody else."""
+    """W+ [T, n, d] of a minute of another subject."""
     if latents == "inverted":
         return _cached(folder, OTHER_SUBJECT, 0, tell)
     return true_w_plus(behaviour(OTHER_SUBJECT, 0))
 
 
 def true_factors() -> list[Tensor]:
-    """[T, NUM_FACTORS] of the training clips."""
+    """The true factors [T, NUM_FACTORS] of the training clips."""
     return [behaviour(SUBJECT, seed) for seed in range(MINUTES)]
 
 
 def same_person_anew(clips: int, seconds: float) -> list[Tensor]:
-    """True W+ [T, n, d] of clips neither trained on nor held out: what a perfect model would generate."""
+    """True W+ [T, n, d] of new clips, neither trained on nor held out, as a perfect model would generate."""
     seeds = range(ANEW_FROM, ANEW_FROM + clips)
     return [true_w_plus(behaviour(SUBJECT, seed, seconds)) for seed in seeds]
 
@@ -74,7 +74,7 @@ def behaviour(number: int, seed: int, seconds: float = CLIP_S) -> Tensor:
 
 @torch.inference_mode()
 def true_w_plus(factors: Tensor) -> Tensor:
-    """Factors [T, NUM_FACTORS] to the W+ [T, n, d] that stands for them."""
+    """The W+ [T, n, d] that corresponds to factors [T, NUM_FACTORS]."""
     w_plus: Tensor = load_generator(weights_folders("demo")[0]).mapping(z_of_factors(factors))
     return w_plus
 
@@ -101,7 +101,7 @@ def _inverted(person: Subject, seed: int) -> Tensor:
 
 @torch.inference_mode()
 def _encoded(video_path: Path, encoder: Encoder) -> Iterator[Tensor]:
-    """W+ [N, n, d] of the one clip that demo footage is, a few frames at a time."""
+    """W+ [N, n, d] of demo footage, which is a single clip, a few frames at a time."""
     with open_video(video_path) as video:
         (clip,) = track(SidecarLandmarks().detect(video), video.time_s).clips
         for crops in crop_span(video, clip.first_frame, clip.quad, encoder.config.input_side):

@@ -1,9 +1,9 @@
-"""How well the demo weights draw, invert and read portraits of people that they were not trained on.
+"""How well the demo weights generate, invert and read portraits of people that they were not trained on.
 
-Peak signal-to-noise ratio in dB (peak 1, mean over frames) of the generator against the renderer and of
-encoder-then-generator, over the image and inside the eye and mouth regions; the share of variance of each
-small moving factor that the factor reader explains in reconstructed frames; the reader's own error per
-factor; and how straight the factors' directions lie in W.
+It prints four scores: the peak signal-to-noise ratio in dB (peak 1, mean over frames) against the renderer,
+of the generator and of the encoder followed by the generator, over the image and inside the eye and mouth
+regions; the share of variance of each small moving factor that the factor reader explains in reconstructed
+frames; the reader's own error per factor; and how straight the factors' directions are in W.
 
     python benchmarks/demo_weights.py [--weights DIR] [--sheet docs/images/demo_pairs.png]
 """
@@ -33,20 +33,20 @@ BATCH = 16
 
 
 def unseen_frames(subjects: int, frames: int) -> Tensor:
-    """[subjects * frames, NUM_FACTORS]: people of their own temperament, frames a second apart."""
+    """Factors [subjects * frames, NUM_FACTORS] of people with different ways to move, a frame per second."""
     people = [subject(FIRST_UNSEEN_SUBJECT + i, own_temperament=True) for i in range(subjects)]
     return torch.cat([behave(person, frames * 25)[::25] for person in people])
 
 
 def psnr_db(images: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """[N] over the pixels of mask [N, 1, H, W]; images in [-1, 1]."""
+    """PSNR [N] over the pixels of the mask [N, 1, H, W]; images are in [-1, 1]."""
     error = ((images.clamp(-1, 1) - target) / 2).square().mean(dim=1, keepdim=True)
     return -10 * torch.log10((error * mask).sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3)))
 
 
 @torch.no_grad()
 def reconstruct(weights: str, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Rendered, generated from the true latents, and encoded then generated: each [N, 3, 128, 128]."""
+    """Pictures [N, 3, 128, 128]: rendered, generated from the true latents, and encoded then generated."""
     generator_folder, encoder_folder = weights_folders(weights)
     generator, encoder = load_generator(generator_folder), load_encoder(encoder_folder)
     rendered, drawn, inverted = [], [], []
@@ -86,7 +86,7 @@ def print_reading(factors: Tensor, rendered: Tensor, drawn: Tensor, inverted: Te
 
 @torch.no_grad()
 def print_straightness(generator: Generator, people: Tensor) -> None:
-    """Cosine between a factor's direction in W (−1 to +1) at different people: 1 is perfectly straight."""
+    """Cosine between a factor's directions in W (−1 to +1) for different people; 1 means straight."""
     cosines = []
     for column in range(NUM_FACTORS):
         step = torch.zeros(NUM_FACTORS)
@@ -99,7 +99,7 @@ def print_straightness(generator: Generator, people: Tensor) -> None:
 
 
 def save_sheet(path: Path, *images: Tensor) -> None:
-    """Columns of three: rendered, generated, encoded then generated."""
+    """Write a sheet with columns of three pictures: rendered, generated, encoded then generated."""
     pixels: NDArray[np.uint8] = (
         ((torch.stack(images, 1).flatten(0, 1).clamp(-1, 1) + 1) * 127.5).byte().permute(0, 2, 3, 1).numpy()
     )

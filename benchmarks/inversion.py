@@ -1,15 +1,17 @@
-"""How much of the encoder's speed the Ray pipeline keeps, and how far its orchestration carries.
+"""The share of the encoder's speed that the Ray pipeline reaches, and how many encoders it can keep busy.
 
-Efficiency: frames/s of the whole pipeline (track, crop, encode, store, commit, on Ray) over those of one
-plain process that calls the same track, decode, crop, encode and error functions on the same frames, with as
-many torch threads as the pipeline has CPUs. Both are slopes: a short run is taken off a long one, so that
-start-up (Ray Data, workers, weights) is apart; it is printed beside. Runs alternate, and medians count. The
-bare encoder, on crops in memory, stands beside them.
+Efficiency: frames/s of the whole pipeline (track, crop, encode, store, commit, on Ray) divided by the
+frames/s of one plain process. The process calls the same track, decode, crop, encode and error functions on
+the same frames, with as many torch threads as the pipeline has CPUs. Both rates are slopes between a short
+and a long run, so that they do not include the start-up (Ray Data, workers, weights), which is printed
+separately. Runs alternate, and medians are compared. The rate of the encoder alone, on crops in memory, is
+printed too.
 
-Ceiling (--ceiling): the same Ray Data stages with a STAND-IN for the encoder, which takes blocks of 64 frames
-and only waits as long as one at --stand-in-hz would compute; no torch, no store. It tells how many encoders
-are kept busy, and what passes at the knee, beyond which less than 0.95 of their rate is left: the share of
-all cores that was busy, and of one core that the driver took, say what the limit was.
+Ceiling (--ceiling): the same Ray Data stages with a STAND-IN for the encoder. It takes blocks of 64 frames
+and only waits as long as an encoder with --stand-in-hz frames/s would compute; it uses no torch and no store.
+The result is the number of encoders that are kept busy, and the rate at the knee, beyond which less than 0.95
+of the encoders' rate is reached. The busy share of all cores and the driver's share of one core show what the
+limit was.
 
     python benchmarks/inversion.py --frames 5000
     python benchmarks/inversion.py --ceiling
@@ -70,12 +72,12 @@ class Run:
 
     @property
     def frames_per_s(self) -> float:
-        """The slope between them."""
+        """Frames/s as the slope between the two runs."""
         return (self.long_frames - self.short_frames) / (self.long_s - self.short_s)
 
     @property
     def start_up_s(self) -> float:
-        """What is left of the short run at that rate."""
+        """The time of the short run that the frames do not explain at that rate."""
         return self.short_s - self.short_frames / self.frames_per_s
 
 
@@ -85,7 +87,7 @@ def footage(folder: Path, name: str, frames: int, videos: int) -> list[Source]:
 
 
 def new_job(folder: Path, weights: str, source: Source) -> tuple[InvertConfig, Inversion, LatentStore]:
-    """An empty store, and what an inversion into it needs."""
+    """The settings and the inversion of a job with a new, empty store."""
     store = open_store(tempfile.mkdtemp(dir=folder), create=True)
     config = InvertConfig(videos=(source.uri,), store=store.uri, weights=weights)
     publish_networks(store, config)
@@ -98,7 +100,7 @@ def blocks_of(job: Inversion, sources: list[Source]) -> Iterator[Block]:
 
 
 def plain_s(folder: Path, weights: str, sources: list[Source]) -> tuple[int, float]:
-    """Frames, and seconds of one process that does everything in turn."""
+    """The number of frames, and the seconds of one process that does everything in sequence."""
     _, job, store = new_job(folder, weights, sources[0])
     encoder = BlockEncoder(job, store, "plain")
     began_s, frames = time.perf_counter(), 0
@@ -109,7 +111,7 @@ def plain_s(folder: Path, weights: str, sources: list[Source]) -> tuple[int, flo
 
 
 def pipeline_s(folder: Path, weights: str, sources: list[Source]) -> tuple[int, float]:
-    """Frames, and seconds of the pipeline, from the first call to the last commit."""
+    """The number of frames, and the seconds of the pipeline from the first call to the last commit."""
     config, job, store = new_job(folder, weights, sources[0])
     ledger, began_s = Ledger(store, job, {}), time.perf_counter()
     for item in stream(config, job, sources, frozenset(), encoder_resources(config)):
@@ -120,7 +122,7 @@ def pipeline_s(folder: Path, weights: str, sources: list[Source]) -> tuple[int, 
 
 
 def bare_frames_per_s(folder: Path, weights: str, sources: list[Source]) -> float:
-    """The encoder alone, on the crops of one block."""
+    """Frames/s of the encoder alone, on the crops of one block."""
     _, job, store = new_job(folder, weights, sources[0])
     encoder = BlockEncoder(dataclasses.replace(job, error_every_frames=10**9), store, "bare")
     block = next(block for block in blocks_of(job, sources) if block.number == 1)
@@ -161,7 +163,7 @@ def efficiency(options: argparse.Namespace, folder: Path) -> None:
 
 
 class StandIn:
-    """Instead of an encoder: takes a block and waits, one block at a time."""
+    """A replacement for an encoder, which takes one block at a time and waits."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -180,7 +182,7 @@ def _stand_in_crops(row: dict[str, Any], side: int) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """The ceiling's stages with so many stand-ins; shares are of one core (driver) and of all (cores)."""
+    """A measurement with some stand-ins; `driver_share` is of one core, `cores_share` of all cores."""
 
     actors: int
     blocks_per_s: float
@@ -190,7 +192,7 @@ class Point:
 
 
 def point(actors: int, hz: float, side: int, seconds: float) -> Point:
-    """Blocks a second through crop tasks and waiting actors, while all of them are at work."""
+    """Measure blocks per second through crop tasks and waiting actors, while all actors are busy."""
     configure_data({})
     blocks = max(int(actors * seconds * hz / STAND_IN_FRAMES), 8 * actors)
     rows = ray.data.from_items([{"item": i} for i in range(blocks)], override_num_blocks=blocks)
@@ -203,7 +205,7 @@ def point(actors: int, hz: float, side: int, seconds: float) -> Point:
         num_cpus=0.4 / actors,
     )
     told = [(time.perf_counter(), time.process_time(), _busy_s()) for _ in waiting.iter_rows()]
-    # From the first block that each could have returned to the last before they run dry.
+    # The time span begins when every actor can have returned a block, and ends before blocks run out.
     first, last = told[actors - 1], told[-actors - 1]
     wall_s, driver_s, busy_s = (end - begin for begin, end in zip(first, last, strict=True))
     rate = (blocks - 2 * actors) / wall_s
@@ -217,7 +219,7 @@ def point(actors: int, hz: float, side: int, seconds: float) -> Point:
 
 
 def _busy_s() -> float:
-    """Seconds that all cores together have worked since the machine started."""
+    """The seconds that all cores together have been busy since the machine started."""
     user, nice, system, _, _, interrupts, soft_interrupts = map(
         int, Path("/proc/stat").read_text().split()[1:8]
     )

@@ -1,4 +1,4 @@
-"""Processor time of this process and of all that it started, at whatever depth, while something runs."""
+"""Processor time of this process and of all its descendants, during a `with` block."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 @contextmanager
 def metered(told: Callable[[float, float], None]) -> Iterator[None]:
-    """Tell seconds by the clock and seconds of processor time since the start, every second and at the end.
+    """Report elapsed seconds and seconds of processor time since the start, every second and at the end.
 
-    What a process uses in its last second may be missed; Linux only.
+    The last second of a process that ends may be missed. Works on Linux only.
     """
     began_s = time.monotonic()
     at_start = _times_s()

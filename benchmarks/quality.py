@@ -1,8 +1,8 @@
-"""How well recipes learn one subject of the demo world, whose true motion is known, and how soon.
+"""How well and how fast recipes learn one subject of the demo world, whose true motion is known.
 
-Ten minutes of training footage, five held out. Every recipe is trained in one thread, its process CPU time
-counted (measuring and saving are not), and measured along the way; lines are appended to WORK/curves.jsonl
-and a run that was stopped goes on from its last measurement.
+There are ten minutes of training footage and five held-out minutes. Every recipe is trained in one thread,
+and its CPU time is counted without measuring and saving. It is measured several times during training.
+Results are appended to WORK/curves.jsonl, and a stopped run goes on from its last measurement.
 
     python benchmarks/quality.py protocol --work WORK
     python benchmarks/quality.py train --recipe demo --seed 0 --cpu-minutes 15 --work WORK
@@ -53,7 +53,7 @@ WINDOWS = ("2s", "5s")
 
 @dataclass(frozen=True)
 class Footage:
-    """W+ clips [T, n, d] of a subject, and of the same frames by their true factors."""
+    """W+ clips [T, n, d] of a subject, and the true W+ of the same frames."""
 
     training: list[Tensor]
     held_out: list[Tensor]
@@ -61,16 +61,16 @@ class Footage:
     rank: int
 
     def evaluation(self) -> LatentBasis:
-        """The first 16 components; the true latents have one for each moving factor."""
+        """A basis of 16 components; true latents have only one component for each moving factor."""
         return evaluation_basis(self.basis(16))
 
     def basis(self, size: int) -> LatentBasis:
-        """Components of the training clips, as many as there are up to `size`."""
+        """A basis of the training clips with up to `size` components, as many as the clips have."""
         return fit_basis(self.training, min(size, self.rank))
 
 
 def figures_of(state: TrainingState, footage: Footage, samples: int = SAMPLES) -> dict[str, float]:
-    """All figures in latent space; jitter stands against the true factors' too."""
+    """All scores in latent space; jitter is also compared with that of the true factors."""
     basis = footage.evaluation()
     model = model_of(state, basis.mean, "0" * 64)
     frames = round(SAMPLE_S * FRAME_RATE_HZ)
@@ -86,12 +86,12 @@ def figures_of(state: TrainingState, footage: Footage, samples: int = SAMPLES) -
 
 
 def distance_of(figures: dict[str, float]) -> float:
-    """The largest of the Frechet distances at all positions, in floors."""
+    """The largest Frechet distance over all positions, as a multiple of the floor."""
     return max(figures[f"frechet_motion_{w}/generated_at_{at}_s"] for w in WINDOWS for at in POSITIONS)
 
 
 def changed(config: TemporalConfig, changes: Iterable[str]) -> TemporalConfig:
-    """The config with `field=value` or `part.field=value` in place, values as Python literals."""
+    """The config with changes `field=value` or `part.field=value`; values are Python literals."""
     for change in changes:
         path, _, text = change.partition("=")
         *parts, name = path.split(".")
@@ -103,8 +103,8 @@ def changed(config: TemporalConfig, changes: Iterable[str]) -> TemporalConfig:
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train until the recipe's steps or the CPU minutes are used up, measuring every so often."""
-    # Noise gives encoded latents every direction; the true ones are linear in the factors.
+    """Train until the recipe's steps or the CPU minutes are used up, and measure at regular intervals."""
+    # Encoded latents vary in every direction because of noise; true latents are linear in the factors.
     rank = len(MOVING) if options.latents == "true" else MOST_COMPONENTS
     footage = Footage(*motion_of_subject(options.work, options.latents), rank)
     config = changed(RECIPES[options.recipe](), options.change)
@@ -192,7 +192,7 @@ def table(options: argparse.Namespace) -> None:
 
 
 def protocol(options: argparse.Namespace) -> None:
-    """What the measures say of motion about which one knows: the controls, the same person anew, a replay."""
+    """Print the measures for motion of known quality: controls, new clips of the same person, a replay."""
     footage = Footage(*motion_of_subject(options.work, "true"), len(MOVING))
     basis = footage.evaluation()
     training, held_out = ([basis.project(c) for c in clips] for clips in (footage.training, footage.held_out))
@@ -227,9 +227,9 @@ def protocol(options: argparse.Namespace) -> None:
 
 
 def read(options: argparse.Namespace) -> None:
-    """Render what a run has learnt, on its subject and on another one, and let the factor reader look.
+    """Render samples of a run, for its subject and for another one, and read their factors from the pictures.
 
-    Rare events need more footage than can be rendered: beside stands what 20 minutes of W+ mean in factors.
+    Rare events need more footage than can be rendered, so factors of 20 minutes of W+ are printed as well.
     """
     lines = [line for line in read_curves(options.work) if line["name"] == options.name]
     state = load_checkpoint(options.work / "checkpoints" / options.name)

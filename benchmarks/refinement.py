@@ -1,7 +1,7 @@
-"""What refinement adds to the demo's encoder: error of the pictures, and their jitter beside the footage's.
+"""How refinement improves the demo encoder: the error of the pictures, and their jitter.
 
-Unseen people, 25 frames a second. PSNR in dB (peak 1) over all frames; jitter is the root mean square of the
-second difference along time of all pixels, as a multiple of the footage's.
+The footage shows unseen people at 25 frames a second. PSNR is in dB (peak 1) over all frames. Jitter is the
+root mean square of the second difference over time of all pixels, as a multiple of the footage's jitter.
 
     python benchmarks/refinement.py [--steps 100] [--subjects 3] [--frames 12]
 """
@@ -23,17 +23,17 @@ FIRST_UNSEEN_SUBJECT = 10_000
 
 
 def psnr_db(pictures: Tensor, footage: Tensor) -> float:
-    """Over frames [T, 3, S, S] in [-1, 1]."""
+    """PSNR over all frames [T, 3, S, S] in [-1, 1]."""
     return float(-10 * ((pictures.clamp(-1, 1) - footage) / 2).square().mean().log10())
 
 
 def jitter(pictures: Tensor) -> float:
-    """Root mean square of the second difference along time of [T, 3, S, S]."""
+    """Root mean square of the second difference over time of pictures [T, 3, S, S]."""
     return float(pictures.clamp(-1, 1).diff(n=2, dim=0).square().mean().sqrt())
 
 
 def main() -> None:
-    """Print a row a subject."""
+    """Print one row per subject."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

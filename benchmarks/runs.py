@@ -1,10 +1,11 @@
-"""What logging to a run costs a training: time in its calls on the training thread, over that of the steps.
+"""The cost of logging to a run: time in its calls on the training thread, divided by the time of the steps.
 
     python benchmarks/runs.py [--steps 400] [--rounds 3]
 
-The demo's recipe on latents of noise, told through the journal as jobs/train.py does. In each round it trains
-unlogged (the baseline), with a server that answers, with one that accepts and never answers, and with none;
-the weights of all must have the same bits. Bar: calls of the run take less than 1 % of the steps' time.
+The demo's recipe is trained on random latents and logged through the journal, as in jobs/train.py. Each round
+has four trainings: without logging (the baseline), with a server that answers, with a server that accepts
+connections and never answers, and without a server. The weights of all four must have the same bits. The
+limit: calls of the run take less than 1 % of the steps' time.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ WARM_UP_STEPS = 5
 
 
 def train(steps: int, run: RemoteRun | None) -> tuple[TrainingState, float, float]:
-    """The state reached, seconds in all, seconds in calls of the run."""
+    """Train; returns the final state, the total seconds, and the seconds in calls of the run."""
     w_plus = torch.randn(FRAMES, NUM_WS, W_DIM, generator=torch.Generator().manual_seed(0))
     config = demo()
     basis = fit_basis([w_plus], config.basis_size)
@@ -57,7 +58,7 @@ def train(steps: int, run: RemoteRun | None) -> tuple[TrainingState, float, floa
 
 @contextmanager
 def silent_server() -> Iterator[str]:
-    """Takes connections and never answers."""
+    """The address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         yield f"http://127.0.0.1:{silent.getsockname()[1]}"
 
@@ -69,7 +70,7 @@ def logged(steps: int, uri: str, name: str) -> tuple[TrainingState, float, float
     try:
         return train(steps, RemoteRun(journal, RunKey("benchmark", name, "train", name)))
     finally:
-        ray.kill(journal)  # what it has not delivered is of no interest
+        ray.kill(journal)  # events that were not delivered are not needed
 
 
 def weights_differ(one: TrainingState, other: TrainingState) -> bool:

@@ -1,11 +1,12 @@
-"""Is a search worth its time? A study on the demo's first subject, its best trial beside the recipe.
+"""Is a search worth its time? A study on the demo's first subject; its best trial against the recipe.
 
     python benchmarks/search.py --folder /tmp/search
 
-Renders the subject's minute of training footage and minutes of held-out behaviour, inverts both, runs the
-study, trains the best trial's options and the recipe anew with the same seeds, neither of them the study's,
-and measures all of them on the held-out footage. Each step is a job, called as a person would; run again, all
-of them go on where they were stopped. Bar: the study ends within 40 minutes on 2 cores.
+The program renders a minute of training footage and several minutes of held-out behaviour of the subject,
+inverts both and runs the study. Then it trains the best trial's options and the recipe with the same new
+seeds, which the study did not use, and measures all models on the held-out footage. Each step is a job with a
+normal command line; when the program is run again, every job goes on where it was stopped. The limit: the
+study ends within 40 minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ KINDS = ("default", "best trial")
 
 
 def footage(folder: Path, held_out_minutes: int) -> dict[str, list[Path]]:
-    """Videos by subject; what is absent is rendered."""
+    """Videos by subject; missing videos are rendered."""
     held_out = range(FIRST_HELD_OUT_SEED, FIRST_HELD_OUT_SEED + held_out_minutes)
     seeds = {SUBJECT: [TRAINING_SEED], HELD_OUT: held_out}
     videos = {name: [folder / "footage" / name / f"{seed}.mp4" for seed in of] for name, of in seeds.items()}
@@ -45,7 +46,7 @@ def footage(folder: Path, held_out_minutes: int) -> dict[str, list[Path]]:
 
 
 def call(job: str, folder: Path, flags: dict[str, Any]) -> None:
-    """Run a job to its end, in the folder: its tracking stays there, and no experiment.toml is read."""
+    """Run a job to its end, in the folder, so that its runs stay there and no experiment.toml is read."""
     command = [sys.executable, str(JOBS / f"{job}.py")]
     for name, value in {**flags, "experiment": EXPERIMENT}.items():
         command += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
@@ -54,7 +55,7 @@ def call(job: str, folder: Path, flags: dict[str, Any]) -> None:
 
 
 def study(folder: Path, trials: int, trial_steps: int) -> str:
-    """Run the study, or go on with it; how long it took, in words."""
+    """Run the study, or go on with it; returns a sentence about the time it took."""
     path = folder / TIMES
     sittings = json.loads(path.read_text()) if path.exists() else []
     if not (sittings and sittings[-1]["is_over"]):
@@ -83,7 +84,7 @@ def study(folder: Path, trials: int, trial_steps: int) -> str:
 
 
 def figures_of(folder: Path, kind: str, seed: int, steps: int | None) -> dict[str, float]:
-    """Train with a seed, measure on the held-out footage."""
+    """Train with a seed; returns the scores on the held-out footage."""
     name = f"{kind.replace(' ', '-')}-{seed}"
     report = folder / "reports" / f"{name}.json"
     if not report.exists():
@@ -98,7 +99,7 @@ def figures_of(folder: Path, kind: str, seed: int, steps: int | None) -> dict[st
 
 
 def distance(figures: dict[str, float | None]) -> float:
-    """Fréchet motion in floors, the mean over places in a sample and the windows that the measure fits."""
+    """Fréchet motion as a multiple of the floor, averaged over positions and the windows where it is fit."""
     fit = [
         name.removesuffix("/is_fit") for name, is_so in figures.items() if name.endswith("/is_fit") and is_so
     ]

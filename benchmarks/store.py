@@ -6,12 +6,13 @@
     python benchmarks/store.py commits --store s3://benchmark/c --clips 400 --delay-ms 50
     python benchmarks/store.py catalog --store /tmp/catalog --clips 100000
 
-`transfer` puts and gets the same chunks through the store (encoded, hashed, verified, decoded) and with bare
-boto3 calls of the same bytes and as many threads, by turns; it prints medians and the ratio of the sums.
-`planning` fills a store with committed clips, five a video, and measures the plan of a run in which nothing
-is left to do, and the peak memory of this process. `commits` lets a driver commit clips of one short chunk,
-through a store whose every request takes so much longer, beside the same commits one after the other.
-`catalog` makes the table of as many committed clips from nothing, then again with nothing new.
+`transfer` writes and reads the same chunks through the store (encoded, hashed, verified, decoded) and with
+plain boto3 calls of the same bytes and the same number of threads, in turns. It prints medians and the ratio
+of sums. `planning` fills a store with committed clips, five per video, and measures the planning of a run in
+which nothing is left to do, and the peak memory of this process. `commits` lets a driver commit clips of one
+short chunk to a store in which every request takes --delay-ms longer, and compares that with the same commits
+one after the other. `catalog` makes the table of --clips committed clips, and then updates it when there is
+nothing new.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ FILLING_THREADS = 16
 
 
 def chunks_of(size_bytes: int) -> list[dict[str, Tensor]]:
-    """Chunks as an inversion at 1024 px stores them, so many bytes in all, each another."""
+    """Different chunks like those of an inversion at 1024 px, with `size_bytes` in total."""
     count = max(1, round(size_bytes / (BLOCK_FRAMES * NUM_WS * W_DIM * 4)))
     w_plus = torch.randn(BLOCK_FRAMES, NUM_WS, W_DIM)
     return [
@@ -78,7 +79,7 @@ def chunks_of(size_bytes: int) -> list[dict[str, Tensor]]:
 
 @dataclass
 class Round:
-    """One repetition: the same chunks through the store and through boto3, under names of its own."""
+    """One repetition: the same chunks through the store and through boto3, under new names."""
 
     store: LatentStore
     client: Any
@@ -105,7 +106,7 @@ class Round:
             body.read()
 
     def clear(self) -> None:
-        """Delete what the round left."""
+        """Delete the objects of this round."""
         for number, ref in self.refs.items():
             self.client.delete_object(**self._target(number))
             self.store.backend.delete(ref.key)
@@ -116,7 +117,7 @@ class Round:
 
 
 def transfer(uri: str, megabytes: int, threads: int, repetitions: int) -> None:
-    """Print MB/s of the store and of boto3 alone, and what a GB costs this process."""
+    """Print MB/s of the store and of boto3 alone, and this process's CPU time per GB."""
     chunks = chunks_of(megabytes * MEGABYTE)
     encoded = [encode_chunk(chunk, "benchmark")[0] for chunk in chunks]
     total_mb = sum(map(len, encoded)) / MEGABYTE
@@ -152,12 +153,12 @@ def timed_s(pool: ThreadPoolExecutor, call: Callable[[int], None], count: int) -
 
 
 def source_of(number: int) -> Source:
-    """A video that was inverted, as planning finds it in a listing of footage."""
+    """An inverted video, as planning finds it in a listing of footage."""
     return Source(f"s3://footage/{number:08d}.mp4", 10**8 + number, "1")
 
 
 def video_objects(job: Inversion, number: int) -> Iterator[tuple[str, bytes]]:
-    """What a finished video leaves in the store, less the content, which no plan looks at."""
+    """The objects of a finished video in the store, without the content, which planning does not read."""
     source, video_id = source_of(number), hashlib.sha256(str(number).encode()).hexdigest()
     spans = [(i * CLIP_FRAMES, (i + 1) * CLIP_FRAMES) for i in range(CLIPS_A_VIDEO)]
     clips = tuple(ClipRecord(keys.clip_id(video_id, job.tracking_id, *span), *span) for span in spans)
@@ -177,7 +178,7 @@ def video_objects(job: Inversion, number: int) -> Iterator[tuple[str, bytes]]:
 
 
 def fill(store: LatentStore, job: Inversion, numbers: range) -> None:
-    """Make these videos' objects."""
+    """Write the objects of these videos."""
 
     def put(number: int) -> None:
         for key, data in video_objects(job, number):
@@ -188,7 +189,7 @@ def fill(store: LatentStore, job: Inversion, numbers: range) -> None:
 
 
 def planning(uri: str, clips: list[int]) -> None:
-    """Print seconds and memory of plans over more and more committed clips."""
+    """Print the seconds and memory of planning, for increasing numbers of committed clips."""
     config = InvertConfig(store=uri)
     job, store, filled = inversion_of(config, uri), open_store(uri, create=True), 0
     for count in sorted(clips):
@@ -205,7 +206,7 @@ def planning(uri: str, clips: list[int]) -> None:
 
 
 def catalog(uri: str, count: int) -> None:
-    """Print seconds and rate of a catalog from nothing, and of one that finds nothing new."""
+    """Print seconds and rate of making a catalog, and of updating it when nothing is new."""
     store = open_store(uri, create=True)
     job = inversion_of(InvertConfig(store=uri), uri)
     fill(store, job, range(count // CLIPS_A_VIDEO))
@@ -220,7 +221,7 @@ def catalog(uri: str, count: int) -> None:
 
 
 def stored_clips(store: LatentStore, job: Inversion, count: int) -> list[Chunk]:
-    """Clips of one chunk each that stand in the store, not yet committed."""
+    """Clips of one chunk each, which are stored but not yet committed."""
     tensors = {name: tensor[:CHUNK_FRAMES] for name, tensor in chunks_of(1)[0].items()}
 
     def put(number: int) -> Chunk:
@@ -234,7 +235,7 @@ def stored_clips(store: LatentStore, job: Inversion, count: int) -> list[Chunk]:
 
 
 def delay(backend: Backend, seconds: float) -> None:
-    """Let every request to this backend take so much longer."""
+    """Let every request to this backend take `seconds` longer."""
 
     def delayed(verb: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any) -> Any:
@@ -270,7 +271,7 @@ def commits(uri: str, count: int, delay_s: float) -> None:
 
 
 def make_bucket(uri: str) -> None:
-    """The bucket of the store, if it is not there; nothing for a folder."""
+    """Create the bucket of the store if it does not exist; does nothing for a folder."""
     if uri.startswith("s3://"):
         client = boto3.client("s3")
         with contextlib.suppress(client.exceptions.BucketAlreadyOwnedByYou):

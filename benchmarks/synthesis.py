@@ -1,9 +1,9 @@
-"""Images a second of our StyleGAN2 synthesis, beside the machine's matrix product and the naive form.
+"""Images per second of this StyleGAN2 synthesis, compared with a matrix product and with a naive form.
 
-The work is taken as fixed, 29.8 GFLOP an image at 256 px (channel_base 16384) and 148.5 at 1024 (2 FLOP a
-multiplication and addition), whatever a form computes; the share is of the matrix product's rate. The naive
-form builds a kernel for each sample and convolves in groups, as NVIDIA's and rosinality's code does. All are
-measured in turns, in one run; the figures are medians. Weights are random.
+The work per image counts as fixed for every form: 29.8 GFLOP at 256 px (channel_base 16384) and 148.5 at 1024
+(a multiplication and addition are 2 FLOP). The share is relative to the rate of the matrix product. The naive
+form builds a kernel for each sample and convolves in groups, like NVIDIA's and rosinality's code. All forms
+are measured in turns, in one run; the numbers are medians. Weights are random.
 
     python benchmarks/synthesis.py [--resolution 256 1024] [--threads 2] [--cpu-time]
 
@@ -34,7 +34,7 @@ Form = Callable[[], object]
 
 
 class NaiveSynthesis:
-    """The synthesis of `synthesis` with a kernel for each sample: [N, O, I, 3, 3], one group a sample."""
+    """The same synthesis with a kernel for each sample, [N, O, I, 3, 3], and one group per sample."""
 
     def __init__(self, synthesis: Synthesis) -> None:
         self.blocks = list(synthesis.children())
@@ -81,7 +81,7 @@ class NaiveSynthesis:
 
 
 def _with_zeros(x: Tensor) -> Tensor:
-    """A zero after every sample: [N, C, H, H] -> [N, C, 2H, 2H]."""
+    """Insert a zero after every pixel: [N, C, H, H] -> [N, C, 2H, 2H]."""
     out = x.new_zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
     out[:, :, ::2, ::2] = x
     return out
@@ -92,7 +92,7 @@ def _clamped(x: Tensor, limit: float | None) -> Tensor:
 
 
 def network(resolution: int, device: str) -> Generator:
-    """Random weights; clamped where half precision comes into it."""
+    """A generator with random weights; activations are clamped where half precision is measured."""
     torch.manual_seed(0)
     clamp = CLAMP if device == "cuda" else None
     config = GeneratorConfig(resolution, channel_base=CHANNEL_BASE[resolution], conv_clamp=clamp)
@@ -119,7 +119,7 @@ def forms(resolution: int, batch: int, device: str) -> dict[str, Form]:
 
 
 def _graph(network: Callable[[Tensor], Tensor], w_plus: Tensor) -> Form:
-    """The launches of one call, recorded and played again."""
+    """The launches of one call as a CUDA graph, which is replayed."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
@@ -132,7 +132,7 @@ def _graph(network: Callable[[Tensor], Tensor], w_plus: Tensor) -> Form:
 
 
 def matrix_products(device: str) -> dict[str, tuple[Form, float]]:
-    """The machine's yardstick for each precision: a product, and its GFLOP."""
+    """The reference for each precision: a matrix product, and its GFLOP."""
     side = 1536 if device == "cpu" else 8192
     dtypes = (torch.float32,) if device == "cpu" else (torch.float32, torch.bfloat16, torch.float16)
     found = {}
@@ -147,7 +147,7 @@ def matrix_products(device: str) -> dict[str, tuple[Form, float]]:
 
 
 def medians_s(forms: dict[str, Form], repetitions: int, seconds: Callable[[], float]) -> dict[str, float]:
-    """Median time of each, measured in turns after a call that is not counted."""
+    """The median time of each form, measured in turns; the first call is not counted."""
     times: dict[str, list[float]] = {name: [] for name in forms}
     for _ in range(repetitions + 1):
         for name, form in forms.items():
@@ -158,7 +158,7 @@ def medians_s(forms: dict[str, Form], repetitions: int, seconds: Callable[[], fl
 
 
 def measure(resolution: int, batch: int, repetitions: int, device: str, seconds: Callable[[], float]) -> None:
-    """Print one table row a form."""
+    """Print one table row per form."""
     products = matrix_products(device)
     synthesis = forms(resolution, batch, device)
     yardsticks = {f"matrix product {name}": form for name, (form, _) in products.items()}
@@ -180,7 +180,7 @@ def measure(resolution: int, batch: int, repetitions: int, device: str, seconds:
 
 
 def _difference(actual: Tensor, expected: Tensor) -> float:
-    """The largest difference over the standard deviation of what is expected."""
+    """The largest difference, divided by the standard deviation of the expected values."""
     return float((actual.float() - expected.float()).abs().max() / expected.float().std())
 
 
@@ -195,7 +195,7 @@ def _cuda_seconds() -> float:
 
 
 def main() -> None:
-    """Measure what was asked for."""
+    """Measure the forms that the command line asks for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,10 +1,11 @@
-"""Speed of a training step against the same losses written plainly, and where its time goes.
+"""The speed of a training step, compared with a plain implementation of the same losses.
 
-Batch 16, window 24, 64 coefficients, critic 64-256-128-32, the published generator and losses at every step:
-gradient penalty, gradient angle penalty, one step of Adam for each network, moving average. Both forms start
-from the same weights and see the same windows and noise; the gradients of the first step are compared, then
-they run by turns, with one thread and with several; on a GPU with its operations launched one by one and as
-CUDA graphs. Bar: 3 times the sequences a second of the faster one of the plain forms.
+The setting is batch 16, window 24, 64 coefficients, a critic 64-256-128-32, the published generator, and the
+published losses at every step: gradient penalty, gradient angle penalty, one Adam step for each network,
+moving average. Both forms start from the same weights and get the same windows and noise. The gradients of
+the first step are compared. Then both forms run in turns, with one thread and with several; on a GPU, with
+operations launched one by one and as CUDA graphs. The target is 3 times the sequences per second of the
+faster plain form.
 
     python benchmarks/temporal.py [--rounds 7] [--steps 10] [--threads 1 --cpu-time] [--device cpu]
 """
@@ -41,8 +42,8 @@ CONFIG = TemporalConfig(
 
 
 class Plain:
-    """One step as the equations read: a loop over frames and layers, one critic pass for each set of windows,
-    all derivatives by autograd, Adam and the average a tensor at a time.
+    """One step as plain equations: a loop over frames and layers, one critic pass for each set of windows,
+    all derivatives by autograd; Adam and the average process one tensor at a time.
     """
 
     def __init__(self, state: TrainingState) -> None:
@@ -112,21 +113,21 @@ class Plain:
                 value.lerp_(current[name], 1 - config.ema_decay)
 
     def standardise(self, change: Tensor) -> None:
-        """Running mean and variance of the change over a window; the first batches count as in an average."""
+        """Update mean and variance of the change over a window; first batches count as in an average."""
         share = max(1 / (self.step + 1), 0.005)
         self.mean.lerp_(change.mean(0), share)
         self.variance.lerp_(change.var(0, unbiased=False), share)
 
 
 def draw(config: TemporalConfig, step: int) -> tuple[Tensor, Tensor]:
-    """Mixing weights and noise of a step, as training draws them."""
+    """The mixing weights and the noise of a step, drawn as in training."""
     random = seeded("noise", config.seed, step)
     mix = torch.rand(config.batch_size, generator=random)
     return mix, torch.randn(config.batch_size, config.window_frames, 32, generator=random)
 
 
 def largest_difference(state: TrainingState, plain: Plain) -> float:
-    """Between the last gradients of both forms, over the largest gradient of the network."""
+    """The largest difference between both forms' last gradients, over the network's largest gradient."""
     differences = []
     for one, other in ((state.generator, plain.generator), (state.critic, plain.critic)):
         ours, theirs = (torch.cat([p.grad.flatten() for p in net.parameters()]) for net in (one, other))
@@ -135,7 +136,7 @@ def largest_difference(state: TrainingState, plain: Plain) -> float:
 
 
 def both_forms(device: str, dtype: torch.dtype) -> tuple[TrainingState, Plain, Tensor, WindowIndex]:
-    """A fresh state, the plain form with the same weights, and latents of noise to train on."""
+    """A new state, the plain form with the same weights, and random latents as training data."""
     w_plus = torch.randn(FRAMES, 12, 64, generator=torch.Generator().manual_seed(0))
     basis = fit_basis([w_plus], COEFFICIENTS).to(device, dtype)
     features = basis.project(w_plus.to(device, dtype))
@@ -144,7 +145,7 @@ def both_forms(device: str, dtype: torch.dtype) -> tuple[TrainingState, Plain, T
 
 
 class Form(NamedTuple):
-    """A way to make a step, and the threads that each of its operations may use."""
+    """A function that makes a step, and the number of threads for each of its operations."""
 
     step: Callable[[], object]
     threads: int
@@ -153,7 +154,7 @@ class Form(NamedTuple):
 def forms_on_cpu(
     state: TrainingState, plain: Callable[[], object], *data: Any, threads: int
 ) -> dict[str, Form]:
-    """With one thread, and as a worker with so many cores trains."""
+    """The forms with one thread, and as in a training worker with several cores."""
     forms = {}
     for count in sorted({1, threads}):
         name = f"{count} thread{'s' if count > 1 else ''}"
@@ -165,7 +166,7 @@ def forms_on_cpu(
 
 
 def forms_on_gpu(state: TrainingState, plain: Callable[[], object], *data: Any) -> dict[str, Form]:
-    """Launched one by one, and as CUDA graphs, which is how a worker with a GPU trains."""
+    """The forms launched one by one, and as CUDA graphs, as in a training worker with a GPU."""
     one_by_one = dataclasses.replace(state, recorder=OneByOne())
     return {
         "plain": Form(plain, 1),
@@ -212,7 +213,7 @@ def main() -> None:
 def measured(
     forms: dict[str, Form], rounds: int, steps: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
-    """Seconds a step of each form in each round."""
+    """The seconds per step of each form in each round."""
     for form in forms.values():
         seconds_a_step(form.step, 3, clock)  # memory that is made once, and on a GPU the recording
     times: dict[str, list[float]] = {name: [] for name in forms}
@@ -224,7 +225,7 @@ def measured(
 
 
 def print_table(times: dict[str, list[float]]) -> None:
-    """Medians, and the medians of the ratios to the faster of the plain forms in the same round."""
+    """Print medians of the times, and of the ratios to the faster plain form in the same round."""
     plain = [
         min(turns) for turns in zip(*(v for k, v in times.items() if k.startswith("plain")), strict=True)
     ]

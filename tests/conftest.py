@@ -6,8 +6,12 @@ import os
 import shutil
 from collections.abc import Callable, Generator
 
+import hypothesis
 import pytest
 
+# How long an example takes is the machine's doing.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 # Hardware, optional extras and files that are not ours may be absent anywhere; a system package may not be
 # where it can be installed. Containers may lack the right to mount or to make namespaces.
 PARDONED_SKIPS = ("needs a GPU", "needs the extra", "needs the KubeRay CRDs", "needs the right")

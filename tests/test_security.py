@@ -72,10 +72,10 @@ def dangers(text: str) -> Iterator[str]:
             yield f"trusts any certificate: {name}"
 
 
-@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
-def test_nothing_runs_what_others_wrote(path: Path) -> None:
-    name = path.relative_to(ROOT).as_posix()
-    assert set(dangers(path.read_text("utf-8"))) == ALLOWED.get(name, set()), name
+def test_nothing_runs_what_others_wrote() -> None:
+    for path in CODE:
+        name = path.relative_to(ROOT).as_posix()
+        assert set(dangers(path.read_text("utf-8"))) == ALLOWED.get(name, set()), name
 
 
 @pytest.mark.parametrize(

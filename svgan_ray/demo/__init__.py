@@ -1,1 +1,1 @@
-"""The embedded default: drawn portraits with known truth, and networks made from them."""
+"""The built-in demo world: drawn portraits whose factors are known, and networks trained on them."""

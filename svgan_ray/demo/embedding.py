@@ -1,9 +1,9 @@
-"""Where the demo portraits' factors live in the demo generator's latent spaces.
+"""Where the demo portraits' factors lie in the demo generator's latent spaces.
 
-StyleGAN2's mapping normalises z, so factors are a function of z/|z|: the first NUM_FACTORS coordinates of
-the normalised z *are* the factors, and the others only make up the norm. The mapping is one layer, set
-rather than trained: an orthogonal embedding with a bias that keeps the leaky ReLU in its linear range. W is
-then linear in the factors, which is what the offset trick needs.
+StyleGAN2's mapping normalises z, so factors are a function of z/|z|: the first NUM_FACTORS coordinates of the
+normalised z *are* the factors, and the others only fill up the norm. The mapping is one layer that is set,
+not trained: an orthogonal embedding with a bias that keeps the leaky ReLU in its linear range. So W is linear
+in the factors, which the offset trick requires.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ ENCODER = EncoderConfig(
     head_width=48,
 )
 BIAS = 1.0
-SPREAD = 0.3  # deviation of a pre-activation: the bias is 3.3 of these, so the slope hardly ever changes
+SPREAD = 0.3  # deviation of a pre-activation; the bias is 3.3 deviations, so the slope hardly ever changes
 
 
 def z_of_factors(factors: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ def embedding() -> Tensor:
 
 @torch.no_grad()
 def set_mapping(generator: Generator) -> None:
-    """Writes the embedding into the generator's mapping and w_avg."""
+    """Write the embedding into the generator's mapping and w_avg."""
     weight, bias = (generator.mapping.get_parameter(f"fc0.{name}") for name in ("weight", "bias"))
     weight.zero_()
     weight[:, :NUM_FACTORS] = embedding() * math.sqrt(GENERATOR.z_dim)  # the layer divides by sqrt(fan in)
@@ -66,6 +66,6 @@ def set_mapping(generator: Generator) -> None:
 
 
 def factors_of_w(w: Tensor) -> Tensor:
-    """The factors that style vectors stand for: [..., w_dim] → [..., NUM_FACTORS]."""
+    """The factors that style vectors encode: [..., w_dim] → [..., NUM_FACTORS]."""
     columns = embedding().to(w)
     return (w / math.sqrt(2) - BIAS) @ columns / columns.square().sum(dim=0)

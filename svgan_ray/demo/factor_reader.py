@@ -1,7 +1,7 @@
 """The factor reader: reads an aligned portrait's factors back from its pixels.
 
-It is trained on rendered portraits alone, apart from generator and encoder, and judges generated video
-against the world's truth.
+The reader is trained on rendered portraits alone, independently of generator and encoder. It compares
+generated video with the true factors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 class FactorReader(nn.Module):
-    """Convolutions at 64, 32, 16 and 8 pixels, then a linear layer over all places: images → factors."""
+    """Convolutions at 64, 32, 16 and 8 pixels, then a linear layer over all positions: images → factors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class FactorReader(nn.Module):
 
 
 class Residual(nn.Module):
-    """Two convolutions beside an identity."""
+    """Two convolutions with an identity shortcut."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The factors of the demo world: what varies between two portraits, by name.
+"""The factors of the demo world: the named properties in which two portraits differ.
 
 A portrait is one vector of `NUM_FACTORS` numbers in standard-normal units: 0 is average, ±2 is rare. The
 renderer turns it into a picture, the behaviour process moves its expression, pose and light, and the factor
@@ -55,13 +55,13 @@ NUM_FACTORS = len(FACTORS)
 INDEX: dict[str, int] = {name: i for i, name in enumerate(FACTORS)}
 
 MOVING: tuple[str, ...] = GROUPS["pose"] + GROUPS["expression"]
-"""What a subject's behaviour moves from frame to frame; all else holds still in a clip."""
+"""The factors that a subject's behaviour changes from frame to frame; all others are constant in a clip."""
 
 SCORED: tuple[str, ...] = ("eyelid_left", "eyelid_right", "gaze_x", "gaze_y", "mouth_opening")
-"""The small moving features on which reconstructions are judged."""
+"""The small moving features by which reconstructions are judged."""
 
 VISIBLE_RANGE = 2.2
-"""Expressions beyond ±this are not distinguishable in the picture."""
+"""Expressions beyond plus or minus this value look the same in the picture."""
 
 
 def indices(names: Iterable[str]) -> list[int]:
@@ -70,10 +70,10 @@ def indices(names: Iterable[str]) -> list[int]:
 
 
 def draw_factors(count: int, generator: torch.Generator) -> Tensor:
-    """Draws portraits for training: standard normal, but in half of them expression and pose evenly spread.
+    """Draw portraits for training: standard normal, but in half of them expression and pose are uniform.
 
-    A normal draw alone would show closed eyes and wide-open mouths too rarely to be learned, and they are
-    the motion.
+    With a normal distribution alone, closed eyes and wide-open mouths would be too rare to be learned, and
+    they are the motion that matters.
 
     Returns [count, NUM_FACTORS].
     """

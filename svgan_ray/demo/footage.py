@@ -36,9 +36,9 @@ def render_footage(
     seed: int = 0,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> None:
-    """Writes `path` (H.264) and its two sidecars; `progress` is told of every batch of frames written.
+    """Write `path` (H.264) and its two sidecars; `progress` is called after every batch of frames.
 
-    The landmarks are those that a detector would give; the factors (`factors_path`) are the truth, for
+    The landmarks are those that a detector would find. The factors (`factors_path`) are the true ones, for
     evaluation only.
     """
     factors = behave(person, round(seconds * frame_rate_hz), frame_rate_hz, seed)
@@ -63,8 +63,8 @@ def rendered_batches(factors: Tensor) -> Iterator[NDArray[np.uint8]]:
 
 
 def frames_of(factors: Tensor) -> NDArray[np.uint8]:
-    """[n, NUM_FACTORS] → [n, HEIGHT, WIDTH, 3]: the backdrop over the whole frame, the head only where it
-    can be.
+    """Frames [n, HEIGHT, WIDTH, 3] of factors [n, NUM_FACTORS]. To save time, the head is painted only inside
+    the box that contains it.
     """
     x, y = (grid.expand(len(factors), -1, -1) for grid in frame_points())
     image = render_backdrop(factors, x, y)
@@ -88,7 +88,7 @@ def to_pixels(points: Tensor) -> Tensor:
 
 
 def head_box(factors: Tensor) -> tuple[int, int, int, int]:
-    """Pixels (left, top, right, bottom) that hold the heads of all these frames."""
+    """The box in pixels (left, top, right, bottom) that contains the head in all of these frames."""
     middle = to_pixels(landmarks(factors)[:, 27:31].mean(dim=1))  # the bridge of the nose
     reach = HEAD_REACH * PIXELS_PER_UNIT
     (left, top), (right, bottom) = (
@@ -99,7 +99,7 @@ def head_box(factors: Tensor) -> tuple[int, int, int, int]:
 
 
 def factors_path(video: Path) -> Path:
-    """Where a demo video's true factors lie."""
+    """The file that holds a demo video's true factors."""
     return video.with_name(video.name + ".factors.safetensors")
 
 

@@ -24,7 +24,7 @@ LASH = (0.10, 0.07, 0.06)
 
 
 def paint_head(canvas: Canvas, portrait: Portrait) -> None:
-    """Paints onto a canvas whose points are in head space."""
+    """Paint the head onto a canvas whose points are in head space."""
     light = shading(portrait, canvas.x, canvas.y)
     paint_back_hair(canvas, portrait)
     paint_neck(canvas, portrait)

@@ -1,9 +1,9 @@
-"""A portrait of the demo world: its factors as shapes, colours and places, and the canvas they go on.
+"""A portrait of the demo world: its factors as shapes, colours and positions, and the canvas to paint on.
 
-Coordinates: *head space* has the face centre at the origin, y down, and a face about 1 high from centre to
-chin; *frame space* is what a camera sees, in the same unit. The head is turned (yaw, pitch) in head space
-and placed (roll, shift, scale) in frame space. Every shape has soft edges of a fixed width in these units,
-so that the picture is a smooth function of the factors at any side.
+There are two coordinate systems. *Head space* has the face centre at the origin and y pointing down; from its
+centre to the chin a face is about 1 high. *Frame space* is what a camera sees, in the same unit. The head is
+turned (yaw, pitch) in head space and placed (roll, shift, scale) in frame space. Every shape has soft edges
+of a fixed width in these units, so that the picture is a smooth function of the factors at any resolution.
 
 Everything is vectorised: per-portrait quantities are [N, 1, 1] tensors, pictures are [N, H, W] planes.
 """
@@ -34,7 +34,7 @@ class Portrait:
         return self.factors[:, INDEX[name], None, None]
 
     def bounded(self, name: str, centre: float, reach: float) -> Tensor:
-        """centre ± about reach: near-linear within ±1.5, saturating beyond."""
+        """A factor mapped to centre ± about `reach`: nearly linear within ±1.5, saturating beyond."""
         return centre + reach * torch.tanh(0.5 * self.raw(name))
 
     @property
@@ -67,7 +67,7 @@ class Portrait:
         return torch.nn.functional.softplus(self.bounded(f"eyelid_{side}", 0.6, 0.66) * 10) / 10
 
     def project(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Moves a point of the frontal face, on the head's ellipsoid, to where the turned head shows it."""
+        """Where a point of the frontal face, on the head's ellipsoid, appears when the head is turned."""
         depth = 0.75 * torch.sqrt((1 - (x / 0.95) ** 2 - (y / 1.2) ** 2).clamp(min=0.05))
         turned_x = x * torch.cos(self.yaw) + depth * torch.sin(self.yaw)
         turned_depth = depth * torch.cos(self.yaw) - x * torch.sin(self.yaw)
@@ -128,7 +128,7 @@ def blob(x: Plane, y: Plane, half_width: Tensor | float, half_height: Tensor | f
 
 
 class Canvas:
-    """Three colour planes [N, H, W], painted in place, back to front, and the points x, y they show."""
+    """Three colour planes [N, H, W], painted in place from back to front, and the points x, y they show."""
 
     def __init__(self, planes: Sequence[Plane], x: Plane, y: Plane) -> None:
         self.planes = planes
@@ -147,11 +147,11 @@ class Canvas:
         self.multiply(*[1 - amount] * 3)
 
     def at(self, x: Plane, y: Plane) -> Canvas:
-        """The same planes under other coordinates."""
+        """The same planes with other coordinates."""
         return Canvas(self.planes, x, y)
 
     def around(self, x: Tensor, y: Tensor, half_width: float, half_height: float) -> Canvas:
-        """The smallest rectangle that holds every portrait's box around x, y: small shapes cost little."""
+        """The smallest rectangle around every portrait's box at x, y, which makes small shapes cheap."""
         near = ((self.x - x).abs() < half_width) & ((self.y - y).abs() < half_height)
         rows, columns = span(near.any(dim=2).any(dim=0)), span(near.any(dim=1).any(dim=0))
         return Canvas(

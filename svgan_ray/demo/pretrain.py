@@ -1,10 +1,10 @@
-"""Makes the demo weights: `python -m svgan_ray.demo.pretrain --work DIR [--stage generator|encoder|reader]`.
+"""Trains the demo weights: `python -m svgan_ray.demo.pretrain --work DIR [--stage generator|encoder|reader]`.
 
-The world's truth is known, so each network is a plain regression: the generator learns to draw what the
-renderer draws, the reader to read the factors back, the encoder to find the generator's latents. The eye
-and mouth regions weigh more, or they would regress to their mean. Every stage is seeded and resumes from
-its last saved state; the three may run at the same time, but the encoder's last part waits for the
-generator.
+The true factors are known, so each network is trained by plain regression: the generator learns to draw what
+the renderer draws, the reader learns to read the factors, and the encoder learns to find the generator's
+latents. The eye and mouth regions get a higher weight, or they would regress to their mean. Every stage is
+seeded and resumes from its last saved state. The three stages may run at the same time, but the encoder's
+last part waits for the generator.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Stage(ABC):
     @property
     @abstractmethod
     def network(self) -> nn.Module:
-        """What is trained and saved."""
+        """The network that is trained and saved."""
 
     @abstractmethod
     def loss(self, step: int, factors: Tensor, draws: torch.Generator) -> Tensor:
@@ -86,7 +86,7 @@ class GeneratorStage(Stage):
 
 
 class ReaderStage(Stage):
-    """Factor reader: picture → factors, apart from generator and encoder."""
+    """Factor reader: picture → factors, independent of generator and encoder."""
 
     name, seed, batch, learning_rate = "reader", 2, 24, 1.5e-3
 
@@ -109,13 +109,14 @@ class ReaderStage(Stage):
 class EncoderStage(Stage):
     """Encoder: picture → W+, in three parts.
 
-    First the common style towards the known latents; then through the frozen generator towards the picture;
-    at last with the differences of the other styles, which start from zero (e4e's progressive training).
+    The first part trains the common style towards the known latents. The second part trains it through the
+    frozen generator towards the picture. The last part also trains the differences of the other styles, which
+    start from zero (e4e's progressive training).
     """
 
     name, seed, batch, learning_rate = "encoder", 3, 16, 2e-3
     alone, common = 0.25, 0.35  # shares of the steps at which part one and part two end
-    normalising = 0.9  # the share that ends the training of batch statistics
+    normalising = 0.9  # share of the steps after which batch statistics are no longer trained
 
     def __init__(self, steps: int, device: torch.device, generator_file: Path) -> None:
         super().__init__(steps, device)
@@ -135,7 +136,7 @@ class EncoderStage(Stage):
 
     def loss(self, step: int, factors: Tensor, draws: torch.Generator) -> Tensor:
         done = step / self.steps
-        self.encoder.train(done < self.normalising)  # the end is trained as it will be used
+        self.encoder.train(done < self.normalising)  # the last steps run in eval mode, as the encoder is used
         images = as_filmed(factors, draws)
         with half_precision(factors.device, done < self.normalising):
             w_plus = (
@@ -150,7 +151,7 @@ class EncoderStage(Stage):
         return 0.2 * towards_latents + picture_loss(pictures.float(), factors)
 
     def _common_style(self, images: Tensor) -> Tensor:
-        """What the first head says, for all layers: [N, num_ws, w_dim]."""
+        """The output of the first style head, repeated for all layers: [N, num_ws, w_dim]."""
         encoder = self.encoder
         offset: Tensor = encoder.styles[0](encoder.body(encoder.input_layer(images)))
         return encoder.w_avg + offset[:, None]
@@ -182,8 +183,8 @@ def picture_loss(images: Tensor, factors: Tensor) -> Tensor:
 
 
 def factor_loss(read: Tensor, factors: Tensor) -> Tensor:
-    """Squared error of squashed factors: what lies beyond the visible range counts little; moving ones count
-    double.
+    """Squared error of squashed factors: differences beyond the visible range count little, and the factors
+    that move count double.
     """
     weight = torch.ones(NUM_FACTORS, device=factors.device)
     weight[indices(MOVING)] = 2.0
@@ -195,7 +196,7 @@ def factor_loss(read: Tensor, factors: Tensor) -> Tensor:
 
 
 def render_chunked(factors: Tensor, side: int) -> Tensor:
-    """Renders 8 at a time, which keeps the planes in a CPU's cache."""
+    """Render 8 portraits at a time, which keeps the planes in a CPU's cache."""
     chunk = 8 if factors.device.type == "cpu" else len(factors)
     return torch.cat([render(part, side) for part in torch.split(factors, chunk)])
 
@@ -217,7 +218,7 @@ def as_filmed(factors: Tensor, draws: torch.Generator) -> Tensor:
 
 
 def learning_rate_at(stage: Stage, step: int) -> float:
-    """Warm-up over 100 steps, then a half cosine to nothing."""
+    """Warm-up over 100 steps, then a half cosine to zero."""
     return (
         stage.learning_rate * min(1.0, (step + 1) / 100) * 0.5 * (1 + math.cos(math.pi * step / stage.steps))
     )
@@ -274,7 +275,7 @@ def resume(stage: Stage, optimiser: torch.optim.Optimizer, work: Path) -> int:
 
 
 def saved_steps(file: Path) -> tuple[int, int]:
-    """Steps done and steps planned of a saved state."""
+    """The steps that a saved state has done, and the steps that were planned for it."""
     with file.open("rb") as stream:
         header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
     return int(header["__metadata__"]["step"]), int(header["__metadata__"]["steps"])
@@ -285,7 +286,7 @@ def load_network(file: Path) -> dict[str, Tensor]:
 
 
 def wait_until_done(file: Path) -> None:
-    """The encoder's last part needs the finished generator."""
+    """Wait until a stage has finished; the encoder's last part needs the finished generator."""
     while not file.exists() or saved_steps(file)[0] < saved_steps(file)[1]:
         time.sleep(5)
 

@@ -1,6 +1,4 @@
-"""Draws portraits from their factors, as aligned crops or as frames of footage: the procedural world whose
-truth is known.
-"""
+"""Draws portraits with known factors, as aligned crops or as frames of footage."""
 
 from __future__ import annotations
 
@@ -11,11 +9,11 @@ from svgan_ray.demo.factors import NUM_FACTORS
 from svgan_ray.demo.head import paint_head
 from svgan_ray.demo.portrait import Canvas, Plane, Portrait, paint_backdrop, to_frame, to_head
 
-HEAD_REACH = 1.9  # half the side of the square, in head units, that holds every head with its hair
+HEAD_REACH = 1.9  # half the side, in head units, of a square that contains every head with its hair
 
 
 def render(factors: Tensor, side: int) -> Tensor:
-    """Draws aligned crops: what the FFHQ crop of the same portraits' footage would show.
+    """Draw aligned crops: the pictures that the FFHQ crop of footage of these portraits would show.
 
     Args:
         factors: [N, NUM_FACTORS].
@@ -28,7 +26,7 @@ def render(factors: Tensor, side: int) -> Tensor:
 
 
 def render_quad(factors: Tensor, quads: Tensor, side: int) -> Tensor:
-    """Draws what lies in each quad [N, 4, 2] (frame space; corners as `aligned_quads` gives)."""
+    """Draw the inside of each quad [N, 4, 2] (frame space; corners in the order of `aligned_quads`)."""
     at = (torch.arange(side, device=factors.device) + 0.5) / side
     right, down = at[None, None, :, None], at[None, :, None, None]
     top_left, bottom_left, _, top_right = (corner[:, None, None, :] for corner in quads.unbind(dim=1))
@@ -45,7 +43,7 @@ def render_at(factors: Tensor, x: Plane, y: Plane) -> Tensor:
 
 
 def render_backdrop(factors: Tensor, x: Plane, y: Plane) -> Tensor:
-    """What lies behind the head at frame-space points x, y [N, H, W]: [N, 3, H, W] in [-1, 1]."""
+    """The background behind the head at frame-space points x, y [N, H, W]: [N, 3, H, W] in [-1, 1]."""
     portrait = Portrait(checked(factors))
     return lit(paint_backdrop(portrait, x, y), portrait)
 
@@ -65,7 +63,7 @@ def checked(factors: Tensor) -> Tensor:
 def landmarks(factors: Tensor) -> Tensor:
     """The 68 iBUG landmarks in frame space, [N, 68, 2].
 
-    Exact for the eye contours and the mouth; the jaw, brows and nose follow their shapes.
+    They are exact for the eye contours and the mouth; those of jaw, brows and nose follow the drawn shapes.
     """
     portrait = Portrait(checked(factors))
     groups = [

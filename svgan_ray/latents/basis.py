@@ -12,7 +12,7 @@ from svgan_ray.errors import DataError
 
 __all__ = ["LatentBasis", "Moments", "fit_basis", "moments_of"]
 
-# A component whose variance is below this share of the largest one is rounding, not motion.
+# A component whose variance is below this share of the largest variance is rounding error, not motion.
 RANK_TOLERANCE = 1e-9
 
 
@@ -72,7 +72,7 @@ class LatentBasis:
 
 
 def fit_basis(batches: Iterable[Tensor], k: int) -> LatentBasis:
-    """Principal components of W+ batches [T, n, d] that are seen once, one in memory at a time.
+    """Principal components of W+ batches [T, n, d]; each batch is read once, and one is in memory at a time.
 
     Raises DataError if there are no frames or fewer than `k` directions in which they vary.
     """
@@ -83,7 +83,7 @@ def fit_basis(batches: Iterable[Tensor], k: int) -> LatentBasis:
 
 
 def moments_of(batches: Iterable[Tensor]) -> Moments | None:
-    """What a basis is made of, from W+ batches [T, n, d]; None without a frame."""
+    """The moments of W+ batches [T, n, d], from which a basis is computed; None if there is no frame."""
     moments: Moments | None = None
     for batch in batches:
         if batch.shape[0] == 0:
@@ -97,9 +97,9 @@ def moments_of(batches: Iterable[Tensor]) -> Moments | None:
 class Moments:
     """Sums of W+ and of its outer products.
 
-    They are summed in float64 about the first batch's mean, which keeps the covariance exact where the mean
-    is large. Memory is (n*d)^2 float64, whatever the number of frames. Those of parts of the footage merge
-    into those of all of it.
+    The sums are taken in float64 about the first batch's mean, which keeps the covariance exact where the
+    mean is large. They take (n*d)^2 float64 of memory for any number of frames. The moments of parts of the
+    footage can be merged into the moments of all of it.
     """
 
     def __init__(self, first: Tensor) -> None:
@@ -122,7 +122,7 @@ class Moments:
         self.outer.addmm_(centred.T, centred)
 
     def merge(self, other: Moments) -> None:
-        """Take in what another one has seen."""
+        """Add the frames of other moments to these."""
         if other.shape != self.shape:
             raise DataError(
                 f"latents of shape {tuple(other.shape)} among latents of shape {tuple(self.shape)}: "
@@ -155,6 +155,6 @@ class Moments:
 
 
 def _fix_signs(components: Tensor) -> Tensor:
-    """Make each row's largest entry positive: an eigenvector's sign is arbitrary, a file should not be."""
+    """Make each row's largest entry positive, because an eigenvector's sign is arbitrary."""
     largest = components.gather(1, components.abs().argmax(1, keepdim=True))
     return components * largest.sign()

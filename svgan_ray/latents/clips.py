@@ -13,9 +13,9 @@ from svgan_ray.errors import ConfigError, DataError
 __all__ = ["MAX_GAP_S", "ClipLatents", "resample"]
 
 MAX_GAP_S = 0.2
-"""Source frames further apart than this are not interpolated between: the motion in the gap is unknown."""
+"""The longest gap between two source frames that is interpolated; in a longer one the motion is unknown."""
 
-_SNAP = 1e-6  # of a frame interval: rounding in the times must not blend a frame with its neighbour
+_SNAP = 1e-6  # share of a frame interval: rounding of the times must not blend a frame with its neighbour
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class ClipLatents:
     time_s        [T] float64, presentation time in the video, strictly increasing
     quad          [T, 4, 2] float32, corners of the crop in pixels of the video
     error         [T] float32, reconstruction error, NaN where it was not measured
-    interpolated  [T] bool, the face was not seen and its place is a guess
+    interpolated  [T] bool, True where no face was seen and its place was interpolated
 
     Raises DataError where the shapes do not fit together or the times do not increase.
     """
@@ -69,9 +69,9 @@ class ClipLatents:
 def resample(clip: ClipLatents, frame_rate_hz: float) -> tuple[Tensor, Tensor]:
     """W+ on an even grid of times that starts at the clip's first frame, linear between source frames.
 
-    Returns w_plus [S, num_ws, w_dim] float32 and valid [S] bool. A sample is valid where no frame that it is
-    made of is interpolated and where these lie at most MAX_GAP_S apart. A sample that falls on a frame is
-    that frame, bit by bit.
+    Returns w_plus [S, num_ws, w_dim] float32 and valid [S] bool. A sample is valid if none of its source
+    frames is interpolated and these frames lie at most MAX_GAP_S apart. A sample at the time of a frame
+    equals that frame, bit by bit.
     """
     if not frame_rate_hz > 0:
         raise ConfigError(f"frame_rate_hz is {frame_rate_hz}, expected a number above 0")

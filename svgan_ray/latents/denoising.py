@@ -1,7 +1,7 @@
 """Motion without the encoder's noise: a Wiener filter that measures the noise in the footage itself.
 
-An encoder errs a little in every frame, and otherwise in the next one. A model of such latents trembles as
-they do.
+An encoder makes a small error in every frame, and a different one in the next frame. Latents therefore
+tremble, and a model that is trained on them learns to tremble too.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from torch.nn.functional import conv1d, pad
 __all__ = ["NOISE_FROM_HZ", "denoised"]
 
 NOISE_FROM_HZ = 10.0
-"""Faces do not move so fast: what power there is above comes from the encoder."""
+"""Faces do not move faster than this, so power above this frequency comes from the encoder."""
 _WINDOW_S = 2.0
 
 
 def denoised(spans: Sequence[Tensor], rate_hz: float) -> list[Tensor]:
     """Spans [T, F] of motion, every dimension filtered by 1 - N / P (Wiener, 1949).
 
-    P is the power spectrum over all spans; N, the noise in it, is taken to be as strong at every frequency as
-    P is above 10 Hz. The filter shifts nothing in time and keeps the mean. Where noise cannot be told apart,
-    at 20 frames a second or fewer or with every span under two seconds, the spans come back as they are.
+    P is the power spectrum over all spans. N is the power of the noise, which is assumed to be equal at all
+    frequencies and is measured as P above 10 Hz. The filter does not shift motion in time and keeps the mean.
+    Noise cannot be measured at 20 frames a second or fewer, or if every span is shorter than two seconds;
+    then the spans are returned unchanged.
     """
     frames = 2 * round(_WINDOW_S * rate_hz / 2)
     if rate_hz <= 2 * NOISE_FROM_HZ or not any(len(span) >= frames for span in spans):

@@ -16,7 +16,7 @@ Segment = tuple[int, int]  # first and stop frame (exclusive) in the concatenate
 
 
 def seeded(*key: str | int) -> torch.Generator:
-    """A CPU random generator that is a function of `key` alone, so that nothing random needs saving."""
+    """A CPU random generator that depends on `key` alone, so that no random state needs to be saved."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
@@ -35,9 +35,9 @@ def valid_segments(masks: Iterable[Tensor]) -> list[Segment]:
 
 
 def window_starts(segments: Sequence[Segment], window: int) -> Tensor:
-    """Every frame at which a whole window fits into one segment, int64 [S].
+    """Every frame at which a window starts that lies inside one segment, int64 [S].
 
-    Raises DataError if there is none.
+    Raises DataError if there is no such frame.
     """
     starts = [torch.arange(first, stop - window + 1) for first, stop in segments if stop - first >= window]
     if not starts:
@@ -60,7 +60,7 @@ class WindowIndex:
         return self.starts.shape[0]
 
     def draw(self, seed: int, step: int, batch: int) -> Tensor:
-        """Starts [batch] for one step, with replacement, a function of (seed, step) alone."""
+        """Window starts [batch] for one step, drawn with replacement; they depend on (seed, step) alone."""
         picks = torch.randint(len(self), (batch,), generator=seeded("windows", seed, step))
         return self.starts[picks]
 

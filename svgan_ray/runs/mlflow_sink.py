@@ -130,7 +130,7 @@ class MlflowSink:
         from mlflow.entities import Metric
 
         time_ms, step = event.payload["time_ms"], event.payload["step"]
-        model = self._checkpoint(event.payload["model"]) if "model" in event.payload else None
+        model = self._model(event.payload["model"]) if "model" in event.payload else None
         of = {
             "model_id": model.model_id if model else None,
             "dataset_name": event.payload.get("dataset"),
@@ -206,8 +206,14 @@ class MlflowSink:
             self._client.log_outputs(self.run_id, [LoggedModelOutput(model.model_id, step)])
             self._client.finalize_logged_model(model.model_id, "READY")
 
+    def _model(self, named: str) -> LoggedModel | None:
+        """A checkpoint of this run by its name, or a trained model of any run by its hash."""
+        return self._checkpoint(named) or self._logged_model(f"tags.`{registry.MODEL_TAG}` = '{named}'")
+
     def _checkpoint(self, name: str) -> LoggedModel | None:
-        query = f"name = '{name}' AND source_run_id = '{self.run_id}'"
+        return self._logged_model(f"name = '{name}' AND source_run_id = '{self.run_id}'")
+
+    def _logged_model(self, query: str) -> LoggedModel | None:
         found = self._client.search_logged_models([self.experiment_id], query)
         return found[0] if found else None
 

@@ -20,7 +20,7 @@ from svgan_ray.runs.events import Attachment, Event
 
 __all__ = ["Dataset", "Kind", "Run", "Status", "now_ms"]
 
-Kind = Literal["invert", "train", "tune", "trial", "sample", "evaluate", "demo"]
+Kind = Literal["track", "invert", "fit", "train", "tune", "trial", "sample", "evaluate", "demo"]
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _DIGEST_CHARACTERS = 36
@@ -54,9 +54,10 @@ class Run(ABC):
     def log_metrics(
         self, metrics: Mapping[str, float], step: int, model: str = "", dataset: Dataset | None = None
     ) -> None:
-        """Values at a step, perhaps of the checkpoint `model` of `log_checkpoint` and measured on a dataset.
+        """Values at a step, perhaps of a model and measured on a dataset; names lose what MLflow refuses.
 
-        What MLflow refuses in names is replaced.
+        `model` is the name of a checkpoint of `log_checkpoint`, or the SHA-256 of a model of `log_model`,
+        whichever run of the experiment logged it; where there is none, the values are the run's alone.
         """
         values = {_metric_name(name): float(value) for name, value in metrics.items()}
         payload: dict[str, Any] = {"time_ms": now_ms(), "step": int(step), "values": values}

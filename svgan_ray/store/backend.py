@@ -1,4 +1,4 @@
-"""The six verbs that a place for objects must know, and what they promise."""
+"""The six operations of a storage backend, and their guarantees."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Backend", "Entry", "ObjectNotFoundError"]
 
 
 class ObjectNotFoundError(StoreError):
-    """No object stands under the key."""
+    """There is no object with this key."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An object as a listing shows it; modified_s counts from 1970 on the place's own clock."""
+    """An object in a listing; modified_s is in seconds since 1970 by the backend's own clock."""
 
     key: str
     size_bytes: int
@@ -27,9 +27,10 @@ class Entry:
 class Backend(Protocol):
     """A space of objects in which no key is also the folder of another.
 
-    Objects appear and are replaced whole: a reader sees the bytes of exactly one put. When a writing verb
-    returns, the object survives a crash of the machine. All raise StoreAccessError where the place is
-    missing, forbidden or out of reach, and StoreError where it fails otherwise (a full disk).
+    Objects appear and are replaced as a whole: a reader sees the bytes of exactly one put. After a write
+    operation has returned, the object survives a crash of the machine. All operations raise StoreAccessError
+    if the store is missing, forbidden or unreachable, and StoreError for other failures (such as a full
+    disk).
     """
 
     def get(self, key: str, first_byte: int = 0, stop_byte: int | None = None) -> bytes:
@@ -37,13 +38,14 @@ class Backend(Protocol):
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Write an object, replacing what stood there."""
+        """Write an object; an existing object with the same key is replaced."""
         ...
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
-        """Write an object unless one stands there; of racing writers exactly one wins.
+        """Write an object unless the key exists; if several writers race, exactly one of them wins.
 
-        False after a lost answer may also mean that this very call wrote it: compare the content.
+        If the server's answer was lost and the request was repeated, False may also mean that this call
+        itself wrote the object. So the caller must compare the content.
         """
         ...
 
@@ -52,9 +54,9 @@ class Backend(Protocol):
         ...
 
     def stat(self, key: str) -> Entry | None:
-        """One object's entry, None where there is none."""
+        """The entry of one object; None if the object does not exist."""
         ...
 
     def delete(self, key: str) -> None:
-        """Remove an object; no error where there is none."""
+        """Remove an object; it is no error if the object does not exist."""
         ...

@@ -1,4 +1,4 @@
-"""Two inner parts of botocore that make a store on S3 fast; `tests/test_compat.py` tells when they moved."""
+"""Two internals of botocore that make a store on S3 fast; `tests/test_compat.py` fails when they change."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SIGNER = "svgan-ray-content"
 
 
 def quick_session() -> Any:
-    """Botocore's session without its guessing of date formats, which takes most of the time of a listing.
+    """A botocore session that does not guess date formats, which would take most of the time of a listing.
 
-    Sessions have no setting for that; the parser's factory takes another function.
+    A session has no setting for this, but its parser factory accepts another function for dates.
     """
     import botocore.session
 
@@ -26,9 +26,9 @@ def quick_session() -> Any:
 
 
 def sign_known_content(client: Any) -> None:
-    """Let a client of S3 sign objects by the sha256 that comes with them, instead of hashing them again.
+    """Let an S3 client sign objects with the sha256 that is passed along, instead of hashing them again.
 
-    Signers are looked up in a map of botocore's by their name, which an event of the client may choose.
+    Botocore looks up signers by name in a map, and an event handler of the client may choose the name.
     """
     from botocore.auth import AUTH_TYPE_MAPS
 
@@ -49,7 +49,7 @@ def _content_signer() -> type[Any]:
     from botocore.auth import S3SigV4Auth
 
     class ContentSigner(S3SigV4Auth):  # type: ignore[misc]
-        """Takes the sha256 of a body from its header where there is one."""
+        """Uses the sha256 in the request's header, if there is one."""
 
         def payload(self, request: Any) -> str:
             """The sha256 of the body in hex."""

@@ -1,10 +1,10 @@
-"""A table of all committed clips, a row a clip, that other programs read without knowing the store.
+"""A table with one row for each committed clip, which other programs can read without knowing the store.
 
     catalog/parts/<sha256>.parquet     rows of commits that were new when the part was written; never changed
-    catalog/catalog.parquet            all parts merged, less what is no longer committed: equal to a listing
+    catalog/catalog.parquet            all parts merged, without deleted commits: the same clips as a listing
 
-Only commits that no part holds are read, so bringing a catalog up to date costs one listing and what is new.
-When there are many parts they are joined into one. Whoever deletes a catalog loses nothing: it is derived.
+An update lists the store once and reads only the commits that are in no part yet. If there are many parts,
+they are joined into one. Deleting a catalog loses nothing, because it can be made again from the commits.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from svgan_ray.store.records import CommitRecord
 __all__ = ["CatalogReport", "update_catalog"]
 
 PART_ROWS = 50_000
-"""A part holds at most this many rows, so that memory does not grow with what is new."""
+"""The most rows of a part, so that memory does not grow with the number of new commits."""
 MOST_PARTS = 64
 """More parts than this are joined into one."""
 _VIDEOS_REMEMBERED = 10_000
@@ -34,22 +34,22 @@ _VIDEOS_REMEMBERED = 10_000
 
 @dataclass(frozen=True)
 class CatalogReport:
-    """What an update of the catalog did."""
+    """The result of an update of the catalog."""
 
     rows: int
     added: int
     removed: int
-    """Rows of earlier catalogs whose commits are gone or were made again."""
+    """Rows of earlier catalogs whose commits were deleted or made again."""
     unreadable: int
     """Commits that could not be read; `verify` names them."""
     uri: str
-    """Where the merged table is."""
+    """The place of the merged table."""
 
 
 def update_catalog(store: LatentStore, on_progress: OnProgress = unwatched) -> CatalogReport:
-    """Bring the catalog up to date and write the merged table. Progress counts commits that are new.
+    """Bring the catalog up to date and write the merged table. Progress counts the new commits.
 
-    Raises StoreError as reading and writing the store does.
+    Raises StoreError if the store cannot be read or written.
     """
     listed = {_commit_of(entry): entry for entry in store.backend.list("commits/") if _is_record(entry)}
     parts = {key: table for key in _part_keys(store) if (table := _read_part(store, key)) is not None}
@@ -87,12 +87,12 @@ def _commit_of(entry: Entry) -> tuple[str, str]:
 
 
 def _modified_us(entry: Entry) -> int:
-    """When a commit was written, in whole microseconds: one that was deleted and made again differs."""
+    """When a commit was written, in whole microseconds; a commit that was made again has another time."""
     return round(entry.modified_s * 1e6)
 
 
 def _rows(store: LatentStore, entries: list[Entry]) -> Iterator[dict[str, Any] | None]:
-    """The rows of some commits, read in threads; None for one that is gone or damaged."""
+    """The rows of some commits, read in threads; None for a commit that was deleted or is damaged."""
 
     @lru_cache(_VIDEOS_REMEMBERED)
     def uri_of(tracking_id: str, video_id: str) -> str | None:
@@ -158,13 +158,13 @@ def _table(rows: list[dict[str, Any]]) -> Any:
 
 
 def _versions(table: Any) -> Iterator[tuple[str, str, int]]:
-    """What tells one commit from another: its inversion, its clip, and when it was written."""
+    """The identity of each row's commit: its inversion, its clip, and when it was written."""
     columns = (table[name].to_pylist() for name in ("inversion_id", "clip_id", "committed_us"))
     return zip(*columns, strict=True)
 
 
 def _merged(tables: list[Any], current: set[tuple[str, str, int]]) -> Any:
-    """The rows of all parts that are current, each once, in the order of a listing."""
+    """The rows of all parts whose commits still exist, each once, in the order of a listing."""
     import pyarrow as pa
 
     together = pa.concat_tables(tables) if tables else _table([])
@@ -192,7 +192,7 @@ def _put_part(store: LatentStore, table: Any) -> str:
 
 
 def _read_part(store: LatentStore, key: str) -> Any:
-    """A part's table; None for one that was joined meanwhile, or is damaged: its commits are read again."""
+    """A part's table; None if it was joined meanwhile or is damaged, then its commits are read again."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""Tensors as bytes and back: safetensors, equal bytes for equal tensors, every byte covered by a sha256."""
+"""Tensors to bytes and back: safetensors, with equal bytes for equal tensors and a sha256 over every byte."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def sha256_of(data: bytes) -> str:
 
 
 def encode_chunk(tensors: Mapping[str, Tensor], where: str) -> tuple[bytes, int]:
-    """A chunk's bytes and its count of frames.
+    """A chunk's bytes and its number of frames.
 
-    Expects w_plus [T, num_ws, w_dim] (float16 is kept, all else becomes float32), quad [T, 4, 2], time_s [T],
-    error [T] (NaN: not measured), interpolated [T], and beside float16 also rounding [T] (NaN: not measured).
-    Raises DataError where a tensor is missing, unknown, of another shape or not finite, or where time_s does
-    not increase.
+    Expects w_plus [T, num_ws, w_dim] (float16 is kept, any other type becomes float32), quad [T, 4, 2],
+    time_s [T], error [T] (NaN: not measured), interpolated [T] and, only with float16, rounding [T] (NaN: not
+    measured). Raises DataError if a tensor is missing, unknown, of another shape or not finite, or if time_s
+    does not increase.
     """
     half = "w_plus" in tensors and tensors["w_plus"].dtype == torch.float16
     dtypes = _DTYPES | ({"w_plus": torch.float16, "rounding": torch.float32} if half else {})
@@ -71,7 +71,7 @@ def encode_chunk(tensors: Mapping[str, Tensor], where: str) -> tuple[bytes, int]
 
 
 def encode_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> bytes:
-    """Safetensors bytes, as its own `save` gives them; that one copies twice and shuffles the metadata."""
+    """Safetensors bytes, like its own `save`, which copies twice and writes metadata in random order."""
     flat = {name: tensor.detach().cpu().contiguous().reshape(-1) for name, tensor in tensors.items()}
     header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     stop_byte = 0
@@ -86,7 +86,7 @@ def encode_tensors(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | 
 
 
 def decode_tensors(data: bytes, key: str) -> dict[str, Tensor]:
-    """Tensors of safetensors bytes. Raises CorruptObjectError, naming the key."""
+    """The tensors in safetensors bytes. Raises a CorruptObjectError that names the key."""
     try:
         return load(data)
     except (SafetensorError, ValueError) as error:
@@ -94,13 +94,13 @@ def decode_tensors(data: bytes, key: str) -> dict[str, Tensor]:
 
 
 def seal_tensors(tensors: Mapping[str, Tensor]) -> bytes:
-    """Safetensors bytes that hold their own sha256, taken with zeros in its place."""
+    """Safetensors bytes that contain their own sha256, which is computed with zeros in its place."""
     data = encode_tensors(tensors, {"sha256": _UNSEALED})
     return data.replace(_UNSEALED.encode(), sha256_of(data).encode(), 1)
 
 
 def unseal_tensors(data: bytes, key: str) -> dict[str, Tensor]:
-    """Tensors of sealed bytes. Raises CorruptObjectError."""
+    """The tensors in sealed bytes. Raises CorruptObjectError."""
     try:
         header_bytes = int.from_bytes(data[:8], "little")
         seal = str(json.loads(data[8 : 8 + header_bytes])["__metadata__"]["sha256"])

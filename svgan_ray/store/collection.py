@@ -1,10 +1,10 @@
-"""Collecting garbage: content that no record names and that no writer has touched for days.
+"""Garbage collection: it deletes content that no record names and that no writer has touched for days.
 
-A killed writer leaves chunks without a commit; the loser of a race leaves some beside the winner's. They are
-taken once they are older than the grace. No writer can be about to commit them: content is never overwritten,
-so its age only grows, and a writer names nothing older than objects.FRESH_S (it stores a copy first). For the
-same reason only one collector or repairer works at a time: a second one could take what was deleted and
-written anew in between.
+A killed writer leaves chunks without a commit, and the loser of a race leaves chunks beside the winner's.
+They are deleted when they are older than the grace period. No writer can be about to commit them: content is
+never overwritten, so it only gets older, and a writer never names content older than objects.FRESH_S (it
+stores a copy first). Only one collector or repair runs at a time, because a second one could delete content
+that was deleted and written again in between.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from svgan_ray.store.records import Snapshot, record_type
 __all__ = ["GRACE_S", "CollectionReport", "collect"]
 
 GRACE_S = 7 * 86_400.0
-"""Unnamed content younger than this may belong to a writer at work."""
+"""The grace period; unnamed content younger than this may belong to a writer that is still working."""
 
 
 @dataclass(frozen=True)
 class CollectionReport:
-    """What was (in a dry run: would be) deleted, and what was left for later."""
+    """The content that was deleted (in a dry run: would be deleted), and counts of what was left."""
 
     keys: tuple[str, ...] = ()
     size_bytes: int = 0
-    young: int = 0  # unnamed objects within the grace
-    unreadable: int = 0  # owners that cannot be read, so that what they name is unknown
+    young: int = 0  # unnamed objects that are younger than the grace period
+    unreadable: int = 0  # owners that cannot be read, so that nobody knows which content they name
 
 
 def collect(
@@ -45,11 +45,13 @@ def collect(
     break_lock: bool = False,
     on_progress: OnProgress = unwatched,
 ) -> CollectionReport:
-    """Delete content that nothing names and that is older than the grace (shorter ones want that nobody
-    writes). Progress counts clips, tracks and models.
+    """Delete content that no record names and that is older than the grace period.
 
-    Raises StoreError where another collector works, CorruptObjectError or StoreSchemaError where a snapshot
-    cannot be read, as it may name anything.
+    A grace period below the default is safe only while nobody writes. Progress counts clips, tracks and
+    models.
+
+    Raises StoreError if another collector is running, and CorruptObjectError or StoreSchemaError if a
+    snapshot cannot be read, because such a snapshot may name any content.
     """
     with nullcontext() if dry_run else store.exclusive(break_lock):
         collector = _Collector(store, dry_run, time.time() - grace_s, _held(store))
@@ -64,7 +66,7 @@ def collect(
 
 
 def _held(store: LatentStore) -> set[str]:
-    """Keys of the commits whose clips a snapshot names."""
+    """The keys of all commits whose clips are in a snapshot."""
     snapshots = store.records(Snapshot, store.record_keys("snapshots/"))
     return {keys.commit(s.inversion_id, clip.clip_id) for s in snapshots for clip in s.clips}
 
@@ -93,7 +95,7 @@ class _Collector:
         return _report(old, len(entries) - len(old))
 
     def owned(self, group: tuple[str, list[Entry]]) -> CollectionReport:
-        """Collect the content of one owner that it does not name."""
+        """Collect the content that belongs to one owner and that the owner does not name."""
         owner, content = group
         try:
             named = self._named(owner)
@@ -108,13 +110,13 @@ class _Collector:
         return _report(taken, young)
 
     def _named(self, owner: str) -> set[str]:
-        """Keys that an owner names."""
+        """The keys that an owner names."""
         cls = record_type(owner)
         record = self.store.record(cls, owner) if cls else None
         return {ref.key for ref in record.objects()} if record else set()
 
     def _deleted(self, owner: str, key: str) -> bool:
-        """Delete an object if, at a second look, it still is old and its owner still does not name it."""
+        """Check again that an object is old and that its owner does not name it; if so, delete it."""
         entry = self.store.backend.stat(key)
         if entry is None or entry.modified_s >= self.before_s or key in self._named(owner):
             return False

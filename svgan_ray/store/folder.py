@@ -25,10 +25,10 @@ _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 class FolderBackend:
-    """Backend over a local or shared file system that knows hard links.
+    """Backend over a local or shared file system that supports hard links.
 
     A file is written and synced under a temporary name, then renamed (put) or hard-linked (put_if_absent) to
-    its key, and the folder is synced, so an object is whole or absent even after a loss of power.
+    its key. Then the folder is synced. So an object is complete or absent, even after a power failure.
     """
 
     def __init__(self, root: Path) -> None:
@@ -111,7 +111,7 @@ class FolderBackend:
 
     @contextmanager
     def _written(self, key: str, data: bytes) -> Iterator[Path]:
-        """A synced temporary file to be moved to its key; afterwards removed, and the folder synced."""
+        """A synced temporary file to move to its key; afterwards it is removed, and the folder synced."""
         path = self._path(key)
         temporary = self.root / TEMPORARY / uuid.uuid4().hex
         try:
@@ -169,4 +169,4 @@ def _quietly(action: Callable[[], None]) -> None:
     try:
         action()
     except OSError:
-        return  # the temporary file is garbage either way, and an earlier error says more
+        return  # a temporary file that stays is garbage, and an earlier error is more informative

@@ -1,10 +1,11 @@
-"""Every name in the store: how keys are made from ids and which key owns which.
+"""Every name in the store: how keys are made from ids, and which record owns which content.
 
     store.json                                                 marks the root
     lock.json                                                  create-if-absent; a collection or repair is on
-    sources/<source id>/<video id>                             empty; what a file held when last read
+    sources/<source id>/<video id>                             empty; the video that a file last held
     tracks/<tracking id>/<video id>.json                       create-if-absent
     tracks/<tracking id>/<video id>/<outline>-<sha256>.safetensors    quads of its clips; outlines.py
+    tracks/<tracking id>/<video id>/landmarks-<sha256>.safetensors    landmarks of its clips
     chunks/<inversion id>/<clip id>/<00003>-<sha256>.safetensors
     commits/<inversion id>/<clip id>.json                      create-if-absent, written last
     failures/<tracking id or inversion id>/<video or clip id>.json
@@ -14,8 +15,8 @@
     models/<name>/manifest.json                                create-if-absent, written last
     catalog/parts/<sha256>.parquet, catalog/catalog.parquet    derived from the commits; catalog.py
 
-A key that holds a `<sha256>` names its object's content; `<sha256>.1` is a further copy of it. No key holds a
-path of the user's.
+A key with a `<sha256>` identifies the content of its object; `<sha256>.1` is another copy of the same
+content. No key contains a path of the user.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ __all__ = [
     "source_id",
     "stem",
     "track",
+    "track_landmarks",
     "track_tensors",
     "tracks",
     "video_and_outline",
@@ -72,7 +74,7 @@ SECTIONS = ("sources", "tracks", "chunks", "commits", "failures", "bases", "snap
 CATALOG = "catalog/catalog.parquet"
 CATALOG_PARTS = "catalog/parts/"
 TEMPORARY = ".temporary/"
-"""Where the folder backend keeps half-written files; what a killed writer leaves there is garbage."""
+"""The folder in which the folder backend writes files first; files of killed writers there are garbage."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _CONTENT = (
@@ -84,19 +86,20 @@ _CONTENT = (
         r"chunks/(?P<owner>[^/]+/[^/]+)/(?P<number>\d{5})-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"
     ),
     re.compile(r"(?P<owner>models/.+?)/files/(?P<sha256>[0-9a-f]{64})(\.\d+)?/.+"),
+    re.compile(r"(?P<owner>tracks/[^/]+/[^/]+)/landmarks-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"),
 )
 _MANIFEST = re.compile(r"models/(?P<name>(?!.*/files/[0-9a-f]{64}(\.\d+)?/).+)/manifest\.json")
-_OWNERS = ("{}.json", "commits/{}.json", "{}/manifest.json")
+_OWNERS = ("{}.json", "commits/{}.json", "{}/manifest.json", "{}.json")
 
 
 def content_id(mapping: Mapping[str, object]) -> str:
-    """Derived id: the first 32 hex digits of the sha256 of the mapping's canonical JSON."""
+    """A derived id: the first 32 hex digits of the sha256 of the mapping's canonical JSON."""
     text = json.dumps(mapping, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def clip_id(video_id: str, tracking_id: str, first_frame: int, stop_frame: int) -> str:
-    """Id of the frames [first_frame, stop_frame) of a video under one way of tracking."""
+    """Id of the frames [first_frame, stop_frame) of a video, tracked with the settings of a tracking id."""
     return content_id(
         {
             "video_id": video_id,
@@ -108,17 +111,17 @@ def clip_id(video_id: str, tracking_id: str, first_frame: int, stop_frame: int) 
 
 
 def source_id(uri: str, size_bytes: int, version: str) -> str:
-    """Id of a file as last seen; version is its modification time in ns or its ETag."""
+    """Id of a version of a file; `version` is its modification time in ns or its ETag."""
     return content_id({"uri": uri, "size_bytes": size_bytes, "version": version})
 
 
 def source(source_id: str, video_id: str) -> str:
-    """Key of the note that a source held this video."""
+    """Key of the record that a source held this video."""
     return f"sources/{_name(source_id)}/{_name(video_id)}"
 
 
 def tracks(tracking_id: str) -> str:
-    """Prefix of all tracks made in one way."""
+    """Prefix of all tracks with one tracking id."""
     return f"tracks/{_name(tracking_id)}/"
 
 
@@ -130,6 +133,11 @@ def track(tracking_id: str, video_id: str) -> str:
 def track_tensors(tracking_id: str, video_id: str, outline: str, sha256: str) -> str:
     """Key of the tensors beside a track record; for the outline see outlines.py."""
     return f"{tracks(tracking_id)}{_name(video_id)}/{_name(outline)}-{sha256}.safetensors"
+
+
+def track_landmarks(tracking_id: str, video_id: str, sha256: str) -> str:
+    """Key of the landmarks beside a track record."""
+    return f"{tracks(tracking_id)}{_name(video_id)}/landmarks-{sha256}.safetensors"
 
 
 def video_and_outline(key: str) -> tuple[str, str] | None:
@@ -144,14 +152,14 @@ def chunks(inversion_id: str, clip_id: str) -> str:
 
 
 def chunk(inversion_id: str, clip_id: str, number: int, sha256: str) -> str:
-    """Key of one chunk; number is its place in the clip, 0 to 99999."""
+    """Key of one chunk; `number` is its position in the clip, 0 to 99999."""
     if not 0 <= number <= 99999:
         raise ConfigError(f"chunk number {number} of clip {clip_id} is not in 0..99999; use longer chunks")
     return f"{chunks(inversion_id, clip_id)}{number:05d}-{sha256}.safetensors"
 
 
 def chunk_number(key: str) -> int | None:
-    """A chunk's place in its clip; None for keys of other objects."""
+    """A chunk's position in its clip; None for keys of other objects."""
     match = _CONTENT[1].fullmatch(key)
     return int(match["number"]) if match else None
 
@@ -203,7 +211,7 @@ def snapshot(name: str, generation: int) -> str:
 
 
 def snapshot_generation(key: str) -> int:
-    """Generation that a snapshot's key names."""
+    """The generation in a snapshot's key."""
     return int(stem(key))
 
 
@@ -213,7 +221,7 @@ def model_manifest(name: str) -> str:
 
 
 def model_name(key: str) -> str | None:
-    """Name of the model whose manifest stands under a key; None for other keys."""
+    """Name of the model to whose manifest a key belongs; None for other keys."""
     match = _MANIFEST.fullmatch(key)
     return match["name"] if match else None
 
@@ -229,7 +237,7 @@ def model_file(name: str, sha256: str, path: str) -> str:
 
 
 def copy(key: str, number: int) -> str:
-    """Key of a further copy of the content that a key names; copy 0 is the key itself."""
+    """Key of another copy of the content that a key names; copy 0 is the key itself."""
     sha256 = content_sha256(key)
     return re.sub(rf"{sha256}(\.\d+)?", f"{sha256}.{number}" if number else f"{sha256}", key, count=1)
 
@@ -240,12 +248,12 @@ def stem(key: str) -> str:
 
 
 def content_sha256(key: str) -> str | None:
-    """The sha256 that a key names, None for keys that name no content."""
+    """The sha256 in a key; None for keys that identify no content."""
     return next((match["sha256"] for pattern in _CONTENT if (match := pattern.fullmatch(key))), None)
 
 
 def owner(key: str) -> str | None:
-    """Key of the record that decides whether this content is used; None for keys that name no content."""
+    """Key of the record that decides whether a content is used; None for keys that identify no content."""
     for pattern, form in zip(_CONTENT, _OWNERS, strict=True):
         if match := pattern.fullmatch(key):
             return form.format(match["owner"])

@@ -1,4 +1,4 @@
-"""The latent store: what stands under which key, and in which order it is written."""
+"""The latent store: which object is written under which key, and in which order."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["LatentStore", "UnequalWorkError", "backend_of", "open_store"]
 
 
 class UnequalWorkError(ConflictError):
-    """A clip was committed before with other latents; largest_difference is that of w_plus."""
+    """A clip was committed before with other latents; `largest_difference` is between the two w_plus."""
 
     def __init__(self, message: str, largest_difference: float) -> None:
         super().__init__(message, largest_difference)
@@ -49,7 +49,7 @@ class UnequalWorkError(ConflictError):
 
 
 def open_store(uri: str | Path, create: bool = False) -> LatentStore:
-    """Open the store in a folder or at s3://bucket/prefix; with `create`, make one where there is none.
+    """Open the store in a folder or at s3://bucket/prefix; with `create`, create it if it does not exist.
 
     Raises ConfigError, StoreSchemaError, StoreAccessError (missing, forbidden, read-only, wrong region, ...).
     """
@@ -67,29 +67,30 @@ def open_store(uri: str | Path, create: bool = False) -> LatentStore:
 
 
 def backend_of(uri: str) -> Backend:
-    """The place that an address names. Raises ConfigError."""
+    """The backend for an address. Raises ConfigError."""
     scheme, separator, rest = uri.partition("://")
     if not separator:
         return FolderBackend(Path(uri))
     bucket, _, prefix = rest.partition("/")
     if scheme != "s3" or not bucket:
         raise ConfigError(f"store {uri!r}: expected a folder or s3://bucket/prefix")
-    from svgan_ray.store.s3 import S3Backend  # boto3 is not for who has a folder
+    from svgan_ray.store.s3 import S3Backend  # imported here because a folder store needs no boto3
 
     return S3Backend(bucket, prefix)
 
 
 class LatentStore(ModelStore):
-    """Tracks, latents, failures, bases, snapshots and models over a backend.
+    """Tracks, latents, failures, bases, snapshots and models in a backend.
 
-    Every get of a record returns None where nothing stands; every create-if-absent put returns what stands
-    afterwards. All content is checked by its sha256 whenever it is read.
+    Methods that get a record return None if the record does not exist. Methods that create a record only if
+    it is absent return the record that the store holds afterwards. All content is checked against its sha256
+    whenever it is read.
     """
 
     # Sources and tracks
 
     def put_source(self, uri: str, size_bytes: int, version: str, video_id: str) -> None:
-        """Note which video a file held, so that planning need not read it again."""
+        """Record which video a file holds, so that planning need not read the file again."""
         self.backend.put(keys.source(keys.source_id(uri, size_bytes, version), video_id), b"")
 
     def sources(self) -> dict[str, str]:
@@ -97,16 +98,25 @@ class LatentStore(ModelStore):
         parts = (entry.key.split("/") for entry in self.backend.list("sources/"))
         return {source_id: video_id for _, source_id, video_id in parts}
 
-    def put_track(self, record: TrackRecord, tensors: Mapping[str, Tensor]) -> TrackRecord:
-        """Store a video's track unless one stands; returns the one that stands, whose clips are to be used.
+    def put_track(
+        self,
+        record: TrackRecord,
+        tensors: Mapping[str, Tensor],
+        landmarks: Mapping[str, Tensor] | None = None,
+    ) -> TrackRecord:
+        """Store a video's track unless the store has one; returns the stored track, whose clips must be used.
 
         Tensors are named "<clip_id>.quad" [T, 4, 2], "<clip_id>.interpolated" [T], "<clip_id>.time_s" [T] and
-        "<clip_id>.person" [1], counted from 0.
+        "<clip_id>.person" [1], counted from 0; landmarks "<clip_id>.landmarks" [T, 68, 2].
         """
         data = codec.encode_tensors(tensors)
         outline = outline_name(record)
         key = keys.track_tensors(record.tracking_id, record.video_id, outline, codec.sha256_of(data))
         record = replace(record, tensors=self.put_content(key, data))
+        if landmarks:
+            data = codec.encode_tensors(landmarks)
+            key = keys.track_landmarks(record.tracking_id, record.video_id, codec.sha256_of(data))
+            record = replace(record, landmarks=self.put_content(key, data))
         return self.put_once(keys.track(record.tracking_id, record.video_id), record)
 
     def get_track(self, tracking_id: str, video_id: str) -> TrackRecord | None:
@@ -117,12 +127,16 @@ class LatentStore(ModelStore):
         """The tensors that were put with a track."""
         return self._tensors(record.tensors) if record.tensors else {}
 
+    def landmarks(self, ref: ObjectRef) -> dict[str, Tensor]:
+        """The landmarks that `TrackRecord.landmarks` names; tracks of earlier versions have none."""
+        return self._tensors(ref)
+
     def tracks(self, tracking_id: str) -> Iterator[TrackRecord]:
-        """All tracks made in one way, in the order of their video ids."""
+        """All tracks with one tracking id, in the order of their video ids."""
         return self.records(TrackRecord, self.record_keys(keys.tracks(tracking_id)))
 
     def track_outlines(self, tracking_id: str) -> dict[str, TrackOutline]:
-        """The clips of every tracked video by its id, in one listing; few records are read, if any."""
+        """The clips of every tracked video by video id, from one listing; few or no records are read."""
         listed = self.backend.list(keys.tracks(tracking_id))
         outlines, unclear = listed_outlines((entry.key for entry in listed), tracking_id)
         records = self.records(TrackRecord, (keys.track(tracking_id, video_id) for video_id in unclear))
@@ -133,7 +147,7 @@ class LatentStore(ModelStore):
     def put_chunk(
         self, inversion_id: str, clip_id: str, number: int, tensors: Mapping[str, Tensor]
     ) -> ChunkRef:
-        """Store one chunk of a clip; the same content again is stored once.
+        """Store one chunk of a clip; if the same content exists already, it is not stored again.
 
         w_plus [T, num_ws, w_dim] float32 or float16, quad [T, 4, 2], time_s [T], error [T] (NaN: unknown),
         interpolated [T], beside float16 rounding [T]; see codec.encode_chunk. Raises DataError.
@@ -147,9 +161,10 @@ class LatentStore(ModelStore):
         return self._tensors(ref)
 
     def stored_chunks(self, inversion_id: str, clip_id: str) -> dict[int, ChunkRef]:
-        """Sound chunks of a clip by number, each read and verified: what a killed writer left.
+        """The undamaged chunks that a killed writer left of a clip, by number; each is read and verified.
 
-        Old ones are copied: a collector, which may be taking them, leaves the copies alone for days.
+        Old chunks are copied, because a collector may be about to delete them; it does not touch the copies
+        for days.
         """
         found: dict[int, ChunkRef] = {}
         for entry in self.backend.list(keys.chunks(inversion_id, clip_id)):
@@ -162,10 +177,10 @@ class LatentStore(ModelStore):
     # Commits
 
     def commit(self, record: CommitRecord) -> bool:
-        """Declare a clip complete. True: done now; False: equal work stood already.
+        """Declare a clip complete. True: it was committed now; False: equal latents were committed before.
 
-        Raises UnequalWorkError where other latents were committed first (they are kept), ObjectNotFoundError
-        where a chunk is missing, DataError where the chunks do not make up the clip.
+        Raises UnequalWorkError if other latents were committed before (they are kept), ObjectNotFoundError if
+        a chunk is missing, and DataError if the chunks do not add up to the clip.
         """
         if sum(chunk.frames for chunk in record.chunks) != record.frames:
             raise DataError(f"clip {record.clip_id}: its chunks do not add up to its {record.frames} frames")
@@ -195,7 +210,7 @@ class LatentStore(ModelStore):
         return {keys.stem(key) for key in self.record_keys(keys.commits(inversion_id))}
 
     def read_clip(self, inversion_id: str, clip_id: str) -> ClipLatents:
-        """A committed clip, whole; w_plus is float32. Raises ObjectNotFoundError, CorruptObjectError."""
+        """A whole committed clip; w_plus is float32. Raises ObjectNotFoundError, CorruptObjectError."""
         record = self.get_commit(inversion_id, clip_id)
         if record is None:
             raise ObjectNotFoundError(
@@ -206,7 +221,7 @@ class LatentStore(ModelStore):
     # Failures
 
     def put_failure(self, scope_id: str, record: FailureRecord) -> None:
-        """Note that a video (scope: tracking id) or clip (scope: inversion id) failed; the last note wins."""
+        """Record that a video (scope: tracking id) or clip (scope: inversion id) failed; the last wins."""
         self.backend.put(keys.failure(scope_id, record.item_id), record.to_json())
 
     def failures(self, scope_id: str) -> dict[str, FailureRecord]:
@@ -215,13 +230,13 @@ class LatentStore(ModelStore):
         return {record.item_id: record for record in records}
 
     def clear_failure(self, scope_id: str, item_id: str) -> None:
-        """Forget a failure, once the item was done after all."""
+        """Delete the record of a failure, when the item succeeded after all."""
         self.backend.delete(keys.failure(scope_id, item_id))
 
     # Bases
 
     def put_basis(self, basis_id: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Store a basis unless one stands; returns the one that stands, which is to be used."""
+        """Store a basis unless the store has one; returns the stored basis, which must be used."""
         key = keys.basis(basis_id)
         self.backend.put_if_absent(key, codec.seal_tensors(tensors))
         return codec.unseal_tensors(self.backend.get(key), key)
@@ -237,7 +252,7 @@ class LatentStore(ModelStore):
     # Snapshots
 
     def put_snapshot(self, snapshot: Snapshot) -> Snapshot:
-        """Store a snapshot as the next generation of its name; a head with the same data is returned."""
+        """Store a snapshot as the next generation of its name; if the latest one is equal, it is returned."""
         while True:
             head = self.head_snapshot(snapshot.name)
             if head is not None and head.digest == snapshot.digest:
@@ -248,7 +263,7 @@ class LatentStore(ModelStore):
                 return numbered
 
     def head_snapshot(self, name: str) -> Snapshot | None:
-        """The highest generation of a snapshot."""
+        """The latest generation of a snapshot."""
         generations = [keys.snapshot_generation(key) for key in self.record_keys(keys.snapshots(name))]
         return self.get_snapshot(name, max(generations)) if generations else None
 
@@ -257,7 +272,7 @@ class LatentStore(ModelStore):
         return self.record(Snapshot, keys.snapshot(name, generation))
 
     def snapshot_clips(self, snapshot: Snapshot) -> Iterator[ClipLatents]:
-        """The clips of a snapshot. Raises ConflictError where a clip is no longer the one that was frozen."""
+        """The clips of a snapshot. Raises ConflictError if a clip differs from the one in the snapshot."""
         for clip in snapshot.clips:
             record = self.get_commit(snapshot.inversion_id, clip.clip_id)
             if record is None or record.work_sha256 != clip.work_sha256:
@@ -271,11 +286,11 @@ class LatentStore(ModelStore):
     # Overview
 
     def inversion_ids(self) -> list[str]:
-        """Ids of the inversions that committed anything."""
+        """Ids of the inversions that have commits."""
         return self._parts("commits/")
 
     def tracking_ids(self) -> list[str]:
-        """Ids of the ways of tracking that were used."""
+        """All tracking ids in the store."""
         return self._parts("tracks/")
 
     def snapshot_names(self) -> list[str]:
@@ -291,7 +306,7 @@ class LatentStore(ModelStore):
         return _chunk_ref(ref if is_fresh(entry) else self.put_content(entry.key, data), frames)
 
     def _fresh_chunks(self, record: CommitRecord) -> tuple[ChunkRef, ...]:
-        """The chunks to be committed, old ones replaced by copies as in `stored_chunks`."""
+        """The chunks to be committed; old chunks are replaced by copies, as in `stored_chunks`."""
         prefix = keys.chunks(record.inversion_id, record.clip_id)
         listed = {entry.key: entry for entry in self.backend.list(prefix)}
         chunks = []

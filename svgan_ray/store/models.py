@@ -1,4 +1,4 @@
-"""Models and checkpoints: folders of files, whole or absent."""
+"""Models and checkpoints: folders of files that are complete or absent."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["ModelStore"]
 
 
 class ModelStore(ObjectStore):
-    """The part of the store that keeps models; a model never changes under its name."""
+    """The part of the store that holds models; the files of a named model never change."""
 
     def put_model(self, folder: Path, name: str) -> None:
-        """Store a folder's files as a model. Raises ConflictError where the name holds other files."""
+        """Store a folder's files as a model. Raises ConflictError if a model of this name has other files."""
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         if not paths:
             raise StoreError(f"model {name}: {folder} holds no files")
         self.put_files({path.relative_to(folder).as_posix(): path for path in paths}, name)
 
     def put_files(self, paths: Mapping[str, Path], name: str) -> None:
-        """Store files, by what the model calls them; raises as `put_model` does."""
+        """Store files by their names inside the model; raises the errors of `put_model`."""
         key = keys.model_manifest(name)
         manifest = ModelManifest(name, tuple(self._put_file(name, *file) for file in paths.items()))
         if self.put_once(key, manifest).work_sha256 != manifest.work_sha256:
@@ -35,9 +35,9 @@ class ModelStore(ObjectStore):
             )
 
     def get_model(self, name: str, folder: Path) -> None:
-        """Write a model's files to a new folder, which appears whole.
+        """Write a model's files to a new folder, which appears complete or not at all.
 
-        Raises ObjectNotFoundError, CorruptObjectError, ConfigError, StoreError where the folder exists.
+        Raises ObjectNotFoundError, CorruptObjectError, ConfigError, and StoreError if the folder exists.
         """
         manifest = self.record(ModelManifest, keys.model_manifest(name))
         if manifest is None:
@@ -48,9 +48,9 @@ class ModelStore(ObjectStore):
             self.write_files(manifest, partial)
 
     def write_files(self, manifest: ModelManifest, folder: Path) -> None:
-        """Write a model's files below a folder; raises as `get_model` does."""
+        """Write a model's files below a folder; raises the errors of `get_model`."""
         for file in manifest.files:
-            keys.model_file(manifest.name, file.sha256, file.path)  # refuses paths that lead out
+            keys.model_file(manifest.name, file.sha256, file.path)  # refuses paths outside the folder
             path = folder / file.path
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(self.content(file))
@@ -61,7 +61,7 @@ class ModelStore(ObjectStore):
         return [name for key in found if (name := keys.model_name(key)) is not None]
 
     def delete_model(self, name: str) -> None:
-        """Remove a model; no error where there is none."""
+        """Remove a model; it is no error if the model does not exist."""
         manifest = keys.model_manifest(name)
         self.backend.delete(manifest)
         for entry in list(self.backend.list(keys.model_files(name))):

@@ -1,4 +1,4 @@
-"""Copies of a store's content on this machine, made once whoever asks, visible only when whole."""
+"""Local copies of a store's content: made once per machine for all processes, visible only when complete."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ PARTIAL = ".partial"
 
 
 def cache_folder(kind: str) -> Path:
-    """This user's folder for copies of a kind, below TMPDIR. StoreAccessError where it is not ours alone."""
+    """This user's folder for one kind of copies, below TMPDIR. StoreAccessError if others may write there."""
     folder = Path(tempfile.gettempdir()) / f"svgan-ray-{kind}-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
         status = folder.lstat()
     except OSError as error:
         raise StoreAccessError(f"{folder}: cannot be made ({error.strerror}); set TMPDIR") from error
-    # Whoever else may write there could put other content in after it was checked.
+    # A user with write access could replace the content after it was checked.
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
         raise StoreAccessError(f"{folder}: others may write there; remove it, or set TMPDIR elsewhere")
     return folder
 
 
 def made_once(target: Path, is_sound: Callable[[Path], bool], make: Callable[[Path], None]) -> Path:
-    """The folder `target`, which `make` fills unless it is sound; of several processes one does.
+    """The folder `target`; if it is not sound, one of the processes that ask fills it with `make`.
 
-    Raises StoreAccessError where the disk takes no more.
+    Raises StoreAccessError if it cannot be written, for example to a full disk.
     """
     if is_sound(target):
         return target
@@ -48,11 +48,11 @@ def made_once(target: Path, is_sound: Callable[[Path], bool], make: Callable[[Pa
 
 def _make(target: Path, make: Callable[[Path], None]) -> None:
     partial = target.with_name(target.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+    shutil.rmtree(partial, ignore_errors=True)  # a killed process may have left it
     try:
         partial.mkdir()
         make(partial)
-        shutil.rmtree(target, ignore_errors=True)  # whoever reads it keeps the open files
+        shutil.rmtree(target, ignore_errors=True)  # a process that reads it keeps its open files
         partial.rename(target)
     except OSError as error:
         raise StoreAccessError(

@@ -1,4 +1,4 @@
-"""What all parts of the store share: records and content by key, each checked whenever it is read."""
+"""The common base of the store: records and content by key, which are checked whenever they are read."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from svgan_ray.store.records import LockRecord, ObjectRef, Record
 __all__ = ["FRESH_S", "ObjectStore", "OnProgress", "Usage", "in_threads", "is_fresh", "unwatched", "watched"]
 
 FRESH_S = 86_400.0
-"""No record is written that names older content, far below the collector's grace."""
+"""The oldest content that a new record may name; it is far below the collector's grace period."""
 
 _REPAIR = "`python jobs/store.py verify --deep` lists a repair"
 _THREADS = 16
-_BATCH = 512  # read-ahead of threaded reads
+_BATCH = 512  # how many items are read ahead in threads
 
 R = TypeVar("R", bound=Record)
 A = TypeVar("A")
 B = TypeVar("B")
 
 OnProgress: TypeAlias = Callable[[int, int | None], None]
-"""Told how much is done, and of how much where that is known."""
+"""Called with the number of items that are done, and with the total if it is known."""
 
 
 @dataclass(frozen=True)
 class Usage:
-    """How much stands in one section of the store."""
+    """The number of objects and bytes in one section of the store."""
 
     objects: int
     size_bytes: int
 
 
 class ObjectStore:
-    """Records and content over a backend. Safe for threads, and can be sent to other processes."""
+    """Records and content in a backend. It is safe for threads and can be sent to other processes."""
 
     def __init__(self, backend: Backend, uri: str) -> None:
         self.backend = backend
@@ -57,7 +57,7 @@ class ObjectStore:
         return f"{type(self).__name__}({self.uri!r})"
 
     def usage(self) -> dict[str, Usage]:
-        """Objects and bytes by section, in one listing."""
+        """The number of objects and bytes by section, from one listing."""
         objects: dict[str, int] = defaultdict(int)
         size_bytes: dict[str, int] = defaultdict(int)
         for entry in self.backend.list(""):
@@ -67,9 +67,9 @@ class ObjectStore:
         return {section: Usage(objects[section], size_bytes[section]) for section in keys.SECTIONS}
 
     def put_content(self, key: str, data: bytes) -> ObjectRef:
-        """Store content under the key that names it, or under the next copy's.
+        """Store content under the key with its hash, or under the key of its next copy.
 
-        A copy is made where what stands there is damaged, or so old that a collector may be taking it.
+        A copy is stored if the existing object is damaged, or so old that a collector may be deleting it.
         """
         sha256 = keys.content_sha256(key)
         assert sha256 is not None
@@ -105,33 +105,33 @@ class ObjectStore:
         return codec.decode_tensors(self.content(ref), ref.key)
 
     def put_once(self, key: str, record: R) -> R:
-        """Create a record unless one stands: the same object if it was created, else the one that stands."""
+        """Create a record unless it exists; returns `record` itself if created, else the stored record."""
         while not self.backend.put_if_absent(key, record.to_json()):
             if standing := self.record(type(record), key):
                 return standing
         return record
 
     def record(self, cls: type[R], key: str) -> R | None:
-        """The record under a key, None where nothing stands."""
+        """The record under a key; None if there is none."""
         try:
             return cls.from_json(self.backend.get(key), key)
         except ObjectNotFoundError:
             return None
 
     def records(self, cls: type[R], record_keys: Iterable[str]) -> Iterator[R]:
-        """The records that stand under some keys, read in threads."""
+        """The records under some keys, read in threads; keys without a record are skipped."""
         found = in_threads(lambda key: self.record(cls, key), record_keys)
         return (record for record in found if record is not None)
 
     def record_keys(self, prefix: str) -> Iterator[str]:
-        """Keys of the records under a prefix, in one listing."""
+        """Keys of the records under a prefix, from one listing."""
         return (e.key for e in self.backend.list(prefix) if e.key.endswith(".json"))
 
     @contextmanager
     def exclusive(self, break_lock: bool = False) -> Iterator[None]:
-        """Keep others from collecting garbage or repairing; a killed holder's lock must be broken on purpose.
+        """Hold the lock of garbage collection and repair; a killed holder's lock must be broken on purpose.
 
-        Raises StoreError where another holds the lock.
+        Raises StoreError if another process holds the lock.
         """
         lock = LockRecord(
             socket.gethostname(), datetime.now(UTC).isoformat(timespec="seconds"), uuid.uuid4().hex
@@ -146,7 +146,7 @@ class ObjectStore:
         try:
             yield
         finally:
-            if self.record(LockRecord, keys.LOCK) == lock:  # else it was broken, and is another's
+            if self.record(LockRecord, keys.LOCK) == lock:  # a broken lock may now belong to another process
                 self.backend.delete(keys.LOCK)
 
     def _parts(self, prefix: str) -> list[str]:
@@ -154,12 +154,12 @@ class ObjectStore:
 
 
 def is_fresh(entry: Entry) -> bool:
-    """Whether a record may be written that names this content."""
+    """Whether a new record may name this content."""
     return time.time() - entry.modified_s <= FRESH_S
 
 
 def in_threads(action: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
-    """The action's results in the order of the items, computed in threads a batch ahead."""
+    """The results of `action` in the order of the items, computed ahead in threads, batch by batch."""
     remaining = iter(items)
     with ThreadPoolExecutor(_THREADS) as pool:
         while batch := list(islice(remaining, _BATCH)):
@@ -167,11 +167,11 @@ def in_threads(action: Callable[[A], B], items: Iterable[A]) -> Iterator[B]:
 
 
 def unwatched(done: int, total: int | None) -> None:
-    """An OnProgress that nobody looks at."""
+    """An OnProgress that does nothing."""
 
 
 def watched(items: Iterable[A], on_progress: OnProgress, total: int | None = None) -> Iterator[A]:
-    """The items, each told when it passes."""
+    """Yield the items, and report each one to `on_progress`."""
     for done, item in enumerate(items, start=1):
         yield item
         on_progress(done, total)

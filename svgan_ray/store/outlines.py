@@ -1,8 +1,9 @@
-"""What planning must know of a track, written into the name of its tensors, so that a listing tells it.
+"""The outline of a track: the facts that planning needs, in the key of its tensors, as listings show keys.
 
-An outline is "<subject>.<spans>": the start of a hash of the subject's name, then the clips' frames as in
-"0-1500_1600-3000", "none", or "many" where a name could not hold them. It is a hint. The record is what
-counts, and it is read for "many" and where the objects of a video (losers of a race stay for days) disagree.
+An outline is "<subject>.<spans>". The subject is the start of a hash of its name. The spans are the clips'
+frames as in "0-1500_1600-3000", or "none", or "many" if a name is too short for them. An outline is only a
+hint and the record decides. The record is read for "many", and when the objects of a video disagree (the
+loser of a race leaves objects for days).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from svgan_ray.store.records import TrackRecord
 __all__ = ["TrackOutline", "listed_outlines", "outline_name", "outline_of"]
 
 _NONE, _MANY = "none", "many"
-_MAX_CHARACTERS = 128  # of a name in the store: room for about ten clips
+_MAX_CHARACTERS = 128  # length limit of a name in the store, enough for about ten clips
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class TrackOutline:
     clip_ids: tuple[str, ...]
 
     def shows(self, subject: str) -> bool:
-        """Whether this is whom the video was tracked as."""
+        """Whether the video was tracked with this subject's name."""
         return self.subject_mark == _mark(subject)
 
 
@@ -47,7 +48,7 @@ def outline_of(record: TrackRecord) -> TrackOutline:
 
 
 def listed_outlines(listing: Iterable[str], tracking_id: str) -> tuple[dict[str, TrackOutline], list[str]]:
-    """Outlines by video id that the keys of one tracking tell, and the videos whose records must be read."""
+    """The outlines in the keys of one tracking, by video id, and the videos whose records must be read."""
     recorded: list[str] = []
     names: dict[str, set[str]] = defaultdict(set)
     for key in listing:

@@ -1,4 +1,4 @@
-"""A store's promises tried out: what a job would only notice after hours."""
+"""A test of a store's guarantees, because a job would notice a broken one only after hours."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _FIRST, _SECOND = b"first", b"second"
 
 
 def probe_store(uri: str) -> str:
-    """Write where `uri` is or would be, twice on the condition that nothing stands there; what was found.
+    """Test create-if-absent, read, list and delete where the store `uri` is or would be; returns the result.
 
-    Nothing is left behind. Raises ConfigError, StoreError, and StoreAccessError (missing, forbidden,
-    unreachable, or create-if-absent not honoured).
+    The test leaves nothing behind. Raises ConfigError, StoreError, and StoreAccessError (missing, forbidden,
+    unreachable, or create-if-absent not supported).
     """
     key = f"probes/{uuid.uuid4().hex}"
     with _place(uri) as backend:
@@ -47,7 +47,7 @@ def probe_store(uri: str) -> str:
 
 @contextmanager
 def _place(uri: str) -> Iterator[Backend]:
-    """The bucket itself; for a folder one beside which the store lies or will lie."""
+    """A backend for the test: the bucket itself or, for a folder store, a folder beside the store's place."""
     backend = backend_of(uri)
     if not isinstance(backend, FolderBackend):
         yield backend

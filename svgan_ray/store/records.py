@@ -1,4 +1,4 @@
-"""What the store writes as JSON: frozen dataclasses, sealed with their own sha256, marked with a schema."""
+"""The store's JSON records: frozen dataclasses, sealed with their own sha256 and marked with a schema."""
 
 from __future__ import annotations
 
@@ -32,49 +32,53 @@ __all__ = [
 ]
 
 SCHEMA = 1
-"""Version of everything the store writes; a reader refuses newer ones."""
+"""The version of everything that the store writes; a reader refuses newer versions."""
 
 JsonValue: TypeAlias = "bool | int | float | str | list[JsonValue] | dict[str, JsonValue] | None"
 
 
 class Record:
-    """Base of the records: to and from sealed JSON.
+    """Base class of the records; it converts them to and from sealed JSON.
 
-    The bytes are the canonical JSON of {"kind", "schema", "sha256", <fields>}, where sha256 is that of the
-    same document without it. So every flipped bit is found, and equal records have equal bytes.
+    The bytes are the canonical JSON of {"kind", "schema", "sha256", <fields>}; the sha256 is computed from
+    the same document without that field. So every flipped bit is detected, and equal records have equal
+    bytes.
     """
 
     kind: ClassVar[str]
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that earlier versions did not write; they are left out where they are None."""
 
     def to_json(self) -> bytes:
-        """The record's bytes. Raises CorruptObjectError where a field is of another type or not finite."""
+        """The record's bytes. Raises CorruptObjectError if a field has the wrong type or is not finite."""
         try:
             plain = json.loads(_canonical(asdict(self)))  # type: ignore[call-overload]
         except (TypeError, ValueError) as error:
             raise CorruptObjectError(f"{self.kind} record cannot be written: {error}: {self}") from error
         typed = _built(type(self), plain, f"{self.kind} record to be written")
-        document = {**asdict(typed), "kind": self.kind, "schema": SCHEMA}
+        said = {k: v for k, v in asdict(typed).items() if v is not None or k not in self.later}
+        document = {**said, "kind": self.kind, "schema": SCHEMA}
         return _canonical({**document, "sha256": _sha256(_canonical(document))})
 
     @classmethod
     def from_json(cls, data: bytes, key: str) -> Self:
-        """Read a record back; key is named in errors. Raises CorruptObjectError, StoreSchemaError."""
+        """Read a record; errors name the key. Raises CorruptObjectError, StoreSchemaError."""
         document = _unsealed(data, key)
         if document.pop("kind", None) != cls.kind:
             raise CorruptObjectError(
                 f"{key}: expected a record of kind {cls.kind!r}; the object is in the wrong place"
             )
-        record: Self = _built(cls, document, key)
+        record: Self = _built(cls, dict.fromkeys(cls.later) | document, key)
         return record
 
     def objects(self) -> tuple[ObjectRef, ...]:
-        """The content that this record stands for."""
+        """The content that this record names."""
         return ()
 
 
 @dataclass(frozen=True)
 class StoreMarker(Record):
-    """`store.json`: here is a latent store."""
+    """`store.json`, which marks a folder or prefix as a latent store."""
 
     kind: ClassVar[str] = "store"
     project: str = "svgan-ray"
@@ -82,7 +86,7 @@ class StoreMarker(Record):
 
 @dataclass(frozen=True)
 class LockRecord(Record):
-    """`lock.json`: who is collecting garbage or repairing, and since when."""
+    """`lock.json`, which says who is collecting garbage or repairing, and since when."""
 
     kind: ClassVar[str] = "lock"
     node: str
@@ -126,9 +130,10 @@ class SkippedRecord:
 
 @dataclass(frozen=True)
 class TrackRecord(Record):
-    """What tracking found in one video: every frame is in a clip or in a skipped span."""
+    """The result of tracking one video; every frame is in a clip or in a skipped span."""
 
     kind: ClassVar[str] = "track"
+    later: ClassVar[frozenset[str]] = frozenset({"landmarks"})
     tracking_id: str
     video_id: str
     uri: str
@@ -142,15 +147,16 @@ class TrackRecord(Record):
     skipped: tuple[SkippedRecord, ...]
     parameters: dict[str, JsonValue]
     tensors: ObjectRef | None = None
+    landmarks: ObjectRef | None = None
 
     def objects(self) -> tuple[ObjectRef, ...]:
-        """The tensors of the clips' quads."""
-        return (self.tensors,) if self.tensors else ()
+        """The tensors of the clips' quads, and those of their landmarks."""
+        return tuple(ref for ref in (self.tensors, self.landmarks) if ref)
 
 
 @dataclass(frozen=True)
 class CommitRecord(Record):
-    """The only proof that a clip is complete; node and error are notes, the chunks are the work."""
+    """The only proof that a clip is complete. The chunks are its content; node and error are only notes."""
 
     kind: ClassVar[str] = "commit"
     inversion_id: str
@@ -172,12 +178,12 @@ class CommitRecord(Record):
 
     @property
     def frames(self) -> int:
-        """Count of source frames."""
+        """The number of source frames."""
         return self.stop_frame - self.first_frame
 
     @property
     def work_sha256(self) -> str:
-        """Hash of the latents: equal for equal work, whoever did it."""
+        """Hash of the latents; it does not depend on the machine that computed them."""
         return _sha256(_canonical([chunk.sha256 for chunk in self.chunks]))
 
     def objects(self) -> tuple[ObjectRef, ...]:
@@ -187,7 +193,7 @@ class CommitRecord(Record):
 
 @dataclass(frozen=True)
 class FailureRecord(Record):
-    """A video or a clip that could not be done; reason is a short stable code."""
+    """A video or a clip that could not be processed; `reason` is a short stable code."""
 
     kind: ClassVar[str] = "failure"
     item_id: str
@@ -200,7 +206,7 @@ class FailureRecord(Record):
 
 @dataclass(frozen=True)
 class SnapshotClip:
-    """A clip as a snapshot holds it fast."""
+    """A clip in a snapshot."""
 
     clip_id: str
     subject: str
@@ -211,7 +217,7 @@ class SnapshotClip:
 
 @dataclass(frozen=True)
 class Snapshot(Record):
-    """A frozen set of committed clips of one inversion, ordered by id; generation 0: not yet stored."""
+    """A frozen set of committed clips of one inversion, ordered by id; generation 0 means not yet stored."""
 
     kind: ClassVar[str] = "snapshot"
     name: str
@@ -230,7 +236,7 @@ class Snapshot(Record):
 
     @property
     def digest(self) -> str:
-        """Hash of the data: equal for equal clips and latents, whatever the name."""
+        """Hash of the clips and their latents; it does not depend on the snapshot's name."""
         return _sha256(
             _canonical([self.inversion_id, *([clip.clip_id, clip.work_sha256] for clip in self.clips)])
         )
@@ -245,7 +251,7 @@ class ModelFile(ObjectRef):
 
 @dataclass(frozen=True)
 class ModelManifest(Record):
-    """A model's files; written last, it makes them a model."""
+    """The list of a model's files; it is written last and makes the model complete."""
 
     kind: ClassVar[str] = "model"
     name: str
@@ -253,7 +259,7 @@ class ModelManifest(Record):
 
     @property
     def work_sha256(self) -> str:
-        """Hash of the files: equal for equal folders."""
+        """Hash of the files; equal folders have equal hashes."""
         return _sha256(_canonical([[file.path, file.sha256] for file in self.files]))
 
     def objects(self) -> tuple[ObjectRef, ...]:
@@ -287,7 +293,7 @@ def _sha256(data: bytes) -> str:
 
 
 def _unsealed(data: bytes, key: str) -> dict[str, Any]:
-    """The document less schema and seal, both checked."""
+    """The document without schema and seal, after checking both."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -306,7 +312,7 @@ def _unsealed(data: bytes, key: str) -> dict[str, Any]:
 
 
 def _built(cls: Any, values: Any, where: str) -> Any:
-    """A record, which has all of its fields and no others."""
+    """A record from values, which must have all fields of the class and no others."""
     try:
         return decode(cls, values, complete=True)
     except DecodingError as error:

@@ -1,4 +1,4 @@
-"""How often this process had to repeat requests to a store, told to whoever wants to count."""
+"""Callbacks for repeated requests to a store, so that a process can count them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _watchers: list[Callable[[], None]] = []
 
 
 def watch_retries(on_retry: Callable[[], None]) -> None:
-    """Have `on_retry` called, in whatever thread, before each request that is a repetition."""
+    """Register `on_retry`; it is called, in any thread, before each repetition of a request."""
     _watchers.append(on_retry)
 
 
 def tell_retry() -> None:
-    """A request is about to be repeated."""
+    """Report that a request is about to be repeated."""
     for watcher in _watchers:
         watcher()

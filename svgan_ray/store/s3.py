@@ -1,8 +1,8 @@
 """Objects in an S3 bucket, Amazon's or any server's that honours `If-None-Match: *` on a plain PUT.
 
-Endpoint, credentials, region and checksum mode come from where boto3 looks for them (AWS_ENDPOINT_URL,
-AWS_PROFILE, AWS_REQUEST_CHECKSUM_CALCULATION=when_required for servers that know no checksums, ...), never
-from the store's address.
+Boto3 looks for endpoint, credentials, region and checksum mode in its usual places (AWS_ENDPOINT_URL,
+AWS_PROFILE, AWS_REQUEST_CHECKSUM_CALCULATION=when_required for servers without checksums, ...). They are
+never part of the store's address.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ __all__ = ["S3Backend"]
 _ATTEMPTS = 8
 _BODY_ATTEMPTS = 5
 _CONNECTIONS = 32
-_PAGE_OBJECTS = 1000  # the most that S3 gives
+_PAGE_OBJECTS = 1000  # the maximum of S3
 _ABSENT = {"NoSuchKey", "404"}
 _STANDS_ALREADY = {"PreconditionFailed", "412"}
 _WRITTEN_AT_THE_SAME_TIME = {"ConditionalRequestConflict", "OperationAborted", "409"}
@@ -86,7 +86,7 @@ T = TypeVar("T")
 
 
 class S3Backend:
-    """Backend over one bucket and prefix; holds no connection, so that it can be sent to other processes."""
+    """Backend over one bucket and prefix; it holds no connection and can be sent to other processes."""
 
     def __init__(self, bucket: str, prefix: str = "") -> None:
         self.bucket = bucket
@@ -140,7 +140,7 @@ class S3Backend:
         return {"Bucket": self.bucket, "Key": self.prefix + key}
 
     def _body(self, request: dict[str, str]) -> bytes:
-        """Read a whole body; botocore repeats failed requests, but not bodies that are cut off half-way."""
+        """Read a whole body, again if it is cut off half-way; botocore repeats failed requests only."""
         for attempt in range(_BODY_ATTEMPTS):
             try:
                 with closing(_client().get_object(**request)["Body"]) as body:
@@ -149,7 +149,7 @@ class S3Backend:
             except ClientError as error:
                 if error.response["Error"]["Code"] != "InvalidRange":
                     raise
-                return b""  # the range starts behind the object's end
+                return b""  # the range starts after the object's end
             except _CUT_BODY:
                 if attempt == _BODY_ATTEMPTS - 1:
                     raise
@@ -157,7 +157,7 @@ class S3Backend:
         raise AssertionError("unreachable")
 
     def _put_if_absent(self, key: str, data: bytes) -> bool:
-        """Content is sent with the sha256 that its key names, and the server refuses other bytes."""
+        """Send content with the sha256 in its key, so that the server refuses bytes that were damaged."""
         sha256 = keys.content_sha256(key)
         hashed = {"ChecksumSHA256": b64encode(bytes.fromhex(sha256)).decode()} if sha256 else {}
         for attempt in range(_ATTEMPTS):
@@ -175,7 +175,7 @@ class S3Backend:
         raise AssertionError("unreachable")
 
     def _call(self, verb: str, key: str, action: Callable[[], T]) -> T:
-        """Run an action; every way in which a service refuses becomes one of our errors, with what to do."""
+        """Run an action; any refusal by the service becomes a store error that says what to do."""
         place = f"s3://{self.bucket}/{self.prefix}{key}"
         try:
             return action()
@@ -197,21 +197,21 @@ class S3Backend:
 
 
 def _bucket_region(error: ClientError) -> str:
-    """Where the bucket is, if the service tells."""
+    """The region of the bucket, if the service reports it."""
     headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     region = headers.get("x-amz-bucket-region") or error.response["Error"].get("Region")
     return f", {region}" if region else ""
 
 
 def _entry(key: str, size_bytes: int, modified: datetime) -> Entry:
-    """Whole seconds: some servers show fractions in listings alone."""
+    """A listing's entry, in whole seconds, because some servers show fractions only in listings."""
     return Entry(key, size_bytes, float(int(modified.timestamp())))
 
 
 def _client() -> Any:
     """The one client of this process for the present settings."""
     settings = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith("AWS_")))
-    with _making_client:  # boto3 makes clients in one thread at a time
+    with _making_client:  # boto3 must not create clients in two threads at once
         return _new_client(os.getpid(), settings)
 
 
@@ -228,7 +228,7 @@ def _new_client(pid: int, settings: tuple[tuple[str, str], ...]) -> Any:
     )
     try:
         client = boto3.session.Session(botocore_session=quick_session()).client("s3", config=config)
-    except ValueError as error:  # botocore's word for an endpoint or a region that cannot be
+    except ValueError as error:  # botocore raises this for an invalid endpoint or region
         raise StoreAccessError(f"{error}; check AWS_ENDPOINT_URL and AWS_DEFAULT_REGION") from error
     sign_known_content(client)
     client.meta.events.register("before-send.s3", _note_retry)
@@ -236,6 +236,6 @@ def _new_client(pid: int, settings: tuple[tuple[str, str], ...]) -> Any:
 
 
 def _note_retry(request: Any, **_: Any) -> None:
-    """Botocore numbers the attempts in a header of its own: `attempt=2; max=8`."""
+    """Report a repetition; botocore numbers the attempts in a header, such as `attempt=2; max=8`."""
     if not re.search(r"attempt=1\b", str(request.headers.get("amz-sdk-request", "attempt=1"))):
         tell_retry()

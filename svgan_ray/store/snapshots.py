@@ -1,4 +1,4 @@
-"""Choosing the committed clips that a snapshot freezes."""
+"""The choice of the committed clips for a snapshot."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["Filters", "select"]
 
 @dataclass(frozen=True)
 class Filters:
-    """Which clips a snapshot takes."""
+    """The conditions that a clip of a snapshot must meet."""
 
-    subject: str | None = None  # None: all
+    subject: str | None = None  # None: all subjects
     min_duration_s: float = 0.0
-    max_mean_error: float | None = None  # None: any; else clips without a measured error are left out
+    max_mean_error: float | None = None  # None: any; a number also excludes clips without a measured error
 
     def takes(self, record: CommitRecord) -> bool:
-        """Whether a committed clip passes."""
+        """Whether a committed clip meets all conditions."""
         if self.subject is not None and record.subject != self.subject:
             return False
         if record.frames < self.min_duration_s * record.frame_rate_hz:
@@ -31,7 +31,7 @@ class Filters:
         return record.mean_error is not None and record.mean_error <= self.max_mean_error
 
     def __str__(self) -> str:
-        """What is asked of a clip, with the settings' names."""
+        """The conditions in words, with the names of the settings."""
         asked = [f"shows {self.subject}"] if self.subject is not None else []
         asked += [f"lasts {self.min_duration_s:g} s (min_clip_s)"] if self.min_duration_s > 0 else []
         if self.max_mean_error is not None:
@@ -40,7 +40,7 @@ class Filters:
 
 
 def select(store: LatentStore, name: str, inversion_id: str, filters: Filters | None = None) -> Snapshot:
-    """A snapshot, not yet stored, of all clips of an inversion that pass. Raises DataError if none does."""
+    """A snapshot, not yet stored, of all clips of an inversion that pass. Raises DataError if none passes."""
     filters = filters or Filters()
     records = list(store.commits(inversion_id))
     taken = [record for record in records if filters.takes(record)]
@@ -60,7 +60,7 @@ def select(store: LatentStore, name: str, inversion_id: str, filters: Filters | 
 
 
 def _held(records: Sequence[CommitRecord]) -> str:
-    """Each subject with what filters look at."""
+    """For each subject, the properties of its clips that the filters use."""
     subjects: dict[str, list[CommitRecord]] = {}
     for record in sorted(records, key=lambda record: record.subject):
         subjects.setdefault(record.subject, []).append(record)

@@ -1,4 +1,4 @@
-"""Checking a whole store, and what to delete so that the next run makes again what was damaged or lost."""
+"""Verification of a whole store; it also finds the keys to delete so that a next run repairs the damage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MADE_AGAIN = ("tracks", "chunks", "commits", "failures", "bases", "catalog")
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault; if repair_keys are deleted, the next run makes all again; without them a person must act."""
+    """One fault. The next run makes deleted `repair_keys` again; if there are none, a person must act."""
 
     key: str
     fault: str
@@ -28,7 +28,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class VerificationReport:
-    """What was looked at, and what is wrong with it."""
+    """The number of checked objects, and the problems that were found."""
 
     objects: int
     size_bytes: int
@@ -36,7 +36,7 @@ class VerificationReport:
 
 
 def verify(store: LatentStore, deep: bool = False, on_progress: OnProgress = unwatched) -> VerificationReport:
-    """Check every record, and that all it names stands; deep: read and hash every object as well.
+    """Check every record, and that all objects it names exist; with `deep`, read and hash every object too.
 
     Progress counts objects.
     """
@@ -64,7 +64,7 @@ def verify(store: LatentStore, deep: bool = False, on_progress: OnProgress = unw
 
 
 def repair(store: LatentStore, report: VerificationReport, break_lock: bool = False) -> list[str]:
-    """Delete what the next run makes again; returns the deleted keys. Snapshots and models are left alone."""
+    """Delete the objects that the next run makes again; returns their keys. Snapshots and models stay."""
     doomed = sorted({key for problem in report.problems for key in problem.repair_keys})
     with store.exclusive(break_lock):
         for key in doomed:
@@ -90,7 +90,7 @@ def _reference_problems(
 ) -> list[Problem]:
     problems = []
     for ref in refs:
-        # What is not in the listing may have come after the listing passed.
+        # An object that is not in the listing may have been written after the listing passed its key.
         entry = entries.get(ref.key) or store.backend.stat(ref.key)
         if entry is None:
             problems.append(Problem(ref.key, f"missing, but named by {key}", _made_again(key)))
@@ -136,5 +136,5 @@ def _content_problem(store: LatentStore, key: str, named_by: dict[str, str], dee
 
 
 def _made_again(*doomed: str) -> tuple[str, ...]:
-    """The keys, if the next run makes again what is deleted there."""
+    """The keys, if the next run makes these objects again after they are deleted; else nothing."""
     return doomed if all(key.startswith(_MADE_AGAIN) for key in doomed) else ()

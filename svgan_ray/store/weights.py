@@ -1,8 +1,8 @@
-"""Networks for every machine of a job: published by content, fetched once a machine, checked at each use.
+"""Networks for every machine of a job: stored by their hash, fetched once per machine, checked at each use.
 
-In the store they are models named `weights/<sha256 of model.safetensors>`, the hash by which commits,
-snapshots and trained models name their networks; a FaceLandmarker's `.task` file goes by its own. So a store
-and a hash are all that travels to a worker.
+In the store they are models named `weights/<sha256 of model.safetensors>`. Commits, snapshots and trained
+models refer to their networks by the same hash. A FaceLandmarker's `.task` file has the hash of the file. So
+a worker only needs the store's address and a hash.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ __all__ = ["has_weights", "local_face_model", "local_weights", "put_face_model",
 
 FACE_MODEL = "face_landmarker.task"
 _NAMES_IT = (TENSORS, FACE_MODEL)
-"""The file whose hash is the network's name."""
+"""The file whose hash identifies the network."""
 
 
 def put_weights(store: ModelStore, folder: Path) -> str:
-    """Store a weights folder unless its tensors stand there already; returns their sha256.
+    """Store a weights folder unless the store has its tensors already; returns their sha256.
 
-    Raises WeightsError, ConflictError where the same tensors stand there as another network.
+    Raises WeightsError, and ConflictError if the store has the same tensors as another network.
     """
     sha256 = weights_hash(folder)
     standing = store.record(ModelManifest, _key(sha256))
     if standing is None:
-        with suppress(ConflictError):  # somebody was quicker, with another record of where they come from
+        with suppress(ConflictError):  # another process stored them first, with another note of their origin
             store.put_model(folder, _name(sha256))
         standing = _manifest(store, sha256)
     theirs = next(file for file in standing.files if file.path == RECORD)
@@ -49,7 +49,7 @@ def put_weights(store: ModelStore, folder: Path) -> str:
 
 
 def put_face_model(store: ModelStore, path: Path) -> str:
-    """Store a FaceLandmarker `.task` file unless it stands there already; returns its sha256."""
+    """Store a FaceLandmarker `.task` file unless the store has it already; returns its sha256."""
     sha256 = file_sha256(path)
     if not has_weights(store, sha256):
         store.put_files({FACE_MODEL: path}, _name(sha256))
@@ -57,17 +57,17 @@ def put_face_model(store: ModelStore, path: Path) -> str:
 
 
 def has_weights(store: ModelStore, sha256: str) -> bool:
-    """Whether the network was published."""
+    """Whether the store has this network."""
     return store.backend.stat(_key(sha256)) is not None
 
 
 def local_weights(store: ModelStore, sha256: str) -> Path:
-    """A weights folder of this machine with the store's networks of that hash, every byte checked.
+    """A local copy of the weights folder with this hash; every byte is checked.
 
-    Raises ObjectNotFoundError where nobody published it, CorruptObjectError, StoreAccessError.
+    Raises ObjectNotFoundError if the store does not have it, CorruptObjectError, StoreAccessError.
     """
     manifest = _manifest(store, sha256)
-    # Not by the tensors' hash alone: jobs of two stores would take away each other's copy of the record.
+    # The name includes the record: jobs of two stores with different records would replace each other's copy.
     return made_once(
         cache_folder("weights") / manifest.work_sha256,
         lambda folder: _is_sound(folder, manifest),
@@ -76,7 +76,7 @@ def local_weights(store: ModelStore, sha256: str) -> Path:
 
 
 def local_face_model(store: ModelStore, sha256: str) -> Path:
-    """The same for a `.task` file."""
+    """A local copy of the `.task` file with this hash; every byte is checked."""
     return local_weights(store, sha256) / FACE_MODEL
 
 
@@ -95,7 +95,7 @@ def _manifest(store: ModelStore, sha256: str) -> ModelManifest:
 
 
 def _is_sound(folder: Path, manifest: ModelManifest) -> bool:
-    """Whether a copy holds what the store names; disks rot, and temporary folders are cleaned in part."""
+    """Whether a copy has the manifest's files; disks fail, and temporary folders are partly cleaned."""
     try:
         return all(file_sha256(folder / file.path) == file.sha256 for file in manifest.files)
     except OSError:

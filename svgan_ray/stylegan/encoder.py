@@ -1,4 +1,4 @@
-"""Encoders image -> w_plus: pSp, e4e and ReStyle, on an IR-SE50 backbone or, of ReStyle, on a ResNet-34.
+"""Encoders image -> w_plus: pSp, e4e and ReStyle, with an IR-SE50 backbone or (ReStyle only) a ResNet-34.
 
 Parameter names and results are those of the original networks: pSp (Richardson et al., "Encoding in Style",
 CVPR 2021), e4e (Tov et al., "Designing an Encoder for StyleGAN Image Manipulation", SIGGRAPH 2021), ReStyle
@@ -28,7 +28,7 @@ Backbone = Literal["ir_se50", "resnet34"]
 _FIRST_MIDDLE_STYLE = 3
 _FIRST_FINE_STYLE = 7
 _RESTYLE_ITERATIONS = 5
-# Synthesis overshoots [-1, 1] by some units, 8-bit pixels and NaN by more than this.
+# Synthesis exceeds [-1, 1] by a few units at most; 8-bit pixels and NaN are beyond this limit.
 _LARGEST_INPUT = 16.0
 
 
@@ -36,9 +36,9 @@ _LARGEST_INPUT = 16.0
 class EncoderConfig:
     """Shape of an encoder; the defaults are those of the published 256 px face encoders.
 
-    `widths` and `units` are the channels and the residual units of the four stages, `head_width` the channels
-    inside a style head. `backbone` is what the stages are made of: ReStyle reads faces with IR-SE50 and all
-    other things with a ResNet-34, the others know IR-SE50 alone.
+    `widths` and `units` are the channels and the residual units of the four stages, and `head_width` is the
+    number of channels inside a style head. `backbone` is the type of the stages: ReStyle uses IR-SE50 for
+    faces and a ResNet-34 for everything else; pSp and e4e use IR-SE50 only.
     """
 
     kind: EncoderKind
@@ -69,7 +69,7 @@ class EncoderConfig:
 
     @property
     def iterates(self) -> bool:
-        """Whether it corrects itself by looking at the picture of its answer (ReStyle)."""
+        """Whether the encoder corrects its answer with the picture of that answer (ReStyle)."""
         return self.kind.startswith("restyle")
 
     @property
@@ -79,11 +79,11 @@ class EncoderConfig:
 
     @property
     def input_channels(self) -> int:
-        """Three of the image and, if it iterates, three of the picture of its last answer."""
+        """Three channels of the image and, if the encoder iterates, three of its last answer's picture."""
         return 6 if self.iterates else 3
 
     def map_side(self, style: int) -> int:
-        """Side of the feature map that one style's head reads."""
+        """Side of the feature map that the head of one style reads."""
         if self.iterates or style < _FIRST_MIDDLE_STYLE:
             return self.input_side // 16
         return self.input_side // (8 if style < _FIRST_FINE_STYLE else 4)
@@ -117,8 +117,8 @@ class Encoder(nn.Module):
     def encode(self, images: Tensor, synthesis: Callable[[Tensor], Tensor] | None = None) -> Tensor:
         """Aligned RGB [N, 3, S, S] in [-1, 1], S >= input_side -> w_plus [N, num_ws, w_dim].
 
-        Larger images are resized with antialiasing. ReStyle refines its answer by looking at the picture it
-        gives, so it needs `synthesis`: w_plus -> images (a generator's `.synthesis`); the others ignore it.
+        Larger images are resized with antialiasing. ReStyle refines its answer with the picture of that
+        answer, so it needs `synthesis`: w_plus -> images (a generator's `.synthesis`). Other kinds ignore it.
         """
         self._check(images)
         images = resize_antialiased(images, self.config.input_side)
@@ -146,7 +146,7 @@ class Encoder(nn.Module):
             )
 
     def _refine(self, images: Tensor, synthesis: Callable[[Tensor], Tensor]) -> Tensor:
-        """Five steps, each from the images and the picture of the answer so far; the first is the average."""
+        """Five steps, each from the images and the picture of the last answer, beginning at the average w."""
         w_plus = self.w_avg.expand(len(images), -1, -1)
         picture = synthesis(w_plus[:1]).expand(len(images), -1, -1, -1)
         for iteration in range(_RESTYLE_ITERATIONS):
@@ -166,7 +166,7 @@ class Encoder(nn.Module):
         return offsets
 
     def _feature_maps(self, x: Tensor) -> dict[int, Tensor]:
-        """Feature pyramid by side: the body's last map and, but for ReStyle, two finer ones."""
+        """The feature pyramid by side: the body's last map and, except for ReStyle, two finer maps."""
         stem = (
             (self.conv1, self.bn1, self.relu) if self.config.backbone == "resnet34" else (self.input_layer,)
         )

@@ -22,13 +22,13 @@ NoiseMode = Literal["const", "none", "random"]
 
 _NEGATIVE_SLOPE = 0.2
 _ACTIVATION_GAIN = math.sqrt(2)
-# On a CPU, feature maps that leave the cache and the allocator's reach cost more than their convolution.
+# On a CPU, feature maps too large for the cache and for the allocator's reuse cost more than a convolution.
 _CACHED_BYTES = 2**24
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Shape of a generator; `conv_clamp` bounds the activations of networks trained in half precision."""
+    """Shape of a generator; `conv_clamp` limits activations, for networks trained in half precision."""
 
     resolution: int
     z_dim: int = 512
@@ -103,7 +103,7 @@ class Mapping(nn.Module):
 
 
 class Synthesis(nn.Module):
-    """Blocks of rising resolution, each adding its ToRGB to the upsampled picture of those before."""
+    """Blocks of rising resolution; each adds its ToRGB to the upsampled picture of the blocks before."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -114,8 +114,8 @@ class Synthesis(nn.Module):
     def forward(self, w_plus: Tensor, noise: NoiseMode = "const", resolution: int | None = None) -> Tensor:
         """w_plus [N, num_ws, w_dim] -> images [N, 3, R, R], about [-1, 1] but not clipped.
 
-        `noise`: "const" the stored pattern, "none", or "random" from torch's global generator.
-        `resolution` stops early, at the picture of that block (R = resolution).
+        `noise`: "const" (the stored pattern), "none", or "random" (from torch's global generator).
+        With `resolution`, synthesis stops early, at the picture of that block (R = resolution).
         """
         self._check(w_plus, noise, resolution)
         sides = [
@@ -131,12 +131,12 @@ class Synthesis(nn.Module):
         w_plus: Tensor,
         noise: NoiseMode,
     ) -> Tensor:
-        """Run the blocks of these sides, from the features and the image of the one before."""
+        """Run the blocks of these sides, starting from the features and the image of the block before."""
         for position, side in enumerate(sides):
             if features is not None and image is not None and self._too_large(features, side):
                 samples = zip(features.split(1), image.split(1), w_plus.split(1), strict=True)
                 return torch.cat([self._blocks(sides[position:], *sample, noise) for sample in samples])
-            # A block's last style (its ToRGB's) is the first of the next; the first block has a layer less.
+            # A block's last style (for ToRGB) is the next block's first; the first block has one layer less.
             index = self.config.block_resolutions.index(side)
             styles = w_plus[:, max(2 * index - 1, 0) : 2 * index + 2].unbind(dim=1)
             features, image = self.get_submodule(f"b{side}")(features, image, styles, noise)
@@ -183,7 +183,7 @@ class SynthesisBlock(nn.Module):
         """Features [N, C, R/2, R/2], image [N, 3, R/2, R/2], styles each [N, w_dim] -> both at side R."""
         if features is None:
             features = self.const.expand(len(styles[0]), -1, -1, -1)
-            # Everything after keeps this layout: convolutions run faster in it, and FIRs far faster.
+            # All later layers keep this memory layout: convolutions run faster in it, and FIRs far faster.
             features = features.contiguous(memory_format=torch.channels_last)
         else:
             features = self.conv0(features, styles[0], noise)
@@ -213,7 +213,7 @@ class StyledConv(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: NoiseMode) -> Tensor:
         """x [N, I, H, H], w [N, w_dim] -> [N, O, R, R] with R = 2H if upsampling, else H."""
         style = self.affine(w)  # [N, I]
-        # The activation's gain is positive and commutes with leaky ReLU; applied before, it costs no pass.
+        # The activation's gain is positive, so it commutes with leaky ReLU; applied before, it is free.
         x = self._convolve_one(x, style) if len(x) == 1 else self._convolve(x, style)
         if noise != "none":
             pattern = self.noise_const if noise == "const" else x.new_empty(len(x), 1, *x.shape[2:]).normal_()
@@ -228,7 +228,7 @@ class StyledConv(nn.Module):
         return x.add_(self.bias[:, None, None] * _ACTIVATION_GAIN)
 
     def _convolve_one(self, x: Tensor, style: Tensor) -> Tensor:
-        """One sample: its own kernel is smaller than its feature maps."""
+        """One sample: modulate the kernel itself, which is smaller than the feature maps."""
         kernel = self.weight * style[:, :, None, None]  # [O, I, 3, 3]
         demodulation = (kernel.square().sum(dim=(1, 2, 3), keepdim=True) + 1e-8).rsqrt()  # [O, 1, 1, 1]
         return self._resampled(x, kernel * (demodulation * _ACTIVATION_GAIN), self.bias * _ACTIVATION_GAIN)
@@ -282,8 +282,8 @@ def _clamp(x: Tensor, limit: float | None) -> Tensor:
 
 
 def _fir(like: Tensor) -> Tensor:
-    """[4, 4] binomial low-pass with the gain 4 that makes up for inserted zeros."""
-    # Made on the device: a copy from the host would hold up a GPU and break its graphs.
+    """The [4, 4] binomial low-pass filter with gain 4, which compensates the inserted zeros."""
+    # The filter is created on the device: a copy from the host would stall a GPU and break its graphs.
     taps = 4 - 2 * (torch.arange(4, dtype=like.dtype, device=like.device) - 1.5).abs()  # 1, 3, 3, 1
     return torch.outer(taps, taps) / 16
 

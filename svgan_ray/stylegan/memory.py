@@ -1,6 +1,7 @@
-"""What pictures take of a CPU's memory, and whether it is there: said before a machine begins to swap.
+"""The CPU memory that pictures need, and a check that it is free before a machine begins to swap.
 
-The numbers of feature maps alive at once were measured; GPUs tell by themselves when theirs is full.
+The number of feature maps that are alive at once was measured. A GPU needs no check: it raises an error
+itself when its memory is full.
 """
 
 from __future__ import annotations
@@ -15,14 +16,14 @@ __all__ = ["encoding_bytes", "free_memory_bytes", "require_memory", "synthesis_b
 
 _MAPS_ALIVE = 5
 _FLOAT_BYTES = 4
-# Python, PyTorch and what else a job holds.
+# The memory of Python, PyTorch and the rest of a job.
 _OVERHEAD_BYTES = 2**28
 
 
 def synthesis_bytes(config: GeneratorConfig, batch: int, with_gradients: bool = False) -> int:
-    """Peak of generating a batch of pictures, weights left out.
+    """The peak memory of generating a batch of pictures, without the weights.
 
-    Large blocks take a sample at a time, but that gradients need the feature maps of all.
+    Large blocks process one sample at a time; but with gradients, the feature maps of all samples are kept.
     """
     maps = [config.channels(side) * side**2 for side in config.block_resolutions]
     pictures = 3 * batch * config.img_channels * config.resolution**2  # before, as and after they are scaled
@@ -31,12 +32,12 @@ def synthesis_bytes(config: GeneratorConfig, batch: int, with_gradients: bool = 
 
 
 def encoding_bytes(config: EncoderConfig, batch: int) -> int:
-    """Peak of encoding a batch of pictures, weights left out."""
+    """The peak memory of encoding a batch of pictures, without the weights."""
     return _FLOAT_BYTES * _MAPS_ALIVE * batch * config.stem_width * config.input_side**2 + _OVERHEAD_BYTES
 
 
 def require_memory(needed_bytes: int, work: str) -> None:
-    """Raises MachineError where less memory is free than some work takes."""
+    """Raise MachineError if less memory is free than `work` needs."""
     free_bytes = free_memory_bytes()
     if free_bytes is not None and free_bytes < needed_bytes:
         raise MachineError(
@@ -46,9 +47,9 @@ def require_memory(needed_bytes: int, work: str) -> None:
 
 
 def free_memory_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Memory that this process can have without swapping: the machine's, or what its container has left.
+    """The memory that this process can use without swapping: the free memory of the machine or its container.
 
-    None where the system does not tell.
+    None if the system does not report it.
     """
     try:
         free_bytes = 1024 * _field(proc / "meminfo", "MemAvailable:")
@@ -63,5 +64,5 @@ def free_memory_bytes(proc: Path = Path("/proc"), cgroup: Path = Path("/sys/fs/c
 
 
 def _field(path: Path, name: str) -> int:
-    """The number behind a name, in a file of such lines."""
+    """The number after a name, in a file with lines of names and numbers."""
     return next(int(line.split()[1]) for line in path.read_text().splitlines() if line.split()[:1] == [name])

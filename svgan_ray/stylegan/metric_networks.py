@@ -1,4 +1,4 @@
-"""Networks that users bring to measure with: ArcFace for identity, I3D for FVD, Inception for FID, LPIPS."""
+"""Networks for metrics, which users import: ArcFace for identity, I3D for FVD, Inception for FID, LPIPS."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class ProgramConfig:
 
 
 class Program(nn.Module):
-    """A TorchScript program, kept as it was and checked before use."""
+    """A TorchScript program, which is stored unchanged and checked before use."""
 
     program: Tensor  # [size_bytes] uint8
 
@@ -95,7 +95,7 @@ class Program(nn.Module):
 
     @property
     def run(self) -> Any:
-        """The program's forward; not a submodule, whose weights would be stored once more."""
+        """The program's forward. The program is no submodule, or its weights would be stored twice."""
         if self._loaded is None:
             self._loaded = self._load()
         return self._loaded

@@ -1,9 +1,9 @@
 """Latents fitted to their pictures after the encoder: an offset to W+, optimised over a span of video.
 
-Optimisation recovers what an encoder misses (Abdal et al., "Image2StyleGAN", ICCV 2019). Left to itself it
-follows noise and leaves the region that the encoder knows. Three terms hold it: the offset stays small, it
-changes slowly along time, so that no jitter is added, and the latents themselves accelerate little, so that
-the encoder's own jitter goes.
+Optimisation recovers details that an encoder misses (Abdal et al., "Image2StyleGAN", ICCV 2019). Without
+constraints it fits noise and leaves the region of latents that the encoder uses. Three terms prevent that.
+The offset stays small. It changes slowly over time, so that no jitter is added. The latents accelerate
+little, so that the encoder's own jitter is removed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _SCALES = (1, 2, 4)
 class RefinementConfig:
     """How latents are fitted; weights are relative to the squared error of pixels in [-1, 1].
 
-    Where a video is fitted span by span, each span comes with `overlap_frames` of its neighbours, which are
-    fitted along and then dropped, so that spans meet.
+    Where a video is fitted span by span, each span includes `overlap_frames` frames of its neighbours. They
+    are fitted too and then dropped, so that there is no jump between spans.
     """
 
     steps: int = 100
@@ -63,12 +63,12 @@ def refine(
     """Frames in a row [T, 3, S, S] in [-1, 1] and the encoder's w_plus [T, num_ws, w_dim] -> w_plus, fitted.
 
     `synthesis` must give the same picture every time (constant noise). `batch_frames` pictures with gradients
-    are in memory at once. `perceptual`, if given, takes two batches of pictures and gives their distances
-    [N]: LPIPS, of a network that the user has.
+    are in memory at once. `perceptual`, if given, takes two batches of pictures and returns their distances
+    [N], for example LPIPS with a network that the user has imported.
     """
     if len(images) != len(w_plus):
         raise DataError(f"refine: expected as many images as latents, got {len(images)} and {len(w_plus)}")
-    # Also inside inference mode, whose tensors cannot take part in a backward pass.
+    # The caller may be in inference mode, whose tensors cannot take part in a backward pass.
     with torch.inference_mode(False), torch.enable_grad():
         images, start = images.clone(), w_plus.clone()
         offset = torch.zeros_like(start, requires_grad=True)  # [T, num_ws, w_dim]
@@ -93,7 +93,7 @@ def _batches(frames: int, batch_frames: int) -> Iterator[slice]:
 
 
 def _course_loss(start: Tensor, offset: Tensor, config: RefinementConfig) -> Tensor:
-    """Distance to the encoder's answer, its change from frame to frame, and acceleration; over all frames."""
+    """The loss on latents, over all frames: size of the offset, its change over time, and acceleration."""
     distance = offset.square().mean(dim=(1, 2)).sum()
     change = offset.diff(dim=0).square().mean(dim=(1, 2)).sum()
     acceleration = (start + offset).diff(n=2, dim=0).square().mean(dim=(1, 2)).sum()
@@ -107,7 +107,7 @@ def _course_loss(start: Tensor, offset: Tensor, config: RefinementConfig) -> Ten
 def _picture_loss(
     pictures: Tensor, images: Tensor, config: RefinementConfig, perceptual: PerceptualLoss | None
 ) -> Tensor:
-    """Pixels, and edges at several scales, summed over frames; the larger picture is pooled to the other."""
+    """The loss on pixels and on edges at several scales, summed over frames; the larger picture is pooled."""
     pictures, images = _pooled(pictures, images.shape[-1]), _pooled(images, pictures.shape[-1])
     difference = pictures - images
     loss = _mean_square(difference)

@@ -11,7 +11,7 @@ __all__ = ["resize_antialiased"]
 def resize_antialiased(images: Tensor, side: int) -> Tensor:
     """Images [N, C, H, W] -> [N, C, side, side] by the triangle filter, widened by the scale as in PIL.
 
-    Encoders were trained on pictures resized by PIL; without antialiasing they give other latents.
+    Encoders were trained on pictures that PIL resized; without antialiasing they give different latents.
     """
     if images.shape[-2:] == (side, side):
         return images

@@ -1,7 +1,7 @@
-"""The ResNet-34 on which ReStyle reads everything but faces, with the original parameter names.
+"""The ResNet-34 that ReStyle uses for everything except faces, with the original parameter names.
 
-He et al., "Deep Residual Learning for Image Recognition", CVPR 2016; ReStyle (Alaluf et al., ICCV 2021) gives
-its first layer a PReLU and takes the pooling after it away, so that a picture of 256 px ends as a map of 16.
+He et al., "Deep Residual Learning for Image Recognition", CVPR 2016. ReStyle (Alaluf et al., ICCV 2021) puts
+a PReLU after the first layer and removes the pooling, so that a picture of 256 px becomes a map of 16 px.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def resnet_stem(in_channels: int, width: int) -> tuple[nn.Module, nn.Module, nn.
 
 
 def resnet_units(stem_width: int, widths: Sequence[int], units: Sequence[int]) -> Iterator[BasicUnit]:
-    """The body, stage by stage; all stages but the first halve the side at their first unit."""
+    """The body, stage by stage; every stage except the first halves the side at its first unit."""
     in_channels = stem_width
     for stage, (width, count) in enumerate(zip(widths, units, strict=True)):
         for index in range(count):

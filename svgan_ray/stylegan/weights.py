@@ -1,7 +1,7 @@
 """Weights folders: `model.safetensors` beside `model.json`, the only form in which networks are read.
 
-`model.json` = {"schema": 1, "kind": "generator" | "encoder" | ..., "config": {...}, "source": {...}}: what it
-is, how it is configured and where it came from.
+`model.json` = {"schema": 1, "kind": "generator" | "encoder" | ..., "config": {...}, "source": {...}}: the
+kind of the network, its configuration and the origin of the weights.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TENSORS, RECORD = "model.safetensors", "model.json"
 
 _DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "weights"
 _PROBLEMS_SHOWN = 8
-# Comparing names costs up to a millisecond each; layers have shorter names than this, networks not many more.
+# Comparing two names takes up to a millisecond, so long names are clipped and only so many are compared.
 _NAMES_COMPARED, _NAME_CHARACTERS = 1000, 64
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -55,7 +55,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 @dataclass(frozen=True)
 class _Problem:
-    """A layer that does not fit; its name may be a slip for one of others."""
+    """A layer that does not fit; its name may be a misspelling of one of `others`."""
 
     text: str
     key: str = ""
@@ -66,7 +66,7 @@ class _Problem:
 
 
 class Shaped(Protocol):
-    """A tensor, or what stands for one that is not read yet."""
+    """A tensor, or a placeholder for a tensor that has not been read yet."""
 
     @property
     def shape(self) -> torch.Size: ...
@@ -76,10 +76,11 @@ class Shaped(Protocol):
 
 
 def save_weights(module: nn.Module, folder: str | Path, source: Mapping[str, Any]) -> None:
-    """Write a network as a weights folder, which appears whole or not at all and replaces an older one.
+    """Write a network as a weights folder, which appears complete or not at all and replaces an older one.
 
-    The kind is the class name in snake case, the configuration `module.config` (a dataclass) if there is one;
-    `source` (JSON values) tells where the weights came from. WeightsError if `folder` holds anything else.
+    The kind is the class name in snake case, and the configuration is `module.config` (a dataclass) if there
+    is one. `source` (JSON values) records the origin of the weights. Raises WeightsError if `folder` exists
+    and is no weights folder.
     """
     folder = Path(folder)
     _require_replaceable(folder)
@@ -109,25 +110,25 @@ def load_network(
     folder = network_folder(kind, folder)
     record = _read_record(folder, kind_of(kind))
     config = _parse_config(config_type, record["config"], folder / RECORD)
-    # On the meta device nothing is allocated or drawn: `fill` puts the file's own tensors in.
+    # On the meta device no memory is allocated and no weight is drawn; `fill` inserts the file's own tensors.
     with torch.device("meta"):
         module = kind(config)
     return fill(module, folder).to(device)
 
 
 def network_folder(kind: type[nn.Module], folder: str | Path) -> Path:
-    """A weights folder, or the one inside that has the name of a kind."""
+    """The folder itself if it is a weights folder, else the folder inside it that is named after the kind."""
     inside = Path(folder) / kind_of(kind)
     return inside if not (Path(folder) / RECORD).exists() and (inside / RECORD).exists() else Path(folder)
 
 
 def kind_of(module_type: type[nn.Module]) -> str:
-    """The name by which records and folders call a class of networks: its own in snake case."""
+    """The name of a class of networks in records and folders: the class name in snake case."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", module_type.__name__).lower()
 
 
 def fill(module: Module, folder: str | Path) -> Module:
-    """Give `module` the weights in `folder`; returns it in eval mode, without gradients."""
+    """Load the weights in `folder` into `module`; returns it in eval mode, without gradients."""
     folder = Path(folder)
     _read_record(folder, kind_of(type(module)))
     tensors = _read_tensors(folder / TENSORS)
@@ -145,9 +146,9 @@ def weights_hash(folder: str | Path) -> str:
 
 
 def rendered_hashes(folder: str | Path) -> tuple[str, ...]:
-    """Hashes of the generators whose latents this one renders: its own first, then those it was tuned from.
+    """Hashes of the generators whose latents this one renders: its own, then those from which it was tuned.
 
-    A tuned generator names its ancestors in its record; every other renders its own latents alone.
+    A tuned generator names its ancestors in its record; any other generator renders only its own latents.
     """
     folder = Path(folder)
     ancestors = _read_record(folder, kind_of(Generator)).get("source", {}).get("ancestors", [])
@@ -161,7 +162,7 @@ def weights_folders(weights: str | Path) -> tuple[Path, Path]:
 
 
 def require_pair(generator: Generator, encoder: Encoder) -> None:
-    """Raises WeightsError unless the encoder's w_plus is one that the generator takes."""
+    """Raise WeightsError unless the encoder's w_plus has the shape that the generator expects."""
     ours = (generator.config.num_ws, generator.config.w_dim)
     theirs = (encoder.config.num_ws, encoder.config.w_dim)
     if ours != theirs:
@@ -172,7 +173,7 @@ def require_pair(generator: Generator, encoder: Encoder) -> None:
 
 
 def require_same_layout(expected: Mapping[str, Tensor], got: Mapping[str, Shaped], where: str) -> None:
-    """Same keys, shapes and dtypes, or a WeightsError that names those that differ."""
+    """Require the same keys, shapes and dtypes; raises a WeightsError that names the differences."""
     problems = list(_layout_problems(expected, got))
     if problems:
         shown = "\n  ".join(str(problem) for problem in problems[:_PROBLEMS_SHOWN])
@@ -181,10 +182,10 @@ def require_same_layout(expected: Mapping[str, Tensor], got: Mapping[str, Shaped
 
 
 def _recorded(config: Any) -> dict[str, Any]:
-    """A configuration for the record.
+    """A configuration as it is recorded.
 
-    Fields that were added later are left out where they have their default, so that a file that could be
-    imported before them gives the same bytes as it did then.
+    Fields that were added in later versions are left out if they have their default value, so that importing
+    an old file still gives the same bytes as before.
     """
     omitted = [
         f.name
@@ -257,7 +258,7 @@ def _layout(tensor: Shaped) -> str:
 
 
 def suggestion(key: str, candidates: Iterable[str]) -> str:
-    """The nearest of some names in brackets, or nothing where none is near."""
+    """The candidate most similar to a name, in brackets; an empty text if no candidate is similar."""
     names = [name for name in (key, *candidates) if len(name) <= _NAME_CHARACTERS][: _NAMES_COMPARED + 1]
     nearest = difflib.get_close_matches(key, names[1:], n=1) if key in names[:1] else []
     return f" (nearest: {nearest[0]!r})" if nearest else ""

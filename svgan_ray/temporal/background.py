@@ -1,4 +1,4 @@
-"""Where a training step computes its penalties: on a second thread where that helps, else in their turn."""
+"""Where a training step computes its penalties: on a second thread where that is faster, else inline."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from svgan_ray.temporal.workers import Workers
 __all__ = ["InlineExecutor", "background_executor", "one_thread_an_operation", "second_thread"]
 
 SWITCH_INTERVAL_S = 5e-4
-"""Both threads are made of operations that take less than Python's usual turn of 5 ms."""
+"""How long a thread may hold Python's lock; each operation here takes less than the default of 5 ms."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 class InlineExecutor(Executor):
-    """Runs what is submitted at once, in the thread that submits it."""
+    """An executor that calls each submitted function immediately, in the thread that submits it."""
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         done: Future[R] = Future()
@@ -37,9 +37,10 @@ def background_executor(
 ) -> Iterator[Executor]:
     """A second thread where torch may use several CPU threads and the networks are small, for a `with` block.
 
-    Small networks gain nothing from operations of several threads, so within the block these have one thread
-    each, in the whole process; after it they have as many as before. Networks of W+ do gain, and several
-    workers must meet in one order: for them everything runs inline. No bit depends on which it is.
+    Operations of small networks do not get faster with several threads. So within the block every operation
+    of the process uses one thread; after the block the old setting is restored. Networks that emit W+ do get
+    faster, and several workers must communicate in one order: in these two cases everything runs inline. The
+    results have the same bits in every case.
     """
     is_alone_on_cpu = torch.device(device).type == "cpu" and workers.all_reduce is None
     if torch.get_num_threads() < 2 or config.head != "basis" or not is_alone_on_cpu:
@@ -51,9 +52,9 @@ def background_executor(
 
 @contextmanager
 def one_thread_an_operation() -> Iterator[None]:
-    """One CPU thread for each of torch's operations and short turns of Python's threads, in this process.
+    """Give each torch operation one CPU thread, and let Python switch between its threads more often.
 
-    Both are settings of the process: what else runs in it has them too, until the block ends.
+    Both are settings of the whole process, so they also hold for its other threads until the block ends.
     """
     threads, switch_interval_s = torch.get_num_threads(), sys.getswitchinterval()
     torch.set_num_threads(1)
@@ -66,5 +67,5 @@ def one_thread_an_operation() -> Iterator[None]:
 
 
 def second_thread() -> Executor:
-    """A thread whose operations have one thread each: every new one would start with all cores."""
+    """A background thread whose torch operations use one thread; by default a new thread uses all cores."""
     return ThreadPoolExecutor(1, "penalties", initializer=torch.set_num_threads, initargs=(1,))

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: safetensors and JSON, from which it goes on as if it had never stopped."""
+"""Checkpoints of a training: safetensors and JSON from which training goes on as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ TENSORS, RECORD = "checkpoint.safetensors", "checkpoint.json"
 
 
 def save_checkpoint(state: TrainingState, folder: str | Path) -> None:
-    """Write the whole state into `folder`, which is made if need be.
+    """Write the whole state into `folder`, which is created if it does not exist.
 
-    The record is removed first and written last: a folder that has one is complete.
+    The record is removed first and written last, so a folder that has a record is complete.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,10 +44,11 @@ def load_checkpoint(
     workers: Workers = ALONE,
     config: TemporalConfig | None = None,
 ) -> TrainingState:
-    """The state that `save_checkpoint` wrote; training from it is bit-equal to not having stopped.
+    """The state that `save_checkpoint` wrote; training goes on from it to the same bits as without a stop.
 
-    `config` is the configuration that the caller means to train with: only its number of steps may differ.
-    Raises ConfigError if more does, WeightsError if the folder holds no whole checkpoint.
+    `config` is the configuration that the caller wants to train with. It may differ from the stored one in
+    the number of steps only. Raises ConfigError if it differs in anything else, and WeightsError if the
+    folder holds no complete checkpoint.
     """
     folder = Path(folder)
     record, tensors = _read(folder)

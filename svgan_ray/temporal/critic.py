@@ -21,9 +21,10 @@ KERNEL, STRIDE, PADDING = 5, 2, 2
 class Critic(nn.Module):
     """Windows [N, T, F] of coefficients or flattened style vectors to scores [N].
 
-    It sees an observation of a window: the values and, if asked, differences over time in units of their own
-    standard deviation. Penalties on the critic's gradient are taken with respect to the observation; with
-    respect to the values alone they would keep it from seeing jitter, which is small in values.
+    The critic sees an observation of a window: the values and, if configured, their differences over time in
+    units of the differences' own standard deviation. Penalties on the critic's gradient use the gradient with
+    respect to the observation. A penalty with respect to the values alone would keep the critic from seeing
+    jitter, which is small in the values.
     """
 
     scales: Tensor  # [D, F]
@@ -51,7 +52,7 @@ class Critic(nn.Module):
         return self.score(self.observe(windows))
 
     def observe(self, windows: Tensor) -> Tensor:
-        """Windows [N, T, F] to [N, T, F * (1 + D)]; a difference is zero where it would reach before them."""
+        """Windows [N, T, F] to [N, T, F * (1 + D)]; a difference that needs frames before the window is 0."""
         scaled = zip(self.differences, self.scales.unbind(), strict=True)
         differences = [pad(d.of(windows) / scale, (0, 0, d.reach, 0)) for d, scale in scaled]
         return torch.cat([windows, *differences], dim=-1)
@@ -66,9 +67,9 @@ class Critic(nn.Module):
     def slopes(self, observed: Tensor) -> Tensor:
         """The gradient [N, T, C] of each score with respect to its observation [N, T, C].
 
-        Between its kinks the critic is linear: there the gradient is a product of its weights, masked by
-        which units are active. So it is written, and a penalty on it needs no second derivatives, which would
-        also go through the activations' curvature to find that it is zero.
+        The critic is piecewise linear, so its gradient is a product of its weights, masked by which units are
+        active. This method computes that product directly. A penalty on the product needs first derivatives
+        only; autograd's second derivatives would also compute the activations' curvature, which is zero.
         """
         frame, time = self.activations(observed)
         share = time[-1].shape[-1] if self.pooled else 1
@@ -88,7 +89,7 @@ class Critic(nn.Module):
 
     @torch.no_grad()
     def activations(self, observed: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Of the layers of the MLP [N, T, width] and of the convolutions [N, width, T']."""
+        """The activations of the MLP's layers [N, T, width] and those of the convolutions [N, width, T']."""
         frame, time = self.frame.outputs(observed), []
         x = frame[-1].transpose(1, 2)
         for layer in self.time:
@@ -98,6 +99,6 @@ class Critic(nn.Module):
 
 
 def _through(slope: Tensor, active: Tensor) -> Tensor:
-    """A gradient with respect to activations, as one with respect to what the LeakyReLU was given."""
+    """Turn a gradient with respect to a LeakyReLU's output into one with respect to its input."""
     result: Tensor = torch.ops.aten.leaky_relu_backward(slope.expand_as(active), active, SLOPE, False)
     return result

@@ -1,4 +1,4 @@
-"""Layers that every frame goes through by itself."""
+"""Layers that are applied to every frame independently."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch.nn import functional
 __all__ = ["FrameLayers", "frame_product"]
 
 FEWEST_FRAMES, LARGEST_WEIGHT = 256, 1 << 22
-"""oneDNN rearranges the weights each time: that pays for many frames, and for weights that fit a cache."""
+"""oneDNN rearranges the weights at each call: that pays off for many frames and weights that fit a cache."""
 
 
 class FrameLayers(nn.Sequential):
     """Linear layers and activations on frames [N, T, C].
 
-    A linear layer is a convolution over time with a kernel of one. On a CPU it is computed as such where that
-    is faster: torch convolves with oneDNN, which uses the whole vector width of any processor, and multiplies
-    matrices with MKL, which uses half of it where Intel did not make the processor.
+    A linear layer is a convolution over time with a kernel of size one. On a CPU the layer is computed as a
+    convolution where that is faster: torch convolves with oneDNN, which uses the full vector width of any
+    processor, and multiplies matrices with MKL, which uses half of it on processors that Intel did not make.
     """
 
     def forward(self, frames: Tensor) -> Tensor:
@@ -27,13 +27,13 @@ class FrameLayers(nn.Sequential):
         return last if last.dim() == frames.dim() else _frames(last)
 
     def outputs(self, frames: Tensor) -> list[Tensor]:
-        """Of each layer [N, T, C'], as the next one leaves them if that works in place."""
+        """The output [N, T, C'] of each layer, changed by the next layer if that one works in place."""
         return [x if x.dim() == frames.dim() else _frames(x) for x in self._outputs(frames)]
 
     def _outputs(self, frames: Tensor) -> Iterator[Tensor]:
         """The outputs of the layers; convolved ones are [N, C', 1, T].
 
-        They keep this form between layers: an activation that works in place would have to copy a view.
+        The outputs keep this form between layers, because an in-place activation would have to copy a view.
         """
         convolves = _convolves(frames, *(layer.weight for layer in self if isinstance(layer, nn.Linear)))
         x = _image(frames) if convolves else frames

@@ -1,4 +1,4 @@
-"""The temporal generator: noise of every frame, a stack of GRUs, a head that emits each frame's latents."""
+"""The temporal generator: noise for every frame, a stack of GRUs, an output layer that emits latents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SLOPE = 0.01
 
 
 class GeneratorState(NamedTuple):
-    """What the generator carries from frame to frame."""
+    """The state that the generator carries from frame to frame."""
 
     hidden: Tensor  # [layers, N, width]
     noise: Tensor  # [N, noise_dim], the last frame's noise after smoothing
@@ -32,13 +32,13 @@ class GeneratorState(NamedTuple):
 class TemporalGenerator(nn.Module):
     """Noise [N, T, noise_dim] to latents [N, T, F]; F = K coefficients, or n * d style values.
 
-    With `styles = n`, every one of the n style vectors has a branch of its own (`head="w_plus"`).
+    With `styles = n`, each of the n style vectors has its own branch (`head="w_plus"`).
     """
 
     def __init__(self, options: GeneratorOptions, features: int, styles: int | None = None) -> None:
         super().__init__()
         noise_dim, width, layers = options.noise_dim, options.width, options.layers
-        # The top one of several layers starts from the first noise vector itself where the sizes allow it.
+        # With several layers, the top one starts from the first noise vector itself where the sizes allow it.
         self.top_is_noise = layers > 1 and width == noise_dim
         self.width = width
         initial = (noise_dim, *options.initial_widths, (layers - self.top_is_noise) * width)
@@ -62,7 +62,7 @@ class TemporalGenerator(nn.Module):
     def recur(self, noise: Tensor, state: GeneratorState | None = None) -> tuple[Tensor, GeneratorState]:
         """The top layer's outputs l [N, T, width], and the state after the last frame.
 
-        Without a state the first frame's noise s_0 makes one, and l_0 is the top layer's part of it.
+        If no state is given, one is computed from the first frame's noise s_0, and l_0 is its top layer.
         """
         frames = noise.transpose(0, 1)  # [T, N, noise_dim]
         first = []
@@ -77,18 +77,18 @@ class TemporalGenerator(nn.Module):
 
     @torch.no_grad()
     def amplify(self, factor: float) -> None:
-        """Multiply all that is emitted; of coefficients only, style vectors end in a normalisation."""
+        """Scale the emitted coefficients; style vectors come from a normalisation and cannot be scaled."""
         for parameter in list(self.head.modules())[-1].parameters():
             parameter.mul_(factor)
 
     def initial_state(self, noise: Tensor) -> GeneratorState:
-        """The state that the first noise vector [N, noise_dim] stands for."""
+        """The initial state that is computed from the first noise vector [N, noise_dim]."""
         hidden = list(self.initial(noise).split(self.width, dim=-1))
         return GeneratorState(torch.stack([*hidden, noise] if self.top_is_noise else hidden), noise)
 
 
 class ColouredNoise(nn.Module):
-    """Smooths half of the noise dimensions by first-order filters; every dimension keeps unit variance."""
+    """Smooths half of the noise dimensions with first-order filters; every dimension keeps unit variance."""
 
     decay: Tensor
 

@@ -1,14 +1,15 @@
 """A stack of gated recurrent units whose first and second derivatives are both written by hand.
 
-cuDNN's GRU has no second derivative, which the gradient angle penalty needs. A loop of differentiable
-operations has, at some twenty kernels a frame and layer for the first derivative and a hundred for the
-second. By hand each pass takes about ten, for all layers at once: at instant k layer l is at frame k - l, so
-that what it is given, the layer below at that frame, is known from the instant before. Before its first frame
-and after its last one a layer holds its state. T frames take K = T + L - 1 instants, and whatever does not
-wait for the instant before is one operation on all of them.
+The gradient angle penalty needs second derivatives, which cuDNN's GRU does not have. A loop of differentiable
+operations has them, but needs about twenty kernels per frame and layer for the first derivative and a hundred
+for the second. The derivatives written here by hand need about ten kernels per pass, for all layers at once.
+The layers run staggered: at instant k, layer l computes frame k - l. Its input, the output of the layer below
+at that frame, was computed at the instant before. Before its first frame and after its last one, a layer
+keeps its state. T frames therefore take K = T + L - 1 instants. Work that does not depend on the instant
+before is done as one operation on all instants.
 
-`PlainGRUStack` is the same as a loop over layers and frames. `GRUStack` is what trains and samples; the plain
-one is for reading, and what tests and benchmarks hold the other against: both have the same weights.
+`PlainGRUStack` computes the same as a loop over layers and frames, with the same weights. `GRUStack` is used
+for training and sampling; the plain one is easy to read, and tests and benchmarks compare the other with it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch.autograd.function import once_differentiable
 __all__ = ["GRULayer", "GRUStack", "PlainGRUStack"]
 
 HOLD = 1e4
-"""Added to the product of a keep gate: it is then 1, and its slope 0, to the last bit."""
+"""Added to the input of a keep gate's sigmoid, it makes the gate exactly 1 and its slope exactly 0."""
 
 
 class GRULayer(nn.Module):
@@ -53,7 +54,7 @@ class GRUStack(nn.ModuleList):
     def forward(self, frames: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         (lowest, *upper), width = cast(list[GRULayer], list(self)), hidden.shape[-1]
         weight, bias = _stacked(layer.from_hidden for layer in (lowest, *upper))
-        # Of one layer, nothing is given to layers above it.
+        # With a single layer there is no layer above that receives an input.
         below, below_bias = _stacked(layer.from_input for layer in upper) if upper else (weight[:0], bias[:0])
         states: Tensor = _Recurrence.apply(  # type: ignore[no-untyped-call]
             lowest.from_input(frames), hidden, weight.roll(width, 1), bias.roll(width, 1), below, below_bias
@@ -62,7 +63,7 @@ class GRUStack(nn.ModuleList):
 
 
 class PlainGRUStack(GRUStack):
-    """`GRUStack` as the equations read, all derivatives left to autograd (Cho et al., 2014, as in torch)."""
+    """`GRUStack` as plain equations (Cho et al., 2014, as in torch), with derivatives by autograd."""
 
     def forward(self, frames: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         states, outputs = list(hidden), []
@@ -76,20 +77,26 @@ class PlainGRUStack(GRUStack):
 
 
 def _stacked(linears: Iterable[nn.Linear]) -> tuple[Tensor, Tensor]:
-    """Weights and biases of equal layers, each as one tensor."""
+    """The weights of layers of equal size as one tensor, and their biases as another."""
     weights, biases = zip(*((linear.weight, linear.bias) for linear in linears), strict=True)
     return torch.stack(weights), torch.stack(biases)
 
 
 class _Recurrence(torch.autograd.Function):
-    """States after each instant [L, K, N, W].
+    """The states after each instant, [L, K, N, W].
 
-    Of products of the inputs with the lowest layer's weights [T, N, 3W], the first states [L, N, W], `weight`
-    [L, 3W, W] and `bias` [L, 3W] of the states, in rows of the candidate and of both gates, and `below`
-    [L - 1, 3W, W] and `below_bias` [L - 1, 3W] of what the other layers are given, in rows of both gates and
-    of the candidate. In what follows products are [L, K, N, 4, W], in the order in which either set of rows
-    is one slice: candidate by the state, reset gate, keep gate, candidate by the input. Layers come first,
-    and what can be done for each by itself is: a layer's tensors stay in the processor's cache.
+    The arguments are, in this order:
+
+    - the products [T, N, 3W] of the inputs with the lowest layer's weights;
+    - the first states [L, N, W];
+    - `weight` [L, 3W, W] and `bias` [L, 3W], applied to the states; rows: candidate, reset gate, keep gate;
+    - `below` [L - 1, 3W, W] and `below_bias` [L - 1, 3W], applied to the outputs of the layer below; rows:
+      reset gate, keep gate, candidate.
+
+    The functions below call the results "products", [L, K, N, 4, W]. Their order is: candidate from the
+    state, reset gate, keep gate, candidate from the input. In this order the rows of `weight` are one slice,
+    and so are those of `below`. The layer is the first dimension, and each layer is processed separately
+    where that is possible, so that its tensors stay in the processor's cache.
     """
 
     @staticmethod
@@ -102,7 +109,7 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, ...]:
         *arguments, states, candidates, gates = ctx.saved_tensors
-        if ctx.local is None:  # a penalty's second derivative comes here again
+        if ctx.local is None:  # the second derivative of a penalty calls this method again
             ctx.local = _linearise(arguments[1].detach(), states.detach(), candidates, gates)
         found: tuple[Tensor, ...] = _Gradients.apply(
             *gradients, *arguments, states, candidates, gates, *ctx.local
@@ -113,9 +120,10 @@ class _Recurrence(torch.autograd.Function):
 class _Gradients(torch.autograd.Function):
     """The gradients of `_Recurrence` as functions of its states' gradient u, its arguments x and its states.
 
-    With directions v of x, <v, gradients> = <u, J v>: so the gradient with respect to u is J v, the states'
-    change in direction v. J is made of every instant's gates, and these of x and of the states before; what
-    is passed on to the states joins there with what they get from elsewhere, so that one sweep serves both.
+    For directions v of x, <v, gradients> = <u, J v>. So the gradient with respect to u is J v, the change of
+    the states in direction v. J depends on the gates of every instant, and the gates depend on x and on the
+    states before. The gradients that reach the states this way are added to the states' other gradients, so
+    that one backward sweep handles both.
     """
 
     @staticmethod
@@ -154,20 +162,20 @@ class _Gradients(torch.autograd.Function):
 
 
 class _Local(NamedTuple):
-    """Slopes of the states after each instant."""
+    """Derivatives of the states after each instant."""
 
     previous: Tensor  # [L, K, N, W], the states before
-    keep: Tensor  # [L, K, N, W], with respect to the state before, the products being held
+    keep: Tensor  # [L, K, N, W], with respect to the state before, while the products stay fixed
     slopes: Tensor  # [L, K, N, 4, W], with respect to the products
 
 
 def _run(
     inputs: Tensor, hidden: Tensor, weight: Tensor, bias: Tensor, below: Tensor, below_bias: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """States [L, K, N, W], candidates [L, K, N, W], and candidate by the state, reset, keep [L, K, N, 3W]."""
+    """States and candidates [L, K, N, W], and (candidate from the state, reset, keep) [L, K, N, 3W]."""
     (frames, samples, _), (layers, _, width) = inputs.shape, hidden.shape
     instants = max(frames + layers - 1, 1)
-    # In memory an instant's products are one piece, into which the next ones are multiplied.
+    # The products of an instant are contiguous in memory, so that a matrix product can write into them.
     gates = bias[:, None].expand(instants, layers, samples, 3 * width).clone().transpose(0, 1)
     candidates = gates.new_zeros(layers, instants, samples, width)
     by_state, both = gates[..., :width], gates[..., width:]
@@ -212,7 +220,7 @@ def _linearise(hidden: Tensor, states: Tensor, candidates: Tensor, gates: Tensor
 def _sweep(gradient: Tensor, local: _Local, weight: Tensor, below: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients with respect to states [L, K, N, W], products [L, K, N, 4, W] and the first states [L, N, W].
 
-    `gradient` [L, K, N, W] is what each state gets from elsewhere; later instants add to it.
+    `gradient` [L, K, N, W] is the gradient of each state from outside; the sweep adds that of later instants.
     """
     by_state, by_product = gradient.clone(), torch.empty_like(local.slopes)
     rows, rows_below = _rows(by_product)
@@ -231,8 +239,9 @@ def _sweep(gradient: Tensor, local: _Local, weight: Tensor, below: Tensor) -> tu
 def _push(
     directions: tuple[Tensor | None, ...], local: _Local, weight: Tensor, below: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Changes of states [L, K, N, W], of the states before them, and of products [L, K, N, 4, W], where
-    inputs, first states, weights and biases change in `directions`.
+    """Changes of the states [L, K, N, W], of the states before them, and of the products [L, K, N, 4, W].
+
+    They are caused by a change of inputs, first states, weights and biases in `directions`.
     """
     of_inputs, of_hidden, of_weight, of_bias, of_below, of_below_bias = directions
     of_products = torch.zeros_like(local.slopes)
@@ -275,8 +284,10 @@ def _curvature(
     gates: Tensor,
     own_product: Tensor,
 ) -> Tensor:
-    """Gradient of <by_state, the states' changes> with respect to a layer's products, written to
-    `own_product` [K, N, 4, W], and, these being held, with respect to the states before [K, N, W].
+    """The gradients of <by_state, the states' changes>, for one layer.
+
+    The gradient with respect to the layer's products is written to `own_product` [K, N, 4, W]. The gradient
+    with respect to the states before [K, N, W], while the products stay fixed, is returned.
     """
     own, reset, keep = gates.chunk(3, dim=-1)
     _, by_reset, by_keep, by_candidate = by_product.unbind(2)
@@ -297,17 +308,17 @@ def _curvature(
 
 
 def _bent(x: Tensor, gate: Tensor) -> Tensor:
-    """x (1 - 2 gate): how the slope of a gate changes with its argument."""
+    """x (1 - 2 gate), the factor by which the slope of a gate changes with the gate's argument."""
     return torch.addcmul(x, x, gate, value=-2)
 
 
 def _instants(*parts: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Of tensors [L, K, ...] what belongs to each instant [L, ...]."""
+    """For each instant, the slice [L, ...] of each of the tensors [L, K, ...]."""
     return zip(*(part.unbind(1) for part in parts), strict=True)
 
 
 def _forth(products: Tensor, states: Tensor, weight: Tensor | None, below: Tensor | None) -> None:
-    """Add to products [L, K, N, 4, W] those of the states before [L, K, N, W] with the weights."""
+    """Add the states before [L, K, N, W] times the weights to the products [L, K, N, 4, W]."""
     rows, rows_below = (x.flatten(1, 2) for x in _rows(products))
     states = states.flatten(1, 2)
     for weights, of in ((weight, rows), (below, rows_below)):
@@ -316,7 +327,7 @@ def _forth(products: Tensor, states: Tensor, weight: Tensor | None, below: Tenso
 
 
 def _back(by_states: Tensor, by_product: Tensor, weight: Tensor | None, below: Tensor | None) -> None:
-    """The transpose of `_forth`: add to the states' gradients [L, K, N, W] those by the products."""
+    """The transpose of `_forth`: add the products' part to the states' gradients [L, K, N, W]."""
     rows, rows_below = (x.flatten(1, 2) for x in _rows(by_product))
     by_states = by_states.flatten(1, 2)
     for weights, by in ((weight, rows), (below, rows_below)):
@@ -338,10 +349,12 @@ def _sums(by_product: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _rows(products: Tensor) -> tuple[Tensor, Tensor]:
-    """Of [L, K, N, 4, W] what is of the states, [L, K, N, 3W], and of the layers below, [L - 1, K, N, 3W]."""
+    """Split [L, K, N, 4, W] into the rows of the states, [L, K, N, 3W], and of the layers below,
+    [L - 1, K, N, 3W].
+    """
     return products[..., :3, :].flatten(3), products[1:, ..., 1:, :].flatten(3)
 
 
 def _of_inputs(by_product: Tensor, frames: int) -> Tensor:
-    """Of [L, K, N, 4, W] what belongs to the products of the inputs [T, N, 3W]."""
+    """The part of [L, K, N, 4, W] that belongs to the products of the inputs, [T, N, 3W]."""
     return by_product[0, :frames, :, 1:].flatten(2)

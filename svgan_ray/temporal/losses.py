@@ -1,4 +1,4 @@
-"""The losses of StyleVideoGAN (Fox et al., 2021) and their alternatives; each one per sample [N]."""
+"""The losses of StyleVideoGAN (Fox et al., 2021) and their alternatives, one value per sample [N]."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def wasserstein_generator_loss(fake_scores: Tensor) -> Tensor:
 def relativistic_loss(winner_scores: Tensor, loser_scores: Tensor) -> Tensor:
     """softplus(-(D(winner) - D(loser))) (Jolicoeur-Martineau, 2019).
 
-    Real windows win in the critic's loss, generated ones in the generator's.
+    The winner is the real window in the critic's loss, and the generated window in the generator's loss.
     """
     return functional.softplus(loser_scores - winner_scores)
 
@@ -41,7 +41,7 @@ def relativistic_loss(winner_scores: Tensor, loser_scores: Tensor) -> Tensor:
 def one_centred_penalty(slopes: Tensor) -> Tensor:
     """(||grad D(x)||_2 - 1)^2 of slopes grad D(x) [N, T, F] between real and fake (Gulrajani et al., 2017).
 
-    The norm is over all dimensions but the batch.
+    The norm is taken over all dimensions except the batch.
     """
     return (_norm(slopes) - 1).square()
 
@@ -54,8 +54,8 @@ def zero_centred_penalty(slopes: Tensor) -> Tensor:
 def gradient_angle_penalty(noise: Tensor, change: Tensor, mean: Tensor, std: Tensor) -> Tensor:
     """min(0, phi - pi/4)^2 with phi = arctan(||dd/ds_1..|| / ||dd/ds_0||), d = ||(Delta - mean) / std||_2.
 
-    It is positive where the first noise vector s_0 moves the whole change Delta = l_(T-1) - l_0 [N, width]
-    more than all later noise does. noise [N, T, noise_dim] must be what `change` was computed from.
+    It is positive where the first noise vector s_0 influences the whole change Delta = l_(T-1) - l_0 [N,
+    width] more than all later noise does. `change` must have been computed from `noise` [N, T, noise_dim].
     """
     distance = _norm((change - mean) / std)
     (gradient,) = torch.autograd.grad(distance.sum(), noise, create_graph=True)

@@ -1,4 +1,4 @@
-"""A trained motion model: the one folder that sampling, evaluation and serving take."""
+"""A trained motion model: the folder that sampling, evaluation and serving read."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TENSORS, RECORD, CARD = "model.safetensors", "model.json", "README.md"
 
 _MEASURED_SAMPLES, _MEASURED_FRAMES = 128, 512
 _MOST = 1.1
-"""A generator that is further off has not learnt the motion, which its size must not hide."""
+"""The largest correction; a generator that needs more has not learnt the motion, which must not be hidden."""
 
 CONSENT = (
     "The motion of this model was learned from footage of a person. Having that person's consent, and "
@@ -40,13 +40,13 @@ CONSENT = (
 
 @dataclass(frozen=True)
 class MotionModel:
-    """The averaged generator with all that is needed to turn its output into W+."""
+    """The averaged generator and everything that is needed to turn its output into W+."""
 
     config: TemporalConfig
     generator: TemporalGenerator  # eval mode, no gradients
     basis: LatentBasis
     w_ref: Tensor  # [n, d], the training subject's mean, which the offset trick subtracts
-    generator_sha256: str  # of the synthesis network whose W+ this is
+    generator_sha256: str  # of the synthesis network to which the W+ belong
     card: dict[str, Any] = field(default_factory=dict)  # what it was trained on; JSON values
 
     @property
@@ -54,11 +54,11 @@ class MotionModel:
         return self.config.frame_rate_hz
 
     def decode(self, features: Tensor) -> Tensor:
-        """What the generator emits [..., F] as W+ [..., n, d]."""
+        """The generator's output [..., F] as W+ [..., n, d]."""
         return restore(self.config, self.basis, features)
 
     def to(self, device: torch.device | str) -> MotionModel:
-        """The model on a device, with a network of its own; this one stays where it is."""
+        """A copy of the model on a device, with its own copy of the network; this model stays where it is."""
         basis, w_ref = self.basis.to(device), self.w_ref.to(device)
         generator = copy.deepcopy(self.generator).to(device)
         return MotionModel(self.config, generator, basis, w_ref, self.generator_sha256, self.card)
@@ -67,10 +67,10 @@ class MotionModel:
 def model_of(
     state: TrainingState, w_ref: Tensor, generator_sha256: str, card: dict[str, Any] | None = None
 ) -> MotionModel:
-    """The model that a training state has reached; later steps do not change it.
+    """The model of a training state; later training steps do not change it.
 
-    Where training knows the footage's moments, motion is made as large as the footage's, if it nearly is: by
-    itself it comes to rest a few hundredths below.
+    A trained generator's motion is a few hundredths smaller than the footage's. Where training knows the
+    footage's moments and the difference is small, the motion is scaled up to the footage's size.
     """
     generator = build_generator(state.config, state.basis.num_ws, state.basis.w_dim)
     generator.load_state_dict(state.ema.state_dict())
@@ -85,7 +85,7 @@ def model_of(
 def _missing_amplitude(
     generator: TemporalGenerator, config: TemporalConfig, moments: MomentStatistics
 ) -> float:
-    """By what to multiply motion for it to vary as the footage does, all coefficients taken together."""
+    """The factor that gives the motion the footage's variance, taken over all coefficients together."""
     random, options = seeded("amplitude", config.seed), config.generator
     noise = torch.randn(_MEASURED_SAMPLES, _MEASURED_FRAMES, options.noise_dim, generator=random)
     motion, _ = generator(noise)
@@ -94,7 +94,7 @@ def _missing_amplitude(
 
 
 def save_model(model: MotionModel, folder: str | Path) -> None:
-    """Write the model as safetensors, JSON and a card; `folder` appears whole, in place of another."""
+    """Write the model as safetensors, JSON and a card; `folder` appears complete or replaces an older one."""
     with written_whole_folder(folder) as partial:
         _write(model, partial)
 

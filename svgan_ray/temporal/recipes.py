@@ -41,11 +41,11 @@ class GeneratorOptions:
     normalise: bool = True
     """Batch normalisation and pixel norm, as published."""
     slowest_noise_frames: Annotated[float, at_least(0)] = 0.0
-    """Half of the noise is smoothed with time constants up to this, so that slow motion need not be learned
-    as a sum of fast noise; 0 leaves all of it white, as published."""
+    """Half of the noise is smoothed with time constants up to this, so that the generator need not learn slow
+    motion as a sum of fast noise; with 0 all noise is white, as published."""
     warm_up_frames: Annotated[int, at_least(0)] = 0
     """The generator runs this many frames before a sample, and one to two times as many before a training
-    window: then it is trained in the state in which long samples are, and these do not drift."""
+    window. So training sees the same states as long samples reach, and long samples do not drift."""
 
 
 @dataclass(frozen=True)
@@ -57,24 +57,24 @@ class CriticOptions:
     time_widths: Annotated[tuple[int, ...], at_least(1)] = (64, 128)
     """Convolutions over time (kernel 5, stride 2)."""
     lags: Annotated[tuple[int, ...], at_least(1)] = ()
-    """Differences x_t - x_(t - lag), in their standard deviations, shown to the critic beside the values."""
+    """The critic also sees the differences x_t - x_(t - lag), each in units of its standard deviation."""
     orders: Annotated[tuple[int, ...], at_least(1)] = ()
-    """Likewise differences of neighbouring frames of these orders; 2 is the difference of differences. They
-    show jitter that slow motion hides from first differences."""
+    """The critic also sees differences of neighbouring frames of these orders; 2 is the difference of
+    differences. They show jitter that is hidden in first differences by slow motion."""
     pooled: bool = False
-    """Average over time before the score, which then is the same wherever in a window something happens."""
+    """Average over time before the score, so that it does not matter where in a window something happens."""
 
 
 @dataclass(frozen=True)
 class LossOptions:
-    """Losses and penalties; an interval of k applies a penalty at every k-th step, k times as strong."""
+    """Losses and penalties. An interval of k applies a penalty at every k-th step, k times as strong."""
 
     adversarial: Literal["wasserstein", "relativistic"] = "wasserstein"
     """Wasserstein with a one-centred penalty between real and fake, or relativistic pairs with zero-centred
     penalties on both (R1 + R2)."""
     gradient_penalty: Annotated[float, at_least(0)] = 50.0
-    """Weight of the penalty on the critic's gradient, which holds the critic back: of the one-centred penalty
-    with `wasserstein` (published with 50), of R1 + R2 with `relativistic`; 0 leaves it out."""
+    """Weight of the penalty on the critic's gradient, which keeps the critic smooth. With `wasserstein` it is
+    the one-centred penalty (published with 50), with `relativistic` it is R1 + R2; 0 leaves it out."""
     gradient_penalty_interval: Annotated[int, at_least(1)] = 1
     """Steps from one application of that penalty to the next; 1 applies it at every step, as published."""
     angle_penalty: Annotated[float, at_least(0)] = 100.0
@@ -84,7 +84,8 @@ class LossOptions:
     """Steps from one application of the gradient angle penalty to the next; 1 applies it at every step, as
     published."""
     moment_matching: Annotated[float, at_least(0)] = 0.0
-    """Weight of matching the covariances of values and of differences to the footage's (basis head only)."""
+    """Weight of the loss that matches the covariances of values and differences to the footage's (basis head
+    only)."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +102,14 @@ class OptimiserOptions:
     """Share of the steps, the last ones, over which both learning rates fall linearly to zero."""
 
     def rate_share(self, step: int, steps: int) -> float:
-        """What is left of the learning rates at a step of so many."""
+        """The share of the learning rates that is applied at `step` of `steps`, from 1 down to 0."""
         left = max(steps - step, 0)
         return min(1.0, left / (self.cool_down * steps)) if self.cool_down > 0 else 1.0
 
 
 @dataclass(frozen=True)
 class TemporalConfig:
-    """Everything that decides what a temporal GAN is and how it is trained."""
+    """Everything that defines a temporal GAN and its training."""
 
     head: Literal["basis", "w_plus"] = "basis"
     """What the networks see: coefficients in the subject's basis, or the style vectors themselves."""
@@ -119,7 +120,7 @@ class TemporalConfig:
     frame_rate_hz: Annotated[float, above(0)] = 25.0
     """Footage is resampled to this rate."""
     denoise: bool = False
-    """Take the encoder's noise, as strong as motion above 10 Hz, out of the footage (basis head only)."""
+    """Remove the encoder's noise, which is measured above 10 Hz, from the footage (basis head only)."""
     batch_size: Annotated[int, at_least(1)] = 16
     """Sequences in a global batch."""
     steps: Annotated[int, at_least(1)] = 100_000
@@ -163,9 +164,10 @@ class TemporalConfig:
 def paper() -> TemporalConfig:
     """StyleVideoGAN as published (Fox et al., 2021), as far as it is known.
 
-    The paper's full text was not at hand: the layer sizes, penalty weights, learning rate, batch and number
-    of steps are those of the only public re-implementation, the rest beyond the abstract is our reading.
-    Where that re-implementation norms the gradient penalty over time alone, this norms over all of a sample.
+    The paper's full text was not available. The layer sizes, penalty weights, learning rate, batch and number
+    of steps are those of the only public re-implementation; everything else beyond the abstract is our
+    interpretation. The re-implementation takes the norm of the gradient penalty over time alone; here it is
+    taken over all dimensions of a sample.
     """
     return TemporalConfig(
         head="w_plus",
@@ -177,9 +179,9 @@ def paper() -> TemporalConfig:
 
 
 def demo() -> TemporalConfig:
-    """One minute of the demo's footage, two CPU cores, about four minutes (35 ms a step on a shared core).
+    """For one minute of the demo's footage: about four minutes on two cores (35 ms a step on a shared core).
 
-    On ten minutes of footage it meets the bars of distance, diversity, jitter and memorisation
+    Trained on ten minutes of footage, it passes the limits for distance, diversity, jitter and memorisation
     (docs/benchmarks.md).
     """
     return TemporalConfig(
@@ -209,7 +211,7 @@ def demo() -> TemporalConfig:
 
 
 def faces_1024() -> TemporalConfig:
-    """Ten minutes of one subject in the W+ of a 1024 px StyleGAN2, one GPU; the demo's recipe, larger."""
+    """A larger `demo`: for ten minutes of one subject in the W+ of a 1024 px StyleGAN2, on one GPU."""
     base = demo()
     return dataclasses.replace(
         base,

@@ -1,8 +1,9 @@
-"""How a device is given the operations of a step: one by one, or recorded once and then all in one launch.
+"""How the operations of a training step are launched: one by one, or recorded once and replayed together.
 
-The networks are small and the recurrence is long: on a GPU thousands of short kernels wait for Python to
-launch them. A CUDA graph launches them together. What is recorded may depend on nothing but its inputs and
-what it changes in place: what Python decides by the step belongs into the key, and no value may be read.
+The networks are small and the recurrence is long, so a GPU has thousands of short kernels that wait for
+Python to launch them. A CUDA graph launches all of them at once. Recorded work may depend only on its inputs
+and on the tensors that it changes in place. Anything that Python decides per step must be part of the key,
+and the work must not read the value of a tensor.
 """
 
 from __future__ import annotations
@@ -22,16 +23,16 @@ __all__ = ["Capture", "OneByOne", "Recorder", "recorder_of"]
 
 R = TypeVar("R")
 Capture = Callable[[Callable[[], R]], tuple[Callable[[], object], R]]
-"""Takes in what work does, without doing it, and returns how to do it and its results, which hold then."""
+"""Records work without executing it; returns a function that executes it, and the results it then fills."""
 
 _log = logging.getLogger(__name__)
 
 
 class OneByOne:
-    """Gives a device one operation after another."""
+    """Launches one operation after another."""
 
     def run(self, key: Hashable, work: Callable[..., R], *inputs: Tensor) -> R:
-        """What `work` makes of its inputs; the result may be overwritten when next run with this key."""
+        """The result of `work` on its inputs; the next call with the same key may overwrite it."""
         return work(*inputs)
 
 
@@ -43,10 +44,10 @@ class _Recording:
 
 
 class Recorder(OneByOne):
-    """Records what a key's work does when it is run a second time, and repeats that from then on.
+    """Records the work of a key when it is run for the second time, and replays it from then on.
 
-    The first time things are made that last, such as the memory of an optimiser. Where a device refuses to
-    record, everything goes on one by one.
+    The first run is not recorded because it allocates lasting memory, such as an optimiser's state. Where a
+    device refuses to record, operations are launched one by one.
     """
 
     def __init__(self, capture: Capture[Any]) -> None:
@@ -81,14 +82,14 @@ class Recorder(OneByOne):
 
 
 def recorder_of(device: torch.device | str, workers: Workers) -> OneByOne:
-    """CUDA graphs on a GPU, but for workers that meet within a step."""
+    """CUDA graphs on a GPU, unless several workers communicate within a step."""
     if torch.device(device).type != "cuda" or workers.all_reduce is not None:
         return OneByOne()
     return Recorder(partial(_cuda_graph, torch.cuda.graph_pool_handle()))
 
 
 def _cuda_graph(pool: Any, work: Callable[[], R]) -> tuple[Callable[[], object], R]:
-    """Graphs share their memory: results hold until another graph is launched."""
+    """Record work as a CUDA graph. Graphs share memory: results are valid until another graph is launched."""
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, pool=pool):
         outputs = work()

@@ -26,7 +26,7 @@ def render(
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """W+ chunks [t, n, d] to frames uint8 [t, R, R, 3], `batch_frames` at a time; `side` resizes them.
 
-    Frames of other batches differ by one grey level at most.
+    With another batch size, frames differ by one grey level at most.
     """
     for chunk in w_plus_chunks:
         for w_plus in chunk.split(batch_frames):

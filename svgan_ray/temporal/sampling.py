@@ -15,12 +15,12 @@ from svgan_ray.temporal.model import MotionModel
 
 __all__ = ["Blend", "frame_noise", "generate", "latents_of_samples", "sample_latents", "transfer"]
 
-# Products of other sizes round differently, so frames are computed in blocks of one size at fixed places.
+# Matrix products of different sizes round differently, so frames are computed in fixed blocks of one size.
 BLOCK_FRAMES = 64
 
 
 def frame_noise(seed: int, sample: int, start: int, count: int, dim: int) -> Tensor:
-    """Noise [count, dim] of the frames from `start` on; each frame's is a function of its number alone."""
+    """Noise [count, dim] of the frames from `start` on; it is a function of (seed, sample, frame) alone."""
     frames = range(start, start + count)
     noise = [torch.randn(dim, generator=seeded("frame", seed, sample, frame)) for frame in frames]
     return torch.stack(noise)
@@ -28,14 +28,14 @@ def frame_noise(seed: int, sample: int, start: int, count: int, dim: int) -> Ten
 
 @dataclass(frozen=True)
 class Blend:
-    """A second motion that a sample is drawn towards: that of the same sample under another seed."""
+    """A second motion to blend into a sample: the motion of the same sample with another seed."""
 
     seed: int
     share: float = 0.5
     """0 is the first motion itself, 1 the second."""
 
     def mix(self, first: Tensor, second: Tensor) -> Tensor:
-        """Noise between two noises; on the circle between them it is standard normal like both."""
+        """Noise between two noises, on a circle, so that it stays standard normal like both."""
         angle = self.share * math.pi / 2
         return math.cos(angle) * first + math.sin(angle) * second
 
@@ -51,8 +51,8 @@ def sample_latents(
 ) -> Iterator[Tensor]:
     """W+ [t, n, d] of one sample in chunks of `chunk_frames` (the last may be shorter), `frames` in all.
 
-    The frames are the same whatever the chunks and however many are asked for. Truncation below 1 draws the
-    motion towards the mean of the training footage.
+    The frames do not depend on `chunk_frames` or on how many frames are requested. A truncation below 1 moves
+    the motion towards the mean of the training footage.
     """
     chunks = latents_of_samples(model, seed, frames, [sample], truncation, chunk_frames, blend)
     return (chunk[0] for chunk in chunks)
@@ -67,7 +67,7 @@ def latents_of_samples(
     chunk_frames: int = 256,
     blend: Blend | None = None,
 ) -> Iterator[Tensor]:
-    """W+ [N, t, n, d] of several samples at once; each is, within 1e-5, what it is by itself."""
+    """W+ [N, t, n, d] of several samples at once; each equals, within 1e-5, the sample generated alone."""
     blocks = _blocks(model, seed, samples, blend)
     shape = len(samples), 0, model.basis.num_ws, model.basis.w_dim
     pending = torch.empty(shape, device=model.w_ref.device)
@@ -81,7 +81,7 @@ def latents_of_samples(
 
 
 def generate(model: MotionModel, samples: int, frames: int, seed: int) -> Iterator[Tensor]:
-    """What the generator emits [samples, t, F] for many samples at once, `frames` in all; for measuring.
+    """The generator's output [samples, t, F] for many samples at once, `frames` in all; for measuring.
 
     All noise comes from one random generator, which is faster than `frame_noise` and depends on `samples`.
     """
@@ -96,7 +96,7 @@ def generate(model: MotionModel, samples: int, frames: int, seed: int) -> Iterat
 
 
 def _blocks(model: MotionModel, seed: int, samples: Sequence[int], blend: Blend | None) -> Iterator[Tensor]:
-    """W+ [N, t, n, d] of samples without end."""
+    """W+ [N, t, n, d] of endless samples, block by block."""
     dim = model.config.generator.noise_dim
 
     def noise(start: int) -> Tensor:
@@ -110,7 +110,7 @@ def _blocks(model: MotionModel, seed: int, samples: Sequence[int], blend: Blend 
 
 @torch.no_grad()
 def _warmed_up(model: MotionModel, noise_from: Callable[[int], Tensor]) -> Iterator[Tensor]:
-    """Features [N, t, F] from frame 0 on, without end, t <= BLOCK_FRAMES; frames before 0 warm the state up.
+    """Endless features [N, t, F] from frame 0 on, t <= BLOCK_FRAMES; frames before 0 warm up the state.
 
     `noise_from(start)` gives the noise [N, BLOCK_FRAMES, noise_dim] of the frames from `start` on.
     """
@@ -132,8 +132,8 @@ def transfer(
 ) -> Tensor:
     """The offset trick: w_new + strength * (w_plus - w_ref), for W+ [T, n, d] and [n, d].
 
-    w_ref is the first generated frame or the training subject's mean, w_new the other subject. Of the style
-    vectors only `layers` move; the others stay w_new's.
+    w_ref is the first generated frame or the training subject's mean, and w_new is the other subject. Only
+    the style vectors in `layers` move; all others keep the values of w_new.
     """
     moved = w_new + strength * (w_plus - w_ref)
     if layers is None:

@@ -1,4 +1,4 @@
-"""The space that a search looks through: functions of a trial, which is asked for values, and of a recipe."""
+"""The search space of a study: functions that ask a trial for values and put them into a recipe."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["SPACE", "Trial", "known_point", "suggest_config"]
 
 
 class Trial(Protocol):
-    """What proposes values; Optuna's trials do."""
+    """An object that proposes values, such as a trial of Optuna."""
 
     def suggest_float(self, name: str, low: float, high: float, *, log: bool = False) -> float: ...
 
@@ -44,11 +44,12 @@ SPACE = {
     "batch_size": _either(BATCH_SIZES),
     "ema_decay": _either(EMA_DECAYS),
 }
-"""What `suggest_config` asks for, in words."""
+"""The parameters that `suggest_config` asks for, with their ranges in words."""
 
 
 def suggest_config(trial: Trial, base: TemporalConfig) -> TemporalConfig:
-    """The recipe with what matters most for motion proposed anew: speeds, loss, capacity, the critic's view.
+    """The recipe with newly proposed values for what matters most: learning rates, loss, layer sizes, and the
+    differences that the critic sees.
 
     Data and window stay as they are, so that trials can be compared.
     """
@@ -78,7 +79,7 @@ def suggest_config(trial: Trial, base: TemporalConfig) -> TemporalConfig:
 
 
 def known_point(base: TemporalConfig) -> dict[str, Any]:
-    """The values at which `suggest_config` gives the recipe itself, or what the space holds nearest to it."""
+    """The values for which `suggest_config` returns the recipe itself, or the nearest recipe in the space."""
     low, high = PENALTIES[base.loss.adversarial]
     return {
         "generator_learning_rate": _clamped(base.optimiser.generator_learning_rate, *LEARNING_RATES),

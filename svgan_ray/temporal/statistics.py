@@ -1,4 +1,4 @@
-"""What training measures: differences over time, their covariances, running statistics of the generator."""
+"""Statistics for training: differences over time, their covariances, running values of the generator."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ MIN_SCALE = 1e-3
 
 
 class Difference(NamedTuple):
-    """x_t - x_(t - lag), the difference of that where the order is 2, and so on; order 0 is x itself.
+    """x_t - x_(t - lag) for order 1, the difference of such differences for order 2, and so on; order 0 is x.
 
-    A power spectrum that falls steeply hides its upper end from values and from first differences. The higher
-    orders see it: at 25 frames a second the third one shows 12 Hz 26 dB above 3 Hz.
+    When a power spectrum falls steeply, its high frequencies are too weak to be seen in values and in first
+    differences. Higher orders amplify them: at 25 frames a second, the third order shows 12 Hz 26 dB above 3
+    Hz.
     """
 
     lag: int
@@ -29,7 +30,7 @@ class Difference(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """Frames before the first difference."""
+        """The number of frames before the first difference."""
         return self.lag * self.order
 
     def of(self, windows: Tensor) -> Tensor:
@@ -39,7 +40,7 @@ class Difference(NamedTuple):
         return windows
 
     def of_footage(self, coefficients: Tensor, index: WindowIndex) -> Tensor:
-        """The first one [S, F] of every window of footage [frames, F]."""
+        """The first difference [S, F] in every window of the footage [frames, F]."""
         frames = index.starts[:, None] + torch.arange(0, self.reach + 1, self.lag)  # [S, order + 1]
         return coefficients[frames.to(coefficients.device)].diff(n=self.order, dim=1)[:, 0]
 
@@ -60,7 +61,8 @@ MOMENTS = (
 class HiddenChangeStatistics(nn.Module):
     """Running mean and standard deviation of Delta = l_(T-1) - l_0, over the batches of all workers.
 
-    Delta is how far the top layer's hidden state moves over a window; the gradient angle penalty needs both.
+    Delta is the change of the top layer's hidden state over a window. The gradient angle penalty needs both
+    statistics.
     """
 
     mean: Tensor
@@ -75,7 +77,7 @@ class HiddenChangeStatistics(nn.Module):
 
     @torch.no_grad()
     def update(self, change: Tensor, workers: Workers) -> None:
-        """Take in a batch of Delta [N, width]; the first batches count as in a plain average."""
+        """Add a batch of Delta [N, width]; the first batches are weighted as in a plain average."""
         count = workers.count(len(change))
         mean = workers.sum(change.sum(0)) / count
         variance = workers.sum((change - mean).square().sum(0)) / count
@@ -90,10 +92,10 @@ class HiddenChangeStatistics(nn.Module):
 
 
 class MomentStatistics(nn.Module):
-    """Moments of values and of several differences: the footage's, and running ones of the generator.
+    """Moments of values and of several differences: the footage's, and the generator's as running estimates.
 
-    A batch holds too few windows to know its slow moments, and matching its noisy estimates would teach the
-    generator to vary less. So a running estimate is compared with the footage, and the batch moves it.
+    One batch holds too few windows to estimate slow moments, and matching such noisy estimates would teach
+    the generator to vary less. So a running estimate is compared with the footage, and each batch updates it.
     """
 
     scales: Tensor  # [D, F]
@@ -112,7 +114,7 @@ class MomentStatistics(nn.Module):
             self.register_buffer(name, torch.zeros(count, features, features))
 
     def measure(self, coefficients: Tensor, index: WindowIndex) -> None:
-        """Take the footage's moments [frames, F]; the running ones start at zero."""
+        """Measure the moments of the footage [frames, F]; the running moments start at zero."""
         for i, difference in enumerate(self.differences):
             self.scales[i] = difference.scale(coefficients, index)
             rows = difference.of_footage(coefficients, index) / self.scales[i]  # [S, F]
@@ -121,13 +123,13 @@ class MomentStatistics(nn.Module):
 
     @property
     def footage_variance(self) -> Tensor:
-        """Of every coefficient [F]; differences of order 0 are the values themselves."""
+        """The variance of every coefficient [F]; differences of order 0 are the values themselves."""
         return self.footage[0].diagonal() - self.footage_mean.square()
 
     def mismatch(self, windows: Tensor, workers: Workers) -> Tensor:
         """A scalar with the gradient of ||mean - mean'||^2 + average of ||moment - moment'||_F^2.
 
-        windows [N, T, F]; the primed are the footage's.
+        The mean and the moments are those of windows [N, T, F], the primed ones those of the footage.
         """
         count = workers.count(len(windows))
         mean = workers.sum(windows.mean(1).sum(0)) / count
@@ -136,7 +138,7 @@ class MomentStatistics(nn.Module):
         )
         by_mean = ((self.running_mean - self.footage_mean) * mean).sum()
         by_moments = ((self.running - self.footage) * moments).sum() / len(moments)
-        # Only now: an estimate that held this batch already would reward it for moments that vary less.
+        # The update comes last: an estimate that already contained this batch would reward smaller motion.
         with torch.no_grad():
             self.running_mean.lerp_(mean, 1 - MOMENT_DECAY)
             self.running.lerp_(moments, 1 - MOMENT_DECAY)

@@ -48,7 +48,7 @@ R = TypeVar("R")
 
 @dataclass
 class TrainingState:
-    """All that training changes; noise and windows are functions of (seed, step), not state."""
+    """Everything that training changes; noise and windows are functions of (seed, step), not state."""
 
     config: TemporalConfig
     basis: LatentBasis
@@ -62,13 +62,13 @@ class TrainingState:
     generator_optimiser: torch.optim.Adam
     critic_optimiser: torch.optim.Adam
     background: Executor = field(default_factory=InlineExecutor)
-    """Computes the penalties, which wait for nothing else in a step."""
+    """Computes the penalties, which do not depend on the rest of a step."""
     recorder: OneByOne = field(default_factory=OneByOne)
-    """Gives the device the operations of a step."""
+    """Launches the operations of a step on the device."""
 
     @cached_property
     def recurrent_parameters(self) -> list[nn.Parameter]:
-        """Of the generator, what the angle penalty depends on: the first ones of its parameters."""
+        """The generator's parameters that the angle penalty depends on; they come first among all of them."""
         return [*self.generator.initial.parameters(), *self.generator.layers.parameters()]
 
     @cached_property
@@ -96,7 +96,7 @@ def build_generator(config: TemporalConfig, num_ws: int, w_dim: int) -> Temporal
 
 
 def represent(config: TemporalConfig, basis: LatentBasis, w_plus: Tensor) -> Tensor:
-    """What the networks see of W+ [..., n, d]: coefficients [..., K] or style values [..., n * d]."""
+    """W+ [..., n, d] as the networks use it: coefficients [..., K] or style values [..., n * d]."""
     if config.head == "basis":
         return basis.project(w_plus)
     return w_plus.flatten(-2)
@@ -117,7 +117,7 @@ def new_state(
     workers: Workers = ALONE,
     dtype: torch.dtype = torch.float32,
 ) -> TrainingState:
-    """Networks with weights drawn from the config's seed, equal on every worker."""
+    """A state before the first step; the weights are drawn from the config's seed, equal on every worker."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         generator = build_generator(config, basis.num_ws, basis.w_dim)
@@ -145,7 +145,7 @@ def new_state(
 
 
 def _adam(module: nn.Module, learning_rate: float, options: OptimiserOptions) -> torch.optim.Adam:
-    """On a GPU a recorded step finds the learning rate and the count of steps there."""
+    """An Adam optimiser; on a GPU, recorded steps need its learning rate and step count there."""
     device = next(module.parameters()).device
     recorded = device.type == "cuda"
     return torch.optim.Adam(
@@ -161,7 +161,7 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
     """One step of the critic and one of the generator on this worker's slice of the global batch.
 
     coefficients [frames, K or n * d] and index are the whole training set, on every worker. The returned
-    losses are means over the global batch, scalars on the device; call `check_finite` on them now and then.
+    losses are means over the global batch, scalars on the device; call `check_finite` on them regularly.
     """
     config = state.config
     if state.step == 0:
@@ -179,7 +179,7 @@ def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -
 
 
 def _learn(state: TrainingState, real: Tensor, noise: Tensor, mix: Tensor, *before: Tensor) -> Losses:
-    """What a step does on the device, and its losses; generation goes on from the state `before`, if any."""
+    """Run a step on the device; returns its losses. Generation starts from the state `before`, if given."""
     noise = noise.detach().requires_grad_(_angle_due(state))
     hidden, _ = state.generator.recur(noise, GeneratorState(*before) if before else None)
     angle = _in_background(state, _angle_losses, noise, hidden[:, -1] - hidden[:, 0])
@@ -216,7 +216,7 @@ def _set_rate(optimiser: torch.optim.Adam, learning_rate: float) -> None:
 
 @torch.no_grad()
 def _measure(state: TrainingState, coefficients: Tensor, index: WindowIndex) -> None:
-    """What the networks need to know of the training set before the first step."""
+    """Measure the statistics of the training set that the networks need before the first step."""
     for i, difference in enumerate(state.critic.differences):
         state.critic.scales[i] = difference.scale(coefficients, index)
     if state.moments:
@@ -242,14 +242,14 @@ def _warmed_up(state: TrainingState, noise: Tensor) -> tuple[Tensor, ...]:
 
 
 def _in_background(state: TrainingState, work: Callable[..., R], *given: Any) -> Future[R]:
-    """The result of `work`, to which futures are given as what they hold; calls are worked off in order."""
+    """Submit `work`, with futures among its arguments replaced by their results; calls run in order."""
     return state.background.submit(
         lambda: work(state, *(x.result() if isinstance(x, Future) else x for x in given))
     )
 
 
 def _critic_losses(state: TrainingState, real: Tensor, fake: Tensor) -> tuple[Losses, Tensor]:
-    """The critic's losses on observed windows [N, T, C], and its scores of the real ones."""
+    """The critic's losses on observed windows [N, T, C], and its scores of the real windows."""
     real_scores, fake_scores = state.critic.score(torch.cat([real, fake])).chunk(2)
     relativistic = state.config.loss.adversarial == "relativistic"
     loss = relativistic_loss if relativistic else wasserstein_critic_loss
@@ -288,7 +288,10 @@ def _angle_losses(state: TrainingState, noise: Tensor, change: Tensor) -> Losses
 
 
 def _generator_losses(state: TrainingState, fake: Tensor, observed: Tensor, real_scores: Tensor) -> Losses:
-    """Of windows [N, T, F] and their observation; real scores are those before the critic's step."""
+    """The losses of generated windows [N, T, F] and of their observation.
+
+    `real_scores` are the critic's scores of the real windows before the critic's own step.
+    """
     scores, options = state.critic.score(observed), state.config.loss
     relativistic = options.adversarial == "relativistic"
     loss = relativistic_loss(scores, real_scores) if relativistic else wasserstein_generator_loss(scores)
@@ -300,9 +303,9 @@ def _generator_losses(state: TrainingState, fake: Tensor, observed: Tensor, real
 
 
 def _gradients(state: TrainingState, parameters: list[nn.Parameter], losses: Losses) -> list[Tensor]:
-    """This worker's part in the gradients of the losses' sum, mean over the global batch.
+    """This worker's part of the gradients of the sum of all losses, as a mean over the global batch.
 
-    The list is empty where there are no losses.
+    The list is empty if there are no losses.
     """
     if not losses:
         return []
@@ -318,9 +321,9 @@ def _parameters(optimiser: torch.optim.Adam) -> list[nn.Parameter]:
 def _descend(
     state: TrainingState, optimiser: torch.optim.Adam, losses: Losses, more: Future[list[Tensor]]
 ) -> None:
-    """One optimiser step down the losses' gradients, summed over all workers.
+    """One optimiser step along the losses' gradients, which are summed over all workers.
 
-    `more` holds further gradients of the first parameters, or an empty list.
+    `more` holds additional gradients of the first parameters; it may be empty.
     """
     parameters = _parameters(optimiser)
     gradients, others = _gradients(state, parameters, losses), more.result()

@@ -52,7 +52,7 @@ ALONE = Workers()
 
 
 class _AllReduceSum(torch.autograd.Function):
-    """y = sum over workers of x. Its adjoint is itself, so it differentiates as often as one likes."""
+    """y = sum of x over the workers; it is its own adjoint and can be differentiated any number of times."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, all_reduce: AllReduce) -> Tensor:

@@ -1,13 +1,13 @@
 """FFHQ crop of a face from its landmarks, smoothed in time.
 
-The crop is FFHQ's (Karras et al. 2019, `recreate_aligned_images`): with E the mean of the two eye centres, M
-the mean of the mouth corners, e the way from the image's left eye to its right one and m = M - E,
+The crop is FFHQ's (Karras et al. 2019, `recreate_aligned_images`). E is the mean of the two eye centres,
+M the mean of the mouth corners, e the vector from the image's left eye to its right eye, m = M - E, and
 
     x = normalise(e - rot90(m)) * max(2.0 |e|, 1.8 |m|),  y = rot90(x),  c = E + 0.1 m
 
 where rot90((a, b)) = (-b, a), and the quad is c - x - y, c - x + y, c + x + y, c + x - y: top-left,
-bottom-left, bottom-right, top-right. An eye's centre is the mean of its eyelid contour, never the iris, else
-gaze would move the crop.
+bottom-left, bottom-right, top-right. An eye's centre is the mean of its eyelid contour. The iris is not used,
+because then a change of gaze would move the crop.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ Floats = NDArray[np.float64]
 class CropParameters:
     """How landmarks become clips of quads; part of a tracking's identity.
 
-    centre_sigma_s   smoothing of the crop's centre: against jitter, but a nod must stay a nod
-    axes_sigma_s     smoothing of its size and tilt, which change more slowly and jitter more visibly
-    max_gap_frames   a face missing for no more frames than this is interpolated, a longer gap ends the clip
-    min_clip_frames  a shorter clip is skipped: it would not hold one training window of a second
+    centre_sigma_s   smoothing of the crop's centre: enough to remove jitter, but not enough to remove a nod
+    axes_sigma_s     smoothing of the crop's size and tilt, which change more slowly and jitter more visibly
+    max_gap_frames   a face missing for up to so many frames is interpolated; a longer gap ends the clip
+    min_clip_frames  a shorter clip is skipped, because it cannot hold one training window of a second
     """
 
     centre_sigma_s: float = 0.04
@@ -54,7 +54,7 @@ class CropParameters:
 
 
 def ffhq_axes(points: NDArray[np.floating]) -> tuple[Floats, Floats, Floats]:
-    """Landmarks [T, 68, 2] -> centre, x, y of the crop, each [T, 2]; not finite where no face is usable."""
+    """Landmarks [T, 68, 2] -> centre, x, y of the crop, each [T, 2]; not finite without a usable face."""
     points = points.astype(np.float64)
     left, right = points[:, LEFT_EYE].mean(axis=1), points[:, RIGHT_EYE].mean(axis=1)  # [T, 2]
     eyes = (left + right) / 2
@@ -83,7 +83,7 @@ def quads_of(centre: Floats, x: Floats, y: Floats) -> Floats:
 def smooth_track(
     centre: Floats, x: Floats, y: Floats, time_s: Floats, parameters: CropParameters
 ) -> tuple[Floats, Floats, Floats]:
-    """Smooth one clip's centre, x and y [T, 2] at times [T]: no frame is lost, none is delayed."""
+    """Smooth one clip's centre, x and y [T, 2] at times [T], without losing or delaying any frame."""
     return (
         smooth(centre, time_s, parameters.centre_sigma_s),
         smooth(x, time_s, parameters.axes_sigma_s),
@@ -94,9 +94,9 @@ def smooth_track(
 def smooth(values: Floats, time_s: Floats, sigma_s: float) -> Floats:
     """Local linear regression of values [T, D] on increasing times [T] with Gaussian weights.
 
-    Away from the ends of evenly spaced frames this is the Gaussian filter, of zero phase. Fitting a line
-    rather than a mean keeps uniform motion exact where the neighbourhood is lopsided: at both ends and at a
-    variable frame rate.
+    For evenly spaced frames, and away from both ends, this equals the Gaussian filter, which has zero phase.
+    It fits a line instead of a mean. That keeps uniform motion exact where the neighbours are not symmetric:
+    at both ends and with a variable frame rate.
     """
     if sigma_s == 0 or len(values) == 0:
         return values.copy()
@@ -110,7 +110,7 @@ def smooth(values: Floats, time_s: Floats, sigma_s: float) -> Floats:
         s2[target] += weight * apart**2
         v0[target] += weight * values[source]
         v1[target] += weight * apart * values[source]
-    spread = np.maximum(s0 * s2 - s1**2, 1e-9 * s0**2)  # 0 for a frame alone: its slope's numerator is 0 too
+    spread = np.maximum(s0 * s2 - s1**2, 1e-9 * s0**2)  # a single frame has no spread, and a slope of 0
     slope = (s0 * v1 - s1 * v0) / spread
     return np.asarray((v0 - slope * s1) / s0)
 

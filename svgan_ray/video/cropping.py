@@ -25,16 +25,16 @@ Pixels = NDArray[np.uint8]
 def crop_quads(frames: Pixels, quads: NDArray[np.floating], side: int) -> Pixels:
     """Frames [N, H, W, 3] and quads [N, 4, 2] in pixels (pixel centres at +0.5) -> crops [N, side, side, 3].
 
-    Corners run top-left, bottom-left, bottom-right, top-right; what lies outside the frame is mirrored at its
-    border. Each crop depends on its own frame alone, not on the batch. Raises DataError for other shapes or
-    NaN.
+    The corners are top-left, bottom-left, bottom-right, top-right. Pixels outside the frame are mirrored at
+    its border. Each crop depends on its own frame alone, not on the batch. Raises DataError for other shapes
+    or NaN.
 
-    Up to the output's size a crop is sampled bilinearly, so a quad of `side` whole pixels comes back bit for
-    bit. A larger quad is first reduced (triangle filter) to no more than twice the output, then sampled twice
-    as densely and averaged in 2 x 2. Against an ideal triangle filter this has 48-58 dB at ratios from 1 to
-    5, and sharpness does not jump as a face grows past the output's size; reducing to the output's size at
-    once has 36-45 dB and shimmers three times as much while a face drifts, and a filter at full density takes
-    up to four times as long.
+    A quad up to the output's size is sampled bilinearly, so a quad of `side` whole pixels is copied bit for
+    bit. A larger quad is first reduced (triangle filter) to at most twice the output's size, then sampled
+    twice as densely and averaged in blocks of 2 x 2. Compared with an ideal triangle filter, the result has
+    48-58 dB at ratios from 1 to 5, and sharpness does not jump when a face grows beyond the output's size.
+    There are two alternatives: reducing to the output's size at once has 36-45 dB and shimmers three times as
+    much while a face moves slowly, and a filter at full density takes up to four times as long.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8:
         raise DataError(f"frames: expected uint8 [N, H, W, 3], got {frames.dtype} {list(frames.shape)}")
@@ -49,9 +49,9 @@ def crop_quads(frames: Pixels, quads: NDArray[np.floating], side: int) -> Pixels
 def crop_span(
     video: VideoReader, first_frame: int, quads: NDArray[np.floating], side: int
 ) -> Iterator[Pixels]:
-    """The quads [N, 4, 2] of frames from `first_frame` on, cropped, in batches [n, side, side, 3].
+    """The crops of the quads [N, 4, 2] of the frames from `first_frame` on, in batches [n, side, side, 3].
 
-    Raises VideoError, and DataError as `crop_quads` does.
+    Raises VideoError, and DataError in the cases of `crop_quads`.
     """
     done = 0
     for frames in video.batches(first_frame, first_frame + len(quads)):
@@ -74,8 +74,8 @@ def _crop(frame: Pixels, quad: Floats, side: int) -> Pixels:
 def _box(frame: Pixels, quad: Floats) -> tuple[Floats, Tensor]:
     """The part of a frame [H, W, 3] that a quad needs: its corner (x, y) and its planes [1, 3, h, w].
 
-    It is as large as the quad's bounding box even where that hangs over the border, so that what is mirrored
-    is in it. Contiguous planes are what the sampler reads fastest.
+    The part is as large as the quad's bounding box even where the box extends beyond the border, so that it
+    contains the pixels that are mirrored. The planes are contiguous, because the sampler reads those fastest.
     """
     size = np.array([frame.shape[1], frame.shape[0]])
     low = np.floor(quad.min(axis=0) + _TOLERANCE_PX).astype(int) - 1  # bilinear sampling reads a pixel beyond
@@ -87,7 +87,7 @@ def _box(frame: Pixels, quad: Floats) -> tuple[Floats, Tensor]:
 
 
 def _reduced(planes: Tensor, factor: float) -> tuple[Tensor, Floats]:
-    """Planes [1, 3, h, w] made `factor` times smaller, antialiased, and the exact scale (x, y) of that."""
+    """Planes [1, 3, h, w] made `factor` times smaller with antialiasing, and the exact scale (x, y)."""
     if factor <= 1:
         return planes, np.ones(2)
     height, width = planes.shape[2:]
@@ -97,15 +97,16 @@ def _reduced(planes: Tensor, factor: float) -> tuple[Tensor, Floats]:
 
 
 def _halved(planes: Tensor) -> Tensor:
-    """Mean of 2 x 2: [1, 3, 2s, 2s] -> [1, 3, s, s], eight times as fast as avg_pool2d."""
+    """Mean of blocks of 2 x 2: [1, 3, 2s, 2s] -> [1, 3, s, s]; eight times as fast as avg_pool2d."""
     rows = planes[:, :, ::2] + planes[:, :, 1::2]
     return (rows[..., ::2] + rows[..., 1::2]) / 4
 
 
 def _grid(quad: Floats, side: int, planes: Tensor) -> Tensor:
-    """Where planes [1, 3, h, w] are read for a quad in them: [1, side, side, 2] in grid_sample's units.
+    """The positions at which planes [1, 3, h, w] are read for a quad: [1, side, side, 2], for grid_sample.
 
-    A point is one complex number: these broadcast over rows and columns many times faster than pairs do.
+    A point is computed as one complex number, because complex numbers broadcast over rows and columns many
+    times faster than pairs.
     """
     height, width = planes.shape[2:]
     x, y = (quad * 2 / (width, height) - 1).T

@@ -1,4 +1,4 @@
-"""What tracking saw in one video: faces, people, gaps, how calm the crops are, and a sheet of them."""
+"""A report of tracking in one video: faces, people, gaps, the jitter of the crops, and a sheet of crops."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class FaceReport:
-    """Figures of one video.
+    """Scores of one video.
 
-    faces            usable faces found, over all frames
-    people           told apart; `followed` of them became `clips`
-    gaps             spans of a clip without a face, interpolated; `gap_frames` in all
-    skipped_frames   in no clip
-    found_jitter     root mean square of the second difference along time of the crop's corners as the
-                     landmarks give them, as a share of its side; None without three frames in a row
-    crop_jitter      the same of the crops after smoothing
+    faces            number of usable faces, over all frames
+    people           number of different people; `followed` of them became `clips`
+    gaps             number of interpolated spans without a face, with `gap_frames` frames in total
+    skipped_frames   number of frames that are in no clip
+    found_jitter     root mean square of the second difference over time of the crop's corners, before
+                     smoothing, as a share of the crop's side; None without three frames in a row
+    crop_jitter      the same for the crops after smoothing
     """
 
     frames: int
@@ -50,7 +50,7 @@ class FaceReport:
 
 
 def face_report(people: People, chosen: list[NDArray[np.floating]], tracks: list[Track]) -> FaceReport:
-    """The report of a video in which the tracks [P] were made of the landmarks [T, 68, 2] of those chosen."""
+    """The report of a video; its tracks were made from `chosen`, the landmarks [T, 68, 2] of each person."""
     is_face = people.person >= 0  # [T, F]
     clips = [clip for track in tracks for clip in track.clips]
     found = [
@@ -74,7 +74,7 @@ def face_report(people: People, chosen: list[NDArray[np.floating]], tracks: list
 
 
 def face_sheet(video: VideoReader, tracks: list[Track]) -> Pixels | None:
-    """Crops spread evenly over the clips, in order of time, in one row; None where none can be read."""
+    """Crops spread evenly over the clips, in order of time, in one row; None if no frame can be read."""
     frames = [
         (clip.first_frame + offset, clip.quad[offset])
         for track in tracks
@@ -89,7 +89,7 @@ def face_sheet(video: VideoReader, tracks: list[Track]) -> Pixels | None:
 
 
 def _crops(video: VideoReader, frames: list[tuple[int, Floats]]) -> Iterator[Pixels]:
-    """A frame that is damaged is left out here; cropping its clip reports it."""
+    """The crops of some frames, without damaged ones; the job reports those when it crops the clip."""
     for frame, quad in frames:
         try:
             yield crop_quads(video.read(frame, frame + 1), quad[None], _SHEET_SIDE)[0]
@@ -98,7 +98,7 @@ def _crops(video: VideoReader, frames: list[tuple[int, Floats]]) -> Iterator[Pix
 
 
 def _jitter(quads: list[Floats]) -> float | None:
-    """Of the quads [n, 4, 2] of each clip, NaN where there is no face."""
+    """The jitter of the quads [n, 4, 2] of all clips, NaN where there is no face."""
     shares = [
         np.diff(one, n=2, axis=0) / np.linalg.norm(one[1:-1, 3] - one[1:-1, 0], axis=1)[:, None, None]
         for one in quads
@@ -106,4 +106,4 @@ def _jitter(quads: list[Floats]) -> float | None:
     ]
     squares = np.concatenate([share.ravel() ** 2 for share in shares]) if shares else np.empty(0)
     squares = squares[np.isfinite(squares)]
-    return float(np.sqrt(2 * squares.mean())) if len(squares) else None  # 2: of x and y together
+    return float(np.sqrt(2 * squares.mean())) if len(squares) else None  # 2, because x and y are added

@@ -1,7 +1,8 @@
-"""Where faces are: 68 landmarks each (iBUG layout) from a sidecar file or mediapipe, or none for footage
-already aligned.
+"""Sources of face landmarks (68 points, iBUG layout): a sidecar file, mediapipe, or footage that is already
+aligned.
 
-A source is stateless per frame: who is who (people.py), gaps and smoothing (tracking.py) come after it.
+A source treats each frame by itself. Which face belongs to which person is decided later (people.py), and so
+are gaps and smoothing (tracking.py).
 """
 
 from __future__ import annotations
@@ -46,19 +47,19 @@ class LandmarkSource(Protocol):
     def detect(self, video: Frames) -> Points:
         """Landmarks in pixels (x, y; pixel centres at +0.5), NaN where there is no face.
 
-        [T, 68, 2] of the one subject, or [T, F, 68, 2] of up to F faces a frame in any order.
+        The shape is [T, 68, 2] for a single subject, or [T, F, 68, 2] for up to F faces a frame in any order.
         """
         ...
 
 
 class SidecarLandmarks:
-    """Landmarks that lie beside the video, in `<video file name>.landmarks.safetensors`."""
+    """Landmarks in a file beside the video, `<video file name>.landmarks.safetensors`."""
 
     name = "sidecar"
     version = "1"
 
     def detect(self, video: Frames) -> Points:
-        """Landmarks of every frame; LandmarksError where the sidecar is missing or of another video."""
+        """Landmarks of every frame; LandmarksError if the sidecar is missing or belongs to another video."""
         points = read_sidecar(video.info.path)
         if len(points) != video.info.frame_count:
             raise LandmarksError(
@@ -69,10 +70,10 @@ class SidecarLandmarks:
 
 
 class AlignedFootage:
-    """Footage in which a face already fills the frame as in FFHQ: the crop is the centre square of every
-    frame, and stored as any other.
+    """Footage in which a face already fills the frame as in FFHQ; the crop is each frame's centre square.
 
-    The square comes back as the landmarks of which it is the crop, so that nothing downstream differs.
+    This source returns landmarks whose FFHQ crop is exactly that square, so that later steps need no special
+    case.
     """
 
     name = "aligned"
@@ -96,7 +97,7 @@ LANDMARK_SOURCES = ("sidecar", "aligned", "mediapipe")
 
 
 def landmark_source(faces: str, model: str | Path | None = None) -> LandmarkSource:
-    """The source of a name; `model` is mediapipe's alone. Raises ConfigError."""
+    """The source with this name; `model` is for mediapipe only. Raises ConfigError."""
     if faces == "mediapipe":
         return MediapipeLandmarks(model)
     sources: dict[str, type[LandmarkSource]] = {"sidecar": SidecarLandmarks, "aligned": AlignedFootage}
@@ -111,9 +112,10 @@ def sidecar_path(video_path: str | Path) -> Path:
 
 
 def write_sidecar(video_path: str | Path, points: NDArray[np.floating]) -> Path:
-    """Write landmarks of a video beside it, whole or not at all; returns the sidecar's path.
+    """Write landmarks of a video beside it; the file appears complete or not at all. Returns its path.
 
-    [T, 68, 2] of one subject, or [T, F, 68, 2] of up to F faces a frame in any order; NaN where none is.
+    Landmarks are [T, 68, 2] for one subject, or [T, F, 68, 2] for up to F faces a frame in any order; NaN
+    where there is no face.
     """
     from safetensors.numpy import save
 
@@ -126,7 +128,7 @@ def write_sidecar(video_path: str | Path, points: NDArray[np.floating]) -> Path:
 
 
 def read_sidecar(video_path: str | Path) -> Points:
-    """Landmarks of a video as they were written; LandmarksError where its sidecar is missing or malformed."""
+    """Landmarks of a video as they were written; LandmarksError if the sidecar is missing or malformed."""
     from safetensors import SafetensorError, safe_open
 
     path = sidecar_path(video_path)

@@ -1,7 +1,8 @@
 """Landmarks found by mediapipe (extra `face`): its full-range detector, then its face mesh on each face.
 
-The mesh alone looks for faces in a picture reduced to 128 pixels and misses those below an eighth of the
-frame's width; the full-range detector goes down to about a sixteenth, and the mesh sees an enlarged face.
+By itself, the mesh searches a picture that is reduced to 128 pixels, and misses faces narrower than an eighth
+of the frame. The full-range detector finds faces down to about a sixteenth; the mesh then gets an enlarged
+face.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from svgan_ray.video.reading import Frames
 __all__ = ["IBUG68_OF_MESH", "MediapipeLandmarks"]
 
 _FULL_RANGE = 1
-_MARGIN = 2.0  # side of what the mesh is shown, over the side of the box that was found
+_MARGIN = 2.0  # side of the picture that the mesh gets, divided by the side of the detected box
 
 # fmt: off
 IBUG68_OF_MESH = [
@@ -32,7 +33,7 @@ IBUG68_OF_MESH = [
     33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,  # eyelids
     61, 39, 37, 0, 267, 269, 291, 405, 314, 17, 84, 181, 78, 82, 13, 312, 308, 317, 14, 87,  # lips
 ]
-"""Points of the mesh that stand for the 68 of iBUG; eyelids and corners of the mouth correspond exactly."""
+"""The points of the mesh that are used as iBUG's 68; eyelids and mouth corners correspond exactly."""
 # fmt: on
 
 Pixels = NDArray[np.uint8]
@@ -42,11 +43,11 @@ Mesh: TypeAlias = Callable[[Pixels], NDArray[np.float64] | None]
 
 
 class MediapipeLandmarks:
-    """Every face that mediapipe finds, frame by frame; nothing is carried from one frame to the next.
+    """Every face that mediapipe finds, frame by frame; each frame is treated independently.
 
     model   a FaceLandmarker `.task` file for the mesh; by default the model that mediapipe ships
 
-    Raises ConfigError where mediapipe or the model is absent.
+    Raises ConfigError if mediapipe or the model is missing.
     """
 
     name = "mediapipe"
@@ -68,13 +69,13 @@ class MediapipeLandmarks:
 
     @property
     def version(self) -> str:
-        """Mediapipe's release, and the hash of a model of the user's."""
+        """Mediapipe's release, and the hash of the user's model if there is one."""
         if self._model is None:
             return self._release
         return f"{self._release}/{hashlib.sha256(self._model.read_bytes()).hexdigest()[:16]}"
 
     def detect(self, video: Frames) -> Points:
-        """Landmarks [T, F, 68, 2], F being the most faces in one frame; NaN where there are fewer."""
+        """Landmarks [T, F, 68, 2]; F is the largest number of faces in a frame. NaN where there are fewer."""
         with _finder(self._model) as find:
             found = [find(frame) for frames in video.batches(0, video.info.frame_count) for frame in frames]
         points = np.full((len(found), max(map(len, found), default=0), 68, 2), np.nan, np.float32)
@@ -133,7 +134,7 @@ def _mesh_of_task(model: Path) -> Iterator[Mesh]:
 
 
 def _first(faces: Any, attribute: str | None = None) -> NDArray[np.float64] | None:
-    """The first of mediapipe's lists of landmarks as [478, 2]."""
+    """The first face in mediapipe's result, as landmarks [478, 2]; None if there is no face."""
     if not faces:
         return None
     landmarks = getattr(faces[0], attribute) if attribute else faces[0]

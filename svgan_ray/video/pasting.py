@@ -1,4 +1,4 @@
-"""Put crops back into the frames from which they were cut: the inverse of `crop_quads`, with a soft edge."""
+"""Pastes crops back into the frames they were cut from: the inverse of `crop_quads`, with a soft edge."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Pixels = NDArray[np.uint8]
 def paste_back(frames: Pixels, crops: Pixels, quads: NDArray[np.floating], feather: float = 0.1) -> Pixels:
     """Frames [N, H, W, 3] with crops [N, S, S, 3] laid over their quads [N, 4, 2] -> [N, H, W, 3].
 
-    Quads are those of `crop_quads`. A pixel outside its quad stays as it is, bit for bit; from the quad's
-    edge inwards the crop fades in smoothly over `feather` of its side, and beyond that the frame no longer
-    shows. A crop larger than its quad is reduced with antialiasing. Raises DataError for other shapes, for
-    quads that are no parallelograms and for a feather outside (0, 0.5].
+    The quads are those given to `crop_quads`. A pixel outside its quad stays as it is, bit for bit. From the
+    quad's edge inwards the crop fades in smoothly over a share `feather` of its side; further inside, only
+    the crop is visible. A crop larger than its quad is reduced with antialiasing. Raises DataError for other
+    shapes, for quads that are no parallelograms and for a feather outside (0, 0.5].
     """
     _require_fitting(frames, crops, quads, feather)
     pasted = frames.copy()
@@ -66,7 +66,7 @@ def _paste(frame: Pixels, crop: Pixels, quad: Floats, feather: float) -> None:
 
 
 def _places(low: NDArray[np.int_], high: NDArray[np.int_], quad: Floats) -> Floats:
-    """Where the pixel centres of a part of the frame lie in the crop: [h, w, 2], from 0 to 1 across it."""
+    """The positions [h, w, 2] of the frame's pixel centres in the crop, which spans 0 to 1."""
     top_left, bottom_left, _, top_right = quad
     into_crop = np.linalg.inv(np.stack([top_right - top_left, bottom_left - top_left], axis=1))
     x, y = (np.arange(a, b) + 0.5 for a, b in zip(low, high, strict=True))
@@ -75,7 +75,7 @@ def _places(low: NDArray[np.int_], high: NDArray[np.int_], quad: Floats) -> Floa
 
 
 def _opacity(place: Floats, feather: float) -> Floats:
-    """Smoothstep of the distance to the crop's edge: 0 outside, 1 from `feather` inwards; [h, w]."""
+    """The opacity [h, w], a smoothstep of the distance to the crop's edge: 0 outside, 1 from `feather` on."""
     inside = np.minimum(place, 1 - place).min(axis=-1) / feather
     ramp = inside.clip(0, 1)
     return np.asarray(ramp**2 * (3 - 2 * ramp))

@@ -1,4 +1,4 @@
-"""Who is who: faces found frame by frame become people, each followed through the whole video."""
+"""Assigns the faces of all frames to people, so that each person is followed through the whole video."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ MIN_FACE_PX = 32
 
 _ROUNDING_PX = 1e-3  # landmarks are float32
 _REACH = (
-    1.0  # how far from where it is expected a face may be, in half sides of its crop: about a face's width
+    1.0  # largest distance of a face from its expected place, in half sides of its crop: about a face's width
 )
-_GROWTH = 1.5  # how much larger or smaller it may have become
-_COAST_S = 0.4  # for so long an unseen face is expected to move on as it did
-_VELOCITY_WEIGHT = 0.5  # of the latest step in the velocity
+_GROWTH = 1.5  # largest factor by which a face may have become larger or smaller
+_COAST_S = 0.4  # how long a face that is not seen is expected to keep its velocity
+_VELOCITY_WEIGHT = 0.5  # weight of the latest step in the velocity
 
 Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """The usable faces of a video and whose they are.
+    """The usable faces of a video and the people to whom they belong.
 
     points  [T, F, 68, 2], NaN where there is no face
-    person  [T, F], 0 for whoever is seen in most frames, 1 for the next, ...; -1 where there is no face
+    person  [T, F], 0 for the person seen in most frames, 1 for the next, ...; -1 where there is no face
     """
 
     points: NDArray[np.floating]
@@ -41,11 +41,11 @@ class People:
 
     @property
     def count(self) -> int:
-        """How many people were told apart."""
+        """The number of different people."""
         return int(self.person.max(initial=-1)) + 1
 
     def chosen(self, people: str) -> list[NDArray[np.floating]]:
-        """Landmarks [T, 68, 2] of each of those that `longest`, `all` or a rank from 1 names.
+        """Landmarks [T, 68, 2] of each chosen person: the `longest` seen, `all`, or one by rank, from 1.
 
         Raises LandmarksError (`no_such_person`).
         """
@@ -65,11 +65,12 @@ class People:
 
 
 def find_people(points: NDArray[np.floating], time_s: Floats) -> People:
-    """Landmarks at times [T]: [T, 68, 2] of one subject, or [T, F, 68, 2] of faces in any order.
+    """The people in landmarks at times [T]: [T, 68, 2] of one subject, or [T, F, 68, 2] in any order.
 
-    A face belongs to the person who is expected nearest to it, one who vanished being expected where he was
-    last seen; whoever appears elsewhere is somebody new. Raises LandmarksError: `no_face` where there is none
-    in any frame, `small_face` where all are smaller than MIN_FACE_PX.
+    A face belongs to the person whose expected place is nearest to it. A person who has vanished is expected
+    at the place where they were last seen. A face far from every expected place is a new person. Raises
+    LandmarksError: `no_face` if no frame shows a face, `small_face` if all faces are smaller than
+    MIN_FACE_PX.
     """
     is_one_subject = points.ndim == 3
     points = points[:, None] if is_one_subject else points
@@ -112,7 +113,7 @@ class _Person:
         return self.centre + self.velocity * min(time_s - self.time_s, _COAST_S)
 
     def cost(self, centre: Floats, half_side: float, time_s: float) -> float:
-        """Distance of a face from where it is expected; infinite for one that cannot be this person's."""
+        """Distance of a face from this person's expected place; infinite if it cannot be this person."""
         ratio = max(half_side, self.half_side) / min(half_side, self.half_side)
         distance = float(np.hypot(*(centre - self.expected(time_s)))) / max(half_side, self.half_side)
         return distance if ratio <= _GROWTH and distance <= _REACH else np.inf
@@ -124,7 +125,10 @@ class _Person:
 
 
 def _associate(centre: Floats, half_side: Floats, usable: NDArray[np.bool_], time_s: Floats) -> Numbers:
-    """Faces [T, F, 2], [T, F] -> whose they are [T, F], numbered as they appear; nearest pairs first."""
+    """Face centres [T, F, 2] and sizes [T, F] -> person numbers [T, F] in order of appearance.
+
+    In each frame the nearest pairs of face and person are matched first.
+    """
     person = np.full(usable.shape, -1, np.int64)
     people: list[_Person] = []
     for frame, now_s in enumerate(time_s.tolist()):
@@ -148,7 +152,7 @@ def _associate(centre: Floats, half_side: Floats, usable: NDArray[np.bool_], tim
 
 
 def _by_frames_seen(person: Numbers) -> Numbers:
-    """The same people, renumbered from the one seen in most frames."""
+    """The same people, renumbered so that the person seen in most frames is number 0."""
     seen = np.bincount(person[person >= 0])
     rank = np.empty(len(seen), np.int64)
     rank[np.argsort(-seen, kind="stable")] = np.arange(len(seen))

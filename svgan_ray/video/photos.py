@@ -1,4 +1,4 @@
-"""A photo of a face: a video of one frame to whatever finds and crops faces in videos."""
+"""A photo of a face as a video of one frame, so that the code for videos can find and crop its face."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _HEIC_KINDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b
 
 
 class Photo:
-    """A picture file, upright as its camera held it. Raises DataError where it cannot be read.
+    """A picture file, turned upright as its camera recorded. Raises DataError if it cannot be read.
 
-    Transparent pictures lie on grey; 16 bits become 8. HEIC is read where pillow-heif is installed.
+    Transparent pictures get a grey background; 16 bits become 8. HEIC is read if pillow-heif is installed.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -59,7 +59,7 @@ def _open_heic_too() -> None:
 
 
 def _is_heic(path: Path) -> bool:
-    """Whether a file is in the container of HEIF, whose kind stands after the word `ftyp`."""
+    """Whether a file is an HEIF container; its kind is written after the word `ftyp`."""
     if not path.is_file():
         return False
     with path.open("rb") as file:
@@ -68,10 +68,10 @@ def _is_heic(path: Path) -> bool:
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """[H, W, 3] of a picture in whatever mode."""
+    """The pixels [H, W, 3] of a picture in any mode."""
     from PIL import Image
 
-    if image.mode.startswith("I"):  # grey in 16 bits, which Pillow would cut off at 255
+    if image.mode.startswith("I"):  # grey in 16 bits, which Pillow would clip at 255
         deep = np.asarray(image).astype(np.int64).clip(0, 65535)
         return np.repeat((deep / 257).round().astype(np.uint8)[..., None], 3, axis=2)
     if image.has_transparency_data:
@@ -83,8 +83,8 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
 def face_of_photo(path: str | Path, source: LandmarkSource, side: int) -> NDArray[np.uint8]:
     """The crop [side, side, 3] of the largest face in a photo.
 
-    Raises DataError where the photo cannot be read, LandmarksError (`no_face`, `small_face`) where no usable
-    face is in it.
+    Raises DataError if the photo cannot be read, and LandmarksError (`no_face`, `small_face`) if it shows no
+    usable face.
     """
     photo = Photo(path)
     points = source.detect(photo)

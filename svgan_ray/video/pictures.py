@@ -1,4 +1,4 @@
-"""Pictures for looking at videos: film strips, contact sheets, PNG."""
+"""Pictures that show videos: film strips, contact sheets, PNG files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _WHITE = 255
 
 
 def film_strip(rows: Sequence[Pixels], columns: int, labels: Sequence[str] | None = None) -> Pixels:
-    """One row a sample, time from left to right: videos [T, H, W, 3] -> one picture [H', W', 3].
+    """Videos [T, H, W, 3] -> one picture [H', W', 3], with one row per video and time from left to right.
 
-    Each row shows `columns` frames spread evenly from its first to its last; labels stand at the left.
+    Each row shows `columns` frames, evenly spread from the first to the last; labels are at the left.
     """
     if labels is not None and len(labels) != len(rows):
         raise DataError(f"film strip: {len(labels)} labels for {len(rows)} rows")
@@ -61,7 +61,7 @@ def _label_column(labels: Sequence[str], height: int) -> Pixels:
 
 
 def save_png(path: str | Path, image: Pixels) -> None:
-    """Write a picture [H, W, 3] as PNG, whole or not at all."""
+    """Write a picture [H, W, 3] as PNG; the file appears complete or not at all."""
     from PIL import Image
 
     with written_whole(path) as partial:

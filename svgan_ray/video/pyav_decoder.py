@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from svgan_ray.errors import VideoError
+from svgan_ray.video.decoding import CodedFrame
 from svgan_ray.video.frame_index import FrameIndex, PacketTable, index_by_number, index_by_stamp
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-__all__ = ["CodedFrame", "PyavDecoder"]
+__all__ = ["PyavDecoder", "first_picture"]
 
 _CHECKED_FRAMES = 12
 """So many first frames show whether a file's stamps are in the order in which its pictures come out."""
@@ -31,13 +32,6 @@ _CLOCKLESS = "avi"
 """This container knows no times: the demuxer's are a guess wherever pictures are reordered."""
 _BROADCAST = frozenset({"mpegts", "mpeg"})
 """Containers of transmissions and of tapes, which may begin anywhere, and be joined and cut anywhere."""
-
-
-class CodedFrame(NamedTuple):
-    """A frame as it was coded; where it is not sound, the last sound one before it, if there is any."""
-
-    picture: VideoFrame
-    is_sound: bool
 
 
 class _Decoded(NamedTuple):
@@ -52,13 +46,7 @@ class _Decoded(NamedTuple):
 
 
 class PyavDecoder:
-    """An open video file.
-
-    index           its frames
-    first           the picture that comes out first, by which a video is judged
-    frame_rate_hz   the mean rate
-    pixel_aspect    width of a pixel over its height, 1 where the file does not say
-    """
+    """An open video file; see decoding.Decoder."""
 
     name = "pyav"
 
@@ -72,11 +60,7 @@ class PyavDecoder:
             raise
 
     def coded(self, start: int) -> Iterator[CodedFrame]:
-        """All frames from `start` on. Raises VideoError (`decode`) where not one can be decoded.
-
-        A frame is unsound where the decoder flags it or cannot give it, and where it may depend on such a
-        one: up to the next keyframe.
-        """
+        """All frames from `start` on; see decoding.Decoder."""
         count = len(self.index.keys)
         held, frames = self._from(start)
         number = start
@@ -246,6 +230,18 @@ def _with_first(first: _Decoded, rest: Iterator[_Decoded]) -> Iterator[_Decoded]
     yield from rest
 
 
+def first_picture(path: Path) -> tuple[VideoFrame, float]:
+    """The first picture that comes out of a file, and the aspect of its pixels. Raises VideoError."""
+    import av
+
+    with _as_video_error(path, "not_a_video"), av.open(str(path)) as container:
+        stream = _video_stream(container, path)
+        picture = next(container.decode(stream), None)
+        if picture is None:
+            raise _undecodable(path)
+        return picture, float(stream.sample_aspect_ratio or 1)
+
+
 @contextlib.contextmanager
 def _as_video_error(path: Path, reason: str) -> Iterator[None]:
     """PyAV's errors, whatever their kind, become one VideoError."""
@@ -253,7 +249,7 @@ def _as_video_error(path: Path, reason: str) -> Iterator[None]:
 
     try:
         yield
-    except (av.FFmpegError, ValueError) as error:
+    except (av.FFmpegError, ValueError, IndexError) as error:  # IndexError: of a stream that damage brought
         raise VideoError(f"{path}: {reason.replace('_', ' ')}: {error}", reason) from error
 
 

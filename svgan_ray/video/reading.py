@@ -5,7 +5,7 @@ Frames are as a player shows them: picture_rules.py says how.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from svgan_ray.errors import VideoError
+from svgan_ray.video.decoding import Decoder
 from svgan_ray.video.picture_rules import PictureRules
-from svgan_ray.video.pyav_decoder import PyavDecoder
+from svgan_ray.video.pyav_decoder import PyavDecoder, first_picture
 
 if TYPE_CHECKING:
     from av import VideoFrame
 
-__all__ = ["Frames", "Survey", "VideoInfo", "VideoReader", "open_video"]
+__all__ = ["Frames", "Survey", "VideoInfo", "VideoReader", "open_video", "rules_at_a_glance"]
 
 
 _BATCH_FRAMES = 16
@@ -74,7 +75,8 @@ class VideoReader:
     """
 
     def __init__(self, path: Path) -> None:
-        self._decoder = decoder = PyavDecoder(path)
+        self._decoder: Decoder = PyavDecoder(path)
+        decoder = self._decoder
         self._rules = rules = PictureRules(decoder.first, decoder.pixel_aspect)
         self._next = -1
         self._pictures: Iterator[VideoFrame] = iter(())
@@ -118,6 +120,16 @@ class VideoReader:
         frames = self._decoder.coded(start - 1)
         return self._rules.whole(frames, next(frames).picture)
 
+    def require_rules(self, rules: Collection[str]) -> None:
+        """Raises VideoError (`tracked_otherwise`) where pictures need rules that they were not tracked by."""
+        missing = sorted(set(self._rules.names_by(self._decoder.first)) - set(rules))
+        if missing:
+            message = (
+                f"{self.info.path}: was tracked by a version that read its pictures otherwise "
+                f"(without: {', '.join(missing)}); invert it into another store"
+            )
+            raise VideoError(message, "tracked_otherwise")
+
     def survey(self) -> Survey:
         """Decode every frame once, without making pictures of them. Raises VideoError (`decode`)."""
         self._next = -1
@@ -143,6 +155,12 @@ class VideoReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def rules_at_a_glance(path: str | Path) -> tuple[str, ...]:
+    """The rules that a file's first picture shows to be needed; a survey may find more. Raises VideoError."""
+    picture, pixel_aspect = first_picture(Path(path))
+    return PictureRules(picture, pixel_aspect).names_by(picture)
 
 
 def open_video(path: str | Path) -> VideoReader:

@@ -21,10 +21,10 @@ SHORT_CLIP = "short_clip"
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames first_frame ... stop_frame - 1 of a video, with the crop of each.
+    """Frames first_frame ... stop_frame - 1 of a video, with the crop of each frame.
 
     quad          [n, 4, 2] float64, corners in pixels: top-left, bottom-left, bottom-right, top-right
-    interpolated  [n] bool, the face was not seen and its place was interpolated
+    interpolated  [n] bool, True where no face was seen and its place was interpolated
     """
 
     first_frame: int
@@ -40,7 +40,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class SkippedSpan:
-    """Frames first_frame ... stop_frame - 1 that no clip holds: `no_face`, `damaged` or `short_clip`."""
+    """Frames first_frame ... stop_frame - 1 in no clip, because of `no_face`, `damaged` or `short_clip`."""
 
     first_frame: int
     stop_frame: int
@@ -63,8 +63,8 @@ def track(
 ) -> Track:
     """Landmarks [T, 68, 2] (NaN where there is no face) at times [T] -> clips and skipped spans.
 
-    A gap of at most `max_gap_frames` is interpolated in time and marked, a longer one ends the clip. So are
-    damaged frames [T], whatever was found in them.
+    A gap of at most `max_gap_frames` is interpolated in time and marked; a longer one ends the clip. Damaged
+    frames (`is_damaged` [T]) count as frames without a face, even if a face was found in them.
     """
     if points.shape != (len(time_s), 68, 2):
         raise LandmarksError(f"landmarks: expected {[len(time_s), 68, 2]}, got {list(points.shape)}")
@@ -81,7 +81,7 @@ def track(
 
 
 def skipped_by_all(tracks: list[Track]) -> list[SkippedSpan]:
-    """The frames that are in no clip of any track: `short_clip` where any track has one, else its reason."""
+    """The frames that are in no clip of any track; the reason is `short_clip` if any track gives it."""
     if len(tracks) == 1:
         return tracks[0].skipped
     clips = [clip for one in tracks for clip in one.clips]
@@ -109,13 +109,13 @@ def _spans(seen: NDArray[np.bool_], max_gap_frames: int) -> list[tuple[int, int]
 
 
 def _between(spans: list[tuple[int, int]], frames: int) -> list[tuple[int, int]]:
-    """What the spans leave of frames 0 ... frames - 1."""
+    """The spans between the given spans, within frames 0 ... frames - 1."""
     stops, firsts = [0, *(stop for _, stop in spans)], [*(first for first, _ in spans), frames]
     return [(a, b) for a, b in zip(stops, firsts, strict=True) if a < b]
 
 
 def _reasons(first: int, stop: int, damaged: NDArray[np.bool_]) -> Iterator[SkippedSpan]:
-    """A span without a face that counts, divided by why."""
+    """Divide a span without a usable face into parts with one reason each."""
     changes = first + 1 + np.flatnonzero(np.diff(damaged[first:stop]))
     for a, b in pairwise([first, *changes.tolist(), stop]):
         yield SkippedSpan(a, b, DAMAGED if damaged[a] else NO_FACE)
@@ -124,7 +124,7 @@ def _reasons(first: int, stop: int, damaged: NDArray[np.bool_]) -> Iterator[Skip
 def _clip(
     first: int, stop: int, axes: Floats, seen: NDArray[np.bool_], time_s: Floats, parameters: CropParameters
 ) -> Clip:
-    """A span's axes [T, 6] with the gaps filled in, smoothed."""
+    """The clip of a span: its axes [T, 6] with gaps interpolated, then smoothed."""
     axes, seen, time_s = axes[first:stop], seen[first:stop], time_s[first:stop]
     filled = np.stack([np.interp(time_s, time_s[seen], column[seen]) for column in axes.T], axis=1)
     centre, x, y = smooth_track(filled[:, :2], filled[:, 2:4], filled[:, 4:], time_s, parameters)

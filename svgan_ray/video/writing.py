@@ -1,4 +1,4 @@
-"""Writing H.264 mp4 files that every browser plays, whole or not at all, and their tags."""
+"""Writing of H.264 mp4 files, which every browser plays, and of their tags; a file is complete or absent."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SYNTHETIC_TAGS: Mapping[str, str] = {
 
 _BT709 = 1  # the code of primaries, transfer and matrix alike in H.264
 _LIMITED_RANGE = 1
-# Equal frames give equal bytes: the count of threads shows in the stream, and mbtree differs from run to run
-# where pictures are about 100 pixels wide.
+# With these options equal frames give equal bytes: the number of threads changes the stream, and mbtree
+# differs from run to run for pictures about 100 pixels wide.
 _REPRODUCIBLE = "threads=4:no-mbtree=1"
 _RATE_DENOMINATOR = 1001  # 29.97 is 30000/1001
 
@@ -38,9 +38,10 @@ _RATE_DENOMINATOR = 1001  # 29.97 is 30000/1001
 class VideoWriter:
     """Context manager that writes frames to an mp4 (H.264, yuv420p, faststart, BT.709).
 
-    The file appears under its name when the block ends well, and not at all when it raises. Colour is
-    converted to BT.709 and tagged so, else players guess by the size of the picture. Raises VideoError for
-    odd sides (4:2:0 halves them), for frames of another shape and for no frames at all.
+    The file appears under its name if the block ends without an error, and not at all if it raises. Colours
+    are converted to BT.709 and the file says so, because otherwise players guess from the size of the
+    picture. Raises VideoError for odd sides (4:2:0 halves them), for frames of another shape and if there are
+    no frames.
     """
 
     def __init__(

@@ -14,7 +14,8 @@ from safetensors.torch import save_file
 
 from svgan_ray.errors import ConfigError, InputError, MlflowError
 from svgan_ray.latents.basis import fit_basis
-from svgan_ray.runs.registry import Score, fetch_model, promote, registered_name
+from svgan_ray.runs import Dataset
+from svgan_ray.runs.registry import MODEL_TAG, Score, fetch_model, promote, registered_name
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.model import load_model, model_of, save_model
 from svgan_ray.temporal.training import new_state
@@ -57,6 +58,17 @@ def frames_of(video: bytes, folder: Path) -> np.ndarray:
     (folder / "video.mp4").write_bytes(video)
     with open_video(folder / "video.mp4") as opened:
         return opened.read(0, opened.info.frame_count)
+
+
+def test_what_another_run_measures_of_a_model_is_the_models(registered, open_training_run, uri):
+    with open_training_run("evaluate") as run:
+        run.log_metrics({"frechet_motion": 4.0}, 0, registered[0], Dataset("anna", "a" * 64))
+        run.log_metrics({"frechet_motion": 3.0}, 0, registered[1], Dataset("anna", "a" * 64))
+        run.log_metrics({"frechet_motion": 1.0}, 0, "0" * 64, Dataset("anna", "a" * 64))
+    order = [{"field_name": "metrics.frechet_motion", "dataset_name": "anna"}]
+    best, other = MlflowClient(uri).search_logged_models([run.experiment_id], order_by=order)
+    assert best.tags[MODEL_TAG] == registered[1] and other.tags[MODEL_TAG] == registered[0]
+    assert [(one.value, one.run_id) for one in best.metrics] == [(3.0, run.run_id)]
 
 
 def test_a_registered_model_gives_videos_and_holds_no_pickle(registered, uri, tmp_path):

@@ -55,6 +55,7 @@ def crop_block(block: Block, side: int) -> Crops:
         timed("decode"),
         _left_open(block.clip.source, path) as video,
     ):
+        video.require_rules(block.clip.rules)
         return Crops(block, np.concatenate(list(crop_span(video, first_frame, quad, side))))
 
 

@@ -20,7 +20,7 @@ from svgan_ray.orchestration.runtime.sources import Source, unchanged_copy
 from svgan_ray.store import ClipRecord, LatentStore, SkippedRecord, TrackRecord, open_store
 from svgan_ray.store.keys import clip_id, content_id
 from svgan_ray.store.weights import local_face_model
-from svgan_ray.video.alignment import Floats
+from svgan_ray.video.alignment import CropParameters, Floats
 from svgan_ray.video.face_report import FaceReport, face_report, face_sheet
 from svgan_ray.video.footage_facts import FootageFacts, facts_of
 from svgan_ray.video.landmarks import landmark_source
@@ -29,7 +29,10 @@ from svgan_ray.video.reading import VideoReader, open_video
 from svgan_ray.video.tracking import Clip as TrackedClip
 from svgan_ray.video.tracking import Track, skipped_by_all, track
 
-__all__ = ["track_source"]
+__all__ = ["person_name", "track_source"]
+
+_LONGEST_GAP_S = CropParameters().max_gap_frames / 25
+"""The longest gap that is filled in, in footage of 25 frames a second."""
 
 
 def track_source(job: Inversion, source: Source, excluded: frozenset[str]) -> Iterator[Item]:
@@ -73,6 +76,11 @@ def make_track(
         tracks = [track(points_of_one, video.time_s, job.crop, is_damaged) for points_of_one in chosen]
         clips = list(_named_clips(video_id, job.tracking_id, facts.rules, tracks))
         tensors = {key: value for clip in clips for key, value in _tensors(clip, video.time_s)}
+        landmarks = {
+            f"{clip.clip_id}.landmarks": _landmarks(clip.span, chosen[clip.person])
+            for clip in clips
+            if job.faces != "aligned"  # whose landmarks say where the crop is, not where a mouth is
+        }
         record = TrackRecord(
             tracking_id=job.tracking_id,
             video_id=video_id,
@@ -90,7 +98,7 @@ def make_track(
             parameters=dataclasses.asdict(job.crop) | facts.to_parameters(),
         )
         seen = _FaceSummary(face_report(people, chosen, tracks), face_sheet(video, tracks))
-    return store.put_track(record, tensors), seen
+    return store.put_track(record, tensors, landmarks), seen
 
 
 def _surveyed(video: VideoReader) -> tuple[FootageFacts, npt.NDArray[np.bool_]]:
@@ -99,7 +107,17 @@ def _surveyed(video: VideoReader) -> tuple[FootageFacts, npt.NDArray[np.bool_]]:
     damaged_frames = int(survey.is_damaged.sum())
     if damaged_frames == info.frame_count:
         raise VideoError(f"{info.path}: every frame is damaged: copy it again", "decode")
-    return FootageFacts(survey.rules, info.mends, damaged_frames, info.warnings), survey.is_damaged
+    warnings = (*info.warnings, *_warnings_of_rate(info.frame_rate_hz))
+    return FootageFacts(survey.rules, info.mends, damaged_frames, warnings), survey.is_damaged
+
+
+def _warnings_of_rate(frame_rate_hz: float) -> Iterator[str]:
+    """Of a lapse of pictures: each of them would be a clip's gap in footage of an ordinary rate."""
+    if 0 < frame_rate_hz * _LONGEST_GAP_S < 1:
+        yield (
+            f"its frames are {1 / frame_rate_hz:g} s apart, further than the {_LONGEST_GAP_S:g} s that a "
+            "face may be out of sight: what it shows between them is a guess"
+        )
 
 
 def _without(points: npt.NDArray[np.floating], is_damaged: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
@@ -143,6 +161,11 @@ def _tensors(clip: _NamedClip, time_s: Floats) -> Iterator[tuple[str, Tensor]]:
     yield f"{clip.clip_id}.person", torch.tensor([clip.person])
 
 
+def _landmarks(span: TrackedClip, points: npt.NDArray[np.floating]) -> Tensor:
+    """A clip's landmarks [T, 68, 2] in pixels of the video, NaN where the face was not seen."""
+    return torch.from_numpy(points[span.first_frame : span.stop_frame].astype(np.float32))
+
+
 def _open_items(
     job: Inversion,
     store: LatentStore,
@@ -154,7 +177,9 @@ def _open_items(
     todo = [
         clip
         for clip in record.clips
-        if clip.clip_id not in excluded and not _is_committed(job, store, clip.clip_id)
+        if not job.tracks_only
+        and clip.clip_id not in excluded
+        and not _is_committed(job, store, clip.clip_id)
     ]
     yield Tracked(
         source=source,
@@ -174,10 +199,11 @@ def _open_items(
             clip_id=standing.clip_id,
             video_id=record.video_id,
             source=source,
-            subject=_subject(record.subject, int(tensors[f"{standing.clip_id}.person"])),
+            subject=person_name(record.subject, int(tensors[f"{standing.clip_id}.person"])),
             first_frame=standing.first_frame,
             stop_frame=standing.stop_frame,
             frame_rate_hz=record.frame_rate_hz,
+            rules=facts_of(record.parameters).rules,
         )
         yield from _clip_items(job, store, clip, tensors)
 
@@ -189,7 +215,7 @@ def _is_committed(job: Inversion, store: LatentStore, clip_id: str) -> bool:
         return False
 
 
-def _subject(first: str, person: int) -> str:
+def person_name(first: str, person: int) -> str:
     """`anna` for the first person who is followed, `anna-2` for the second."""
     return f"{first}-{person + 1}" if person else first
 

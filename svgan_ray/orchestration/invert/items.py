@@ -76,6 +76,8 @@ class Inversion:
     """What one encoder takes at its peak on a CPU."""
     refinement: RefinementConfig | None = None
     float16: bool = False
+    tracks_only: bool = False
+    """Whether faces are followed and nothing is encoded."""
     lpips_sha256: str | None = None
     """Of the perceptual distance that refinement minimises too."""
 
@@ -91,6 +93,8 @@ class Clip:
     first_frame: int
     stop_frame: int
     frame_rate_hz: float
+    rules: tuple[str, ...] = ()
+    """By which its video was tracked; see FootageFacts."""
 
     @property
     def block_count(self) -> int:

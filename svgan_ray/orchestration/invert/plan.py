@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from svgan_ray.config import InvertConfig
-from svgan_ray.errors import StoreAccessError
+from svgan_ray.errors import StoreAccessError, VideoError
 from svgan_ray.files import file_sha256
 from svgan_ray.orchestration.invert.demo_footage import demo_footage
 from svgan_ray.orchestration.invert.encoding import SYNTHESIS_BATCH
@@ -36,7 +37,9 @@ from svgan_ray.stylegan.weights import (
     weights_hash,
 )
 from svgan_ray.video.alignment import CropParameters
+from svgan_ray.video.footage_facts import FootageFacts, conversions
 from svgan_ray.video.landmarks import landmark_source
+from svgan_ray.video.reading import rules_at_a_glance
 
 __all__ = ["Plan", "footage_of", "inversion_of", "plan_only", "plan_sources"]
 
@@ -57,17 +60,22 @@ class Plan:
     """By video or clip id."""
     relabelled: list[Source] = field(default_factory=list)
     """Keep the subject that they were first tracked with, though another one is asked for."""
+    conversions: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """By uri: what the first picture of a video to do needs; a dry run alone looks for it."""
     passed_over: tuple[PassedOver, ...] = ()
     """What lies beside the videos and is not taken."""
     remarks: tuple[str, ...] = ()
     """Whom the videos are taken to show, where their names do not tell."""
     subject: str | None = None
     """Whom all of the videos show, if that was said."""
+    verb: str = "invert"
 
     def __rich__(self) -> RenderableType:
         table = Table("video", "subject", "plan", box=None)
         for source in self.todo:
-            table.add_row(source.uri, self.subject or source.subject, "invert")
+            rules = self.conversions.get(source.uri)
+            what = f"{self.verb}, converted: {', '.join(rules)}" if rules else self.verb
+            table.add_row(source.uri, self.subject or source.subject, what)
         for source in self.done:
             table.add_row(source.uri, "", "in the store already")
         for uri, record in self.failed.items():
@@ -75,10 +83,12 @@ class Plan:
         return Group(table, *self.notes())
 
     def notes(self) -> list[str]:
-        """What was chosen without a word of the user's: subjects, and files that are passed over."""
+        """What was chosen without a word of the user's: subjects, files passed over or converted."""
         shown = [f"passed over: {item.place}: {item.reason}" for item in self.passed_over[:PASSED_OVER_SHOWN]]
         more = len(self.passed_over) - len(shown)
-        return [*self.remarks, *shown, *([f"passed over: {more:,} more"] if more > 0 else [])]
+        shown += [f"passed over: {more:,} more"] if more > 0 else []
+        counts = conversions(FootageFacts(rules) for rules in self.conversions.values())
+        return [*self.remarks, *shown, *([f"files to be converted: {counts}"] if self.conversions else [])]
 
 
 def inversion_of(config: InvertConfig, store: str) -> Inversion:
@@ -126,6 +136,7 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         cpu_memory_bytes=_cpu_memory_bytes(generator, encoder, config.batch_frames, refinement),
         refinement=refinement,
         float16=config.float16,
+        tracks_only=config.until == "tracks",
         lpips_sha256=lpips_sha256,
         **identity,
     )
@@ -164,7 +175,9 @@ def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, foota
     for source in footage.sources:
         video_id = video_ids.get(source.id, "")
         track = tracks.get(video_id)
-        if track:
+        if track and job.tracks_only:
+            outcomes = []
+        elif track:
             outcomes = [failures.get(clip_id) for clip_id in track.clip_ids if clip_id not in committed]
         else:  # a process that died may have done so before or after it knew the bytes
             outcomes = [failures.get(video_id) or failures.get(unread_id(source))]
@@ -184,7 +197,11 @@ def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, foota
 def _empty_plan(config: InvertConfig, footage: Footage, failures: dict[str, FailureRecord]) -> Plan:
     remarks = () if config.subject else tuple(footage.remarks())
     return Plan(
-        earlier_failures=failures, passed_over=footage.passed_over, remarks=remarks, subject=config.subject
+        earlier_failures=failures,
+        passed_over=footage.passed_over,
+        remarks=remarks,
+        subject=config.subject,
+        verb="track" if config.until == "tracks" else "invert",
     )
 
 
@@ -193,6 +210,17 @@ def plan_only(config: InvertConfig) -> Plan:
     place = durable(config.store, "--store")
     job, footage = inversion_of(config, place), footage_of(config, render=False)
     try:
-        return plan_sources(config, job, open_store(place), footage)
+        plan = plan_sources(config, job, open_store(place), footage)
     except StoreAccessError:  # none there yet
-        return dataclasses.replace(_empty_plan(config, footage, {}), todo=list(footage.sources))
+        plan = dataclasses.replace(_empty_plan(config, footage, {}), todo=list(footage.sources))
+    return dataclasses.replace(plan, conversions=_conversions_of(plan.todo))
+
+
+def _conversions_of(sources: list[Source]) -> dict[str, tuple[str, ...]]:
+    """By uri, of files on this machine; what cannot be read is told by tracking."""
+    found = {}
+    for source in sources:
+        if Path(source.uri).is_file():
+            with suppress(VideoError):
+                found[source.uri] = rules_at_a_glance(source.uri)
+    return {uri: rules for uri, rules in found.items() if rules}

@@ -18,6 +18,7 @@ from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import links_of
 from svgan_ray.orchestration.runtime.terminal import shown_progress
 from svgan_ray.orchestration.sample.many import VideoFolder, make_missing
+from svgan_ray.orchestration.sample.paste import pasted_frames
 from svgan_ray.orchestration.sample.plan import Motion, SamplePlan, motion_of, plan_sample
 from svgan_ray.runs import open_run
 from svgan_ray.store.keys import content_id
@@ -83,14 +84,17 @@ def run(config: SampleConfig) -> SampleReport:
 
 def _write_video(plan: SamplePlan, motion: Motion, generator: Generator) -> npt.NDArray[np.uint8]:
     """Render into the file; returns a film strip of it."""
-    wanted = set(np.linspace(0, plan.frames - 1, STRIP_COLUMNS).round().astype(int).tolist())
+    frames, rate_hz, count = _frames(plan, motion, generator), motion.model.frame_rate_hz, plan.frames
+    if plan.paste is not None:
+        frames, rate_hz = pasted_frames(plan.paste, frames), plan.paste.frame_rate_hz
+        count = len(plan.paste.numbers)
+    wanted = set(np.linspace(0, count - 1, STRIP_COLUMNS).round().astype(int).tolist())
     shown = []
-    frames = _frames(plan, motion, generator)
     first = next(frames)
     height, width = first.shape[:2]
     tags = {**SYNTHETIC_TAGS, "title": f"svgan-ray sample, seed {plan.config.seed}"}
-    with VideoWriter(plan.out, width, height, motion.model.frame_rate_hz, tags) as video:
-        for number, frame in enumerate(shown_progress(_after(first, frames), "sampling", plan.frames)):
+    with VideoWriter(plan.out, width, height, rate_hz, tags) as video:
+        for number, frame in enumerate(shown_progress(_after(first, frames), "sampling", count)):
             video.write(frame[None])
             shown += [frame] if number in wanted else []
     return film_strip([np.stack(shown)], len(shown))
@@ -119,6 +123,8 @@ def _frames(plan: SamplePlan, motion: Motion, generator: Generator) -> Iterator[
 def _log(report: SampleReport, strip: npt.NDArray[np.uint8] | None) -> None:
     plan, card = report.plan, report.plan.model.card
     settings = {name: str(value) for name, value in flatten(plan.config).items()}
+    if plan.paste is None:
+        del settings["paste_into"]  # the run is then the same as before there was such a setting
     identity = f"sample-{content_id({**settings, 'model': plan.model_sha256})}"
     name = f"sample {Path(plan.out).stem}"
     with open_run(plan.config.experiment, name, "sample", identity) as run:

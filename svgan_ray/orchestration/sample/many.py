@@ -34,7 +34,7 @@ MAX_RETRIES = 3
 """A sample whose actor died, of a lost machine or for want of memory, is begun again so many times."""
 
 # What may differ between two runs that fill one folder.
-_OF_A_RUN = ("samples", "out", "store", "experiment", "gpus_per_actor", "batch_frames")
+_OF_A_RUN = ("samples", "out", "store", "experiment", "gpus_per_actor", "batch_frames", "paste_into")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from svgan_ray.errors import ConfigError, WeightsError
 from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.orchestration.runtime.folders import local_file, model_folder
 from svgan_ray.orchestration.runtime.weights import folders_of
+from svgan_ray.orchestration.sample.paste import PasteTarget, paste_target
 from svgan_ray.orchestration.sample.subjects import photo_latents, subject_latents
+from svgan_ray.store import open_store
 from svgan_ray.stylegan.generator import Generator
 from svgan_ray.stylegan.memory import require_memory, synthesis_bytes
 from svgan_ray.stylegan.weights import load_generator, rendered_hashes, weights_hash
@@ -35,6 +37,8 @@ class SamplePlan:
     model_sha256: str
     out: str
     frames: int
+    paste: PasteTarget | None = None
+    """The video that takes the generated face."""
 
     @property
     def makes_a_folder(self) -> bool:
@@ -55,6 +59,8 @@ class SamplePlan:
         table.add_row("model", f"{card.get('subject', 'unknown')}, {card.get('steps', 0):,} steps")
         table.add_row("moves", self.config.photo or self.config.subject or "the model's own subject")
         table.add_row("length", f"{self.frames:,} frames at {self.model.frame_rate_hz:g} Hz")
+        if self.paste is not None:
+            table.add_row("pasted into", f"{self.paste.video}, {len(self.paste.numbers):,} frames")
         shown = "side by side" if self.config.grid else "a video each"
         table.add_row("samples", f"{count:,}, {shown}" if count > 1 else "1")
         table.add_row("folder" if self.makes_a_folder else "video", self.out)
@@ -106,11 +112,21 @@ def plan_sample(config: SampleConfig) -> SamplePlan:
     num_ws = model.w_ref.shape[0]
     if config.layers is not None and not set(config.layers) <= set(range(num_ws)):
         raise ConfigError(f"--layers {config.layers}: expected numbers from 0 to {num_ws - 1}")
-    frames = max(1, round(config.seconds * model.frame_rate_hz))
-    plan = SamplePlan(config, model, model_sha256, config.out, frames)
+    frames, paste = max(1, round(config.seconds * model.frame_rate_hz)), None
+    if config.paste_into is not None:
+        paste = _paste_target(config, config.paste_into, model)
+        frames = paste.generated_frames
+    plan = SamplePlan(config, model, model_sha256, config.out, frames, paste)
     if plan.makes_a_folder:
         return dataclasses.replace(plan, out=durable(config.out.removesuffix(".mp4"), "--out"))
     return dataclasses.replace(plan, out=str(local_file(config.out, "--out")))
+
+
+def _paste_target(config: SampleConfig, video: str, model: MotionModel) -> PasteTarget:
+    store = open_store(durable(config.store, "--store"))
+    subject = config.subject or str(model.card.get("subject", ""))
+    inversion_id = str(model.card.get("inversion_id", ""))
+    return paste_target(video, store, inversion_id, subject, config.seconds, model.frame_rate_hz)
 
 
 def _require_a_use(config: SampleConfig) -> None:

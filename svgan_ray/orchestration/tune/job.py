@@ -22,13 +22,14 @@ from svgan_ray.config import TuneConfig
 from svgan_ray.errors import ConfigError, TrainingError
 from svgan_ray.files import write_whole
 from svgan_ray.orchestration.runtime.folders import filesystem
+from svgan_ray.orchestration.runtime.held import held_alone
 from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
 from svgan_ray.orchestration.runtime.machines import label_selector, resources_of
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.start import started
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import export_model
-from svgan_ray.orchestration.train.validation import OBJECTIVE, require_measurable
+from svgan_ray.orchestration.train.validation import require_measurable
 from svgan_ray.orchestration.tune.earlier_versions import find_moved_modules
 from svgan_ray.orchestration.tune.plan import StudyPlan, plan_only, plan_study
 from svgan_ray.orchestration.tune.progress import TrialBook, study_progress
@@ -58,6 +59,12 @@ def run(config: TuneConfig) -> TuneReport:
     Raises DataError, ConfigError, and TrainingError where no trial came to an end.
     """
     plan = plan_study(config)
+    with held_alone(f"{plan.folder}/{config.study}", f"study {config.study}"):
+        return _run_alone(plan)
+
+
+def _run_alone(plan: StudyPlan) -> TuneReport:
+    config = plan.config
     data = training_set(plan.open_store(), plan.snapshot, plan.base)
     data.index(plan.base.window_frames)
     require_measurable(data, plan.base.frame_rate_hz)
@@ -104,7 +111,7 @@ def _tuner(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tun
         trainable,
         param_space={},
         tune_config=tune.TuneConfig(
-            metric=None if plan.config.pareto else OBJECTIVE,  # several are the search's own
+            metric=None if plan.config.pareto else plan.objective,  # several are the search's own
             mode=None if plan.config.pareto else "min",
             search_alg=study_search(plan, optuna.storages.RDBStorage(plan.search_storage)),
             scheduler=None if plan.config.pareto else _early_stopping(plan),

@@ -1,4 +1,4 @@
-"""Importing of users' weight files: StyleGAN2 generators, their encoders, and networks that measure."""
+"""The import of users' weight files: StyleGAN2 generators, their encoders, and networks for metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only globals that a weight file may name, and the plain values that stand for them."""
+"""The only globals that a weight file may name, and the plain values that replace them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["STORAGES", "WEIGHTS", "PersistentModule"]
 
 @dataclass(frozen=True, slots=True)
 class PersistentModule:
-    """A module as NVIDIA's `torch_utils.persistence` writes it, less the source code that comes with it."""
+    """A module as NVIDIA's `torch_utils.persistence` writes it, without the source code that it includes."""
 
     class_name: str
     state: dict[str, Any]
@@ -32,7 +32,7 @@ def _persistent_module(meta: Any) -> PersistentModule:
 
 
 def _empty_dict() -> dict[str, Any]:
-    """Takes no content: pickles set the items one by one, which the reader checks."""
+    """An empty dict without arguments, because pickles set the items later and the reader checks each one."""
     return {}
 
 
@@ -43,14 +43,14 @@ def _parameter(data: Any, requires_grad: Any, hooks: Any) -> StoredTensor:
 
 
 def _encoded(text: str, encoding: str) -> bytes:
-    """How protocol 2 writes bytes: as text of one character a byte."""
+    """Bytes from the text of one character per byte in which pickle protocol 2 writes them."""
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
         raise WeightsError(f"_codecs.encode: expected text in latin1, got {shown(text)} in {shown(encoding)}")
     return text.encode("latin-1")
 
 
 def _number(kind: Any, data: Any) -> int | float | bool | Inert:
-    """A number of numpy's as one of Python's; anything else of numpy's is of no use here."""
+    """A numpy number as a Python number; other numpy values become inert, as nothing here needs them."""
     order = (
         kind.state[1] if type(kind) is Inert and type(kind.state) is tuple and len(kind.state) > 1 else None
     )
@@ -71,10 +71,10 @@ def _inert(name: str) -> Callable[..., Inert]:
     return lambda *arguments: Inert(name, arguments=arguments)
 
 
-# Names without a value: None.
+# The value None marks names for which no value is built.
 STORAGES: dict[str, Builder | None] = dict.fromkeys(DTYPES)
 
-# Codes of numpy's types of numbers and signs of its byte orders, as `struct` calls them.
+# The codes of numpy's number types and byte orders, with the codes that `struct` uses for them.
 _NUMBERS = {
     **{"i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q"},
     **{"b1": "?", "f2": "e", "f4": "f", "f8": "d"},

@@ -1,7 +1,7 @@
 """The containers of weight files: PyTorch's zip archives, its older sequence of pickles, and plain pickles.
 
-All are read in place; of the tensors only those that an import asks for are copied into memory. Formats:
-`torch.save` (serialization.py of PyTorch), APPNOTE.TXT of PKWARE for the zip.
+All of them are read in place, and only the tensors that an import needs are copied into memory. The formats
+are described in PyTorch's serialization.py (`torch.save`) and in PKWARE's APPNOTE.TXT (zip).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Archive:
                 self._entries = {entry.filename: entry for entry in archive.infolist()}
         except _ZIP_ERRORS as error:
             raise WeightsError(f"damaged or truncated zip archive ({shown(error)}); copy it again") from error
-        # Records that lie over each other would be read again and again.
+        # Overlapping records would let a small file cause a large amount of reading.
         if sum(entry.compress_size for entry in self._entries.values()) > len(data):
             raise WeightsError("refused: the records of the zip archive take more than the file holds")
 
@@ -55,7 +55,7 @@ class Archive:
         return list(self._entries)
 
     def record(self, name: str) -> memoryview:
-        """The bytes of a record, which must be stored as they are and fit their checksum."""
+        """The bytes of a record, which must be stored uncompressed and match their checksum."""
         entry = self._entries.get(name)
         if entry is None:
             raise WeightsError(f"record {shown(name)} is missing; the file is damaged")
@@ -87,7 +87,7 @@ class Archive:
 
 
 class _Directory:
-    """What `zipfile` reads of an archive. A huge list of records would take many times its size in memory."""
+    """The file object that `zipfile` reads; it limits the size of the record list, which costs memory."""
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
@@ -99,7 +99,7 @@ class _Directory:
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: len(self._data)}[whence]
         if base + offset < 0:
-            raise OSError("seek before the start")  # as files do; zipfile relies on it
+            raise OSError("seek before the start")  # real files raise this too, and zipfile relies on it
         self._position = base + offset
         return self._position
 
@@ -144,7 +144,7 @@ def read_pickle(stream: Stream, budget: Budget) -> Any:
     def load_from_bytes(data: Any) -> Storage:
         if type(data) is not bytes:
             raise WeightsError(f"nested storage: expected bytes, got {shown(data)}")
-        # Inside, a storage is all that there can be: nothing nests further.
+        # A nested file holds a single storage, so its reader supports no further nesting.
         storage = _read_sequence(io.BytesIO(data), memoryview(data), budget, STORAGES)
         if type(storage) is not Storage:
             raise WeightsError(f"nested storage: expected a storage, got {shown(storage)}")
@@ -159,7 +159,7 @@ def read_legacy(stream: Stream, data: memoryview, budget: Budget) -> Any:
 
 
 def _read_sequence(stream: Stream, data: memoryview, budget: Budget, builders: Any) -> Any:
-    """Pickles (magic number, version, the machine, the object, keys of the storages), then the storages."""
+    """Read pickles (magic number, version, machine, the object, keys of the storages), then the storages."""
     storages: dict[str, Storage] = {}
 
     def resolve(identity: Any) -> Storage:
@@ -181,7 +181,7 @@ def _read_sequence(stream: Stream, data: memoryview, budget: Budget, builders: A
 
 
 def _runs(data: memoryview, position: int, storages: list[Storage]) -> Iterator[memoryview]:
-    """The bytes of storages that follow each other, each after its number of elements."""
+    """The bytes of consecutive storages; each is preceded by its number of elements."""
     for storage in storages:
         count = int.from_bytes(data[position : position + 8], "little")
         if count != storage.count:
@@ -192,7 +192,7 @@ def _runs(data: memoryview, position: int, storages: list[Storage]) -> Iterator[
 
 
 def _announced(identity: Any, fields: int) -> tuple[Storage, str]:
-    """("storage", class, key, device, count[, view of another]) -> the storage without its bytes, its key."""
+    """("storage", class, key, device, count[, view of another]) -> (storage without its bytes, its key)."""
     if type(identity) is not tuple or len(identity) != fields or identity[0] != "storage":
         raise WeightsError("persistent id: expected a description of a storage")
     kind, key, count, view = identity[1], identity[2], identity[4], identity[5:]

@@ -1,4 +1,4 @@
-"""Files of pSp, e4e and ReStyle: an encoder, and the generator it was trained with."""
+"""Files of pSp, e4e and ReStyle, which hold an encoder and the generator with which it was trained."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def convert(root: dict[str, Any]) -> Imported:
 
 
 def refuse_feature_space(keys: Collection[str]) -> None:
-    """WeightsError for encoders that change the generator's features or weights beside W+."""
+    """Raise WeightsError for encoders that, besides W+, change the generator's features or weights."""
     for prefix, name in _FEATURE_SPACE.items():
         if any(key.startswith(prefix) for key in keys):
             raise WeightsError(
@@ -101,7 +101,7 @@ def _require_both(encoder: State, decoder: State) -> None:
 
 
 def _require_photographs(state: State, config: EncoderConfig, opts: dict[str, Any]) -> None:
-    """WeightsError for an encoder of sketches or segmentation maps, as pSp has them too."""
+    """Raise WeightsError for an encoder of sketches or segmentation maps, which pSp also offers."""
     if (got := input_channels(state)) == config.input_channels:
         return
     layer = "conv1.weight" if config.backbone == "resnet34" else "input_layer.0.weight"
@@ -149,7 +149,7 @@ def _resolution_notes(opts: dict[str, Any], config: EncoderConfig) -> tuple[str,
 
 
 def _shape_notes(opts: dict[str, Any]) -> tuple[str, ...]:
-    """Encoders of cars were trained on pictures that are wider than high."""
+    """A note for encoders of cars, which were trained on pictures that are wider than high."""
     if not re.search(r"cars?(_|$)", str(opts.get("dataset_type", ""))):
         return ()
     return (

@@ -18,7 +18,7 @@ __all__ = ["ImportReport", "import_weights"]
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import found and wrote: the file's format, a folder a network, what was inferred and tested."""
+    """The result of an import: the file's format, one folder per network, and notes on guesses and tests."""
 
     format: str
     sha256: str
@@ -33,10 +33,11 @@ class ImportReport:
 def import_weights(path: str | Path, out_dir: str | Path, sha256: str | None = None) -> ImportReport:
     """Read a weight file of any supported kind and write each network in it to a weights folder.
 
-    `out_dir` comes to hold `generator`, `encoder`, `arc_face`, `i3d`, `inception` or `lpips`; networks from
-    several files may share it. `sha256`, if given, is what the file must have. Nothing in the file is ever
-    run. WeightsError, naming file and field, if it is damaged, foreign, hostile or not supported; then
-    nothing is written. MachineError where there is too little memory to try the networks out.
+    The networks are written to `out_dir` as `generator`, `encoder`, `arc_face`, `i3d`, `inception` or
+    `lpips`; networks from several files may share it. `sha256`, if given, is the hash that the file must
+    have. Nothing in the file is ever run. Raises WeightsError, with file and field, if the file is damaged,
+    foreign, hostile or not supported; then nothing is written. Raises MachineError if there is too little
+    memory to test the networks.
     """
     path, out_dir = Path(path), Path(out_dir)
     try:
@@ -65,7 +66,7 @@ def import_weights(path: str | Path, out_dir: str | Path, sha256: str | None = N
 
 
 def _read(path: Path) -> Imported:
-    """The file is mapped, not loaded: only the tensors that are used take memory."""
+    """Read the networks in a file. The file is mapped, not loaded, so only the tensors in use take memory."""
     if path.stat().st_size == 0:
         raise WeightsError("the file is empty")
     with path.open("rb") as file:

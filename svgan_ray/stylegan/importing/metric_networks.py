@@ -1,4 +1,4 @@
-"""Networks that only measure: ArcFace IR-SE50 (identity), the I3D of FVD, the Inception of FID, LPIPS."""
+"""Networks for metrics only: ArcFace IR-SE50 (identity), the I3D of FVD, the Inception of FID, LPIPS."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def convert_arcface(root: dict[str, Any]) -> Imported:
 
 
 def convert_program(archive: Archive, data: memoryview) -> Imported:
-    """A TorchScript program, known by the arguments that it takes: taken as it is, and not run."""
+    """A TorchScript program, recognised by its arguments; it is stored unchanged and is not run."""
     sources = [name for name in archive.names if "/code/" in name and name.endswith(".py")]
     code = "".join(archive.text(name, _CODE_BYTES // len(sources)) for name in sources)
     for kind, (name, arguments) in _PROGRAMS.items():

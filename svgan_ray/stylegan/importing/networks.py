@@ -1,4 +1,4 @@
-"""From a file's tensors to our networks: shapes give the configuration, which then has to fit every layer."""
+"""From a file's tensors to networks: shapes give the configuration, which then must fit every layer."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ MAX_RESOLUTION = 4096
 
 Module = TypeVar("Module", bound=nn.Module)
 
-# Where a backbone has its stem, and a unit its first convolution and the shortcut that begins a stage.
+# The names of a backbone's stem, of a unit's first convolution, and of the shortcut that begins a stage.
 _LAYERS: dict[Backbone, tuple[str, str, str]] = {
     "ir_se50": ("input_layer.0", "res_layer.1", "shortcut_layer.0"),
     "resnet34": ("conv1", "conv1", "downsample.0"),
@@ -58,7 +58,7 @@ _COUNTER = "num_batches_tracked"
 
 @dataclass(frozen=True)
 class Imported:
-    """What a file held: the name of its format, its networks, and what had to be inferred."""
+    """The content of a file: the name of its format, its networks, and notes on inferred settings."""
 
     format: str
     networks: tuple[nn.Module, ...]
@@ -77,9 +77,9 @@ def build(kind: type[Module], config: Any, state: Mapping[str, StoredTensor | Te
 
 
 def _counters(layout: Mapping[str, Tensor], state: Mapping[str, StoredTensor | Tensor]) -> dict[str, Tensor]:
-    """Counters of batch norms that a file lacks, or that were cast with the rest of it.
+    """The batch norms' counters that a file lacks, or that were cast together with its weights.
 
-    Nothing that is imported counts on; a number that half precision could not hold becomes 0.
+    Imported networks never use their counters; a count that half precision could not represent becomes 0.
     """
     counters = {}
     for key in (key for key in layout if key.endswith(_COUNTER)):
@@ -92,7 +92,7 @@ def _counters(layout: Mapping[str, Tensor], state: Mapping[str, StoredTensor | T
 
 
 def empty(kind: type[Module], config: Any, where: str) -> Module:
-    """A network that takes no memory: names and shapes alone."""
+    """A network without memory for its weights; it has only names and shapes."""
     try:
         with torch.device("meta"):
             return kind(config)
@@ -103,7 +103,7 @@ def empty(kind: type[Module], config: Any, where: str) -> Module:
 def build_generator(
     config: GeneratorConfig, state: Mapping[str, StoredTensor | Tensor], where: str
 ) -> tuple[Generator, tuple[str, ...]]:
-    """A generator with a file's weights, and notes; a file without the average of w has it found."""
+    """A generator with a file's weights, and notes; if the file lacks the average of w, it is computed."""
     if "mapping.w_avg" in state:
         return build(Generator, config, state, where), ()
     generator = build(Generator, config, {**state, "mapping.w_avg": torch.zeros(config.w_dim)}, where)
@@ -112,7 +112,7 @@ def build_generator(
 
 
 def _require_own_bytes(tensors: Sequence[StoredTensor], where: str) -> None:
-    """Tensors that share their bytes would take more memory than the file."""
+    """Refuse tensors that share bytes, because their copies would take more memory than the file."""
     storages = {id(tensor.storage): tensor.storage for tensor in tensors}
     held = sum(storage.count * storage.dtype.itemsize for storage in storages.values())
     if (needed := sum(tensor.stored_bytes for tensor in tensors)) > held:
@@ -122,7 +122,7 @@ def _require_own_bytes(tensors: Sequence[StoredTensor], where: str) -> None:
 def generator_config(
     state: State, mapping_lr_multiplier: float = 0.01, conv_clamp: float | None = None
 ) -> GeneratorConfig:
-    """The configuration that tensors with NVIDIA's names speak of."""
+    """The configuration that follows from tensors with NVIDIA's names."""
     w_dim, z_dim = shape(state, "mapping.fc0.weight", 2)
     last = [f"synthesis.b{4 << block}.conv1.weight" for block in range(count(state, "synthesis.b"))]
     return config_of_channels(
@@ -137,7 +137,7 @@ def generator_config(
 
 
 def config_of_channels(channels: Sequence[int], **others: Any) -> GeneratorConfig:
-    """The configuration of a generator whose blocks, from 4 px on, have so many channels."""
+    """The configuration of a generator whose blocks, from 4 px upwards, have these numbers of channels."""
     resolution = 2 << len(channels)
     if resolution > MAX_RESOLUTION:
         raise WeightsError(f"synthesis: blocks up to {resolution} px, expected {MAX_RESOLUTION} at most")
@@ -150,7 +150,7 @@ def config_of_channels(channels: Sequence[int], **others: Any) -> GeneratorConfi
 
 
 def encoder_backbone(state: State) -> Backbone:
-    """What an encoder's stages are made of, by the name of its first layer."""
+    """The backbone of an encoder, recognised by the name of its first layer."""
     return "resnet34" if "conv1.weight" in state else "ir_se50"
 
 
@@ -176,7 +176,7 @@ def input_channels(state: State) -> int:
 
 
 def encoder_config(state: State, kind: EncoderKind) -> EncoderConfig:
-    """The configuration that an encoder's tensors speak of."""
+    """The configuration that follows from an encoder's tensors."""
     w_dim, head_width = shape(state, "styles.0.linear.weight", 2)
     halvings = count(state, "styles.0.convs.", "weight")
     if halvings > 8:
@@ -196,7 +196,7 @@ def encoder_config(state: State, kind: EncoderKind) -> EncoderConfig:
 
 
 def latent_average(value: object, num_ws: int, w_dim: int) -> Tensor | None:
-    """A file's `latent_avg` [d], [1, d] or [n, d] -> [n, d]; None where it has none."""
+    """A file's `latent_avg` [d], [1, d] or [n, d] -> [n, d]; None if the file has none."""
     if value is None:
         return None
     n, d = num_ws, w_dim
@@ -207,14 +207,14 @@ def latent_average(value: object, num_ws: int, w_dim: int) -> Tensor | None:
 
 
 def common_average(average: Tensor | None) -> Tensor | None:
-    """The one average that a generator has, [n, d] -> [d]; None where the layers' differ."""
+    """The single average that a generator has, [n, d] -> [d]; None if the averages of the layers differ."""
     if average is None or not torch.equal(average, average[:1].expand_as(average)):
         return None
     return average[0].clone()
 
 
 def _average_w(generator: Generator) -> Tensor:
-    """The mean of mapped z, seeded: what a file without `latent_avg` leaves to be found."""
+    """The average of w for a file without `latent_avg`: the mean of mapped z, with a fixed seed."""
     random, batch = torch.Generator().manual_seed(0), AVERAGED_SAMPLES // 10
     total = torch.zeros(generator.config.w_dim, dtype=torch.float64)
     for _ in range(10):
@@ -224,7 +224,7 @@ def _average_w(generator: Generator) -> Tensor:
 
 
 def shape(state: State, key: str, dimensions: int) -> tuple[int, ...]:
-    """The shape of a tensor that must be there, with so many dimensions."""
+    """The shape of a required tensor, which must have this number of dimensions."""
     if key not in state:
         found = (
             f"; the file holds {', '.join(map(shown, list(state)[:4]))}, ..."
@@ -246,12 +246,12 @@ def count(state: State, prefix: str, suffix: str = "") -> int:
 
 
 def without_prefix(state: State, prefix: str) -> State:
-    """The tensors under a prefix, which their names lose."""
+    """The tensors under a prefix, with the prefix removed from their names."""
     return {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
 
 
 def fields(values: object, where: str) -> dict[str, Any]:
-    """A dict of settings, or a namespace of them."""
+    """Settings as a dict; a file holds them as a dict or a namespace."""
     if isinstance(values, Inert) and values.name == "argparse.Namespace":
         values = values.state
     if not isinstance(values, dict):

@@ -1,4 +1,4 @@
-"""NVIDIA's StyleGAN2 pickles (stylegan2-ada-pytorch and stylegan3): `G_ema`, its modules taken as data."""
+"""NVIDIA's StyleGAN2 pickles (stylegan2-ada-pytorch and stylegan3): `G_ema`, with modules read as data."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _moving_average(root: Any) -> PersistentModule:
 
 
 def _walk(node: PersistentModule, name: str, seen: set[int]) -> Iterator[tuple[str, PersistentModule]]:
-    """The module and those inside it, by dotted name with a dot at the end."""
+    """The module and all modules inside it, each with its dotted name, which ends with a dot."""
     if id(node) in seen or name.count(".") > MAX_DEPTH or len(seen) > MAX_ENTRIES:
         raise WeightsError(f"G_ema.{shown(name)}: refused, modules contain each other or are too many")
     seen.add(id(node))
@@ -83,7 +83,7 @@ def _tensors(node: PersistentModule, name: str) -> Iterator[tuple[str, StoredTen
 
 
 def _entries(node: PersistentModule, field: str, name: str) -> list[tuple[str, Any]]:
-    """What a module registered under `field`; None stands for what it could have had and has not."""
+    """The entries that a module registered under `field`, without those that are None."""
     values = node.state.get(field, {})
     if not isinstance(values, dict) or len(values) > MAX_ENTRIES or {*map(type, values)} - {str}:
         raise WeightsError(f"G_ema.{shown(name)}{field}: expected a dict by name, got {shown(values)}")
@@ -91,7 +91,7 @@ def _entries(node: PersistentModule, field: str, name: str) -> list[tuple[str, A
 
 
 def _require_usual_layers(modules: Mapping[str, PersistentModule]) -> None:
-    """The settings of layers that change the numbers and leave no mark in the tensors."""
+    """Check the layers' settings that change the results but cannot be seen in the tensors."""
     for name, module in modules.items():
         if not name.startswith(("mapping.fc", "synthesis.b")):
             continue
@@ -112,7 +112,7 @@ def _require_usual_filter(state: State) -> None:
 
 
 def _clamp(modules: Mapping[str, PersistentModule], settings: Mapping[str, Any]) -> float | None:
-    """The bound of activations, as the layers say: the two repositories have different defaults for it."""
+    """The limit of the activations, read from the layers, as the two repositories have different defaults."""
     given = _synthesis_settings(settings).get("conv_clamp")
     clamps = {
         _number_or_none(module.state.get("conv_clamp", given), f"{name}conv_clamp")
@@ -133,7 +133,7 @@ def _number_or_none(value: object, where: str) -> float | None:
 
 
 def _synthesis_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the synthesis network: nested in one repository, beside the others in the other."""
+    """The settings of the synthesis network; one repository nests them, the other one does not."""
     return {**settings, **fields(settings.get("synthesis_kwargs", {}), "synthesis_kwargs")}
 
 
@@ -145,7 +145,7 @@ def _lr_multiplier(modules: Mapping[str, PersistentModule]) -> float:
 
 
 def _require_confirmed(config: GeneratorConfig, settings: Mapping[str, Any]) -> None:
-    """What was found in the tensors may not contradict the settings that were pickled beside them."""
+    """Require that the configuration found in the tensors agrees with the settings in the pickle."""
     mapping = fields(settings.get("mapping_kwargs", {}), "mapping_kwargs")
     for field, given, found in (
         ("img_resolution", settings.get("img_resolution"), config.resolution),
@@ -159,7 +159,7 @@ def _require_confirmed(config: GeneratorConfig, settings: Mapping[str, Any]) -> 
 
 
 def _with_named_channels(config: GeneratorConfig, settings: Mapping[str, Any]) -> GeneratorConfig:
-    """The same channels by the numbers that the settings give for them."""
+    """The configuration with the channel settings of the pickle, which must give the same channels."""
     given = {
         name: value
         for name, value in _synthesis_settings(settings).items()

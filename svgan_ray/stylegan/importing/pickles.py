@@ -1,8 +1,9 @@
 """Pickles read as data: no global is imported, no object of the file is built, nothing in it is called.
 
-A small interpreter of the opcodes that protocols 2 to 5 write. A global is a name only: those in a closed
-table become plain values by functions of ours, any other is refused by name. A `Budget` bounds the work and
-the copies: no file can ask for more memory or time than its size and a fixed number of steps allow.
+This is a small interpreter of the opcodes of protocols 2 to 5. A global is only a name. Functions of this
+package turn the names in a closed table into plain values; any other name is refused. A `Budget` limits the
+work and the copies, so that no file can use more memory or time than its size and a fixed number of steps
+allow.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from svgan_ray.errors import WeightsError
 
 __all__ = ["Budget", "Builder", "Builders", "Global", "Inert", "PickleReader", "Stream", "shown"]
 
-# The largest files that people have take about 100,000.
+# The largest common files take about 100,000 steps.
 MAX_OPCODES = 2**19
-# Small strings cost more in memory than in the file; this is for them.
+# Small strings take more bytes in memory than in the file; this allowance is for them.
 SMALL_STRINGS_BYTES = 2**26
 COPIES = 4
 MAX_KEY_CHARACTERS = 256
@@ -29,7 +30,7 @@ Builders = Mapping[str, Builder | None]
 
 
 class Stream(Protocol):
-    """What `pickletools` needs of a file: an `mmap` or a `BytesIO`."""
+    """The methods that `pickletools` needs of a file; `mmap` and `BytesIO` have them."""
 
     def read(self, size: int, /) -> bytes: ...
     def readline(self) -> bytes: ...
@@ -39,14 +40,14 @@ class Stream(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """A name that the pickle would have imported."""
+    """A name that Python's own unpickler would have imported."""
 
     name: str
 
 
 @dataclass(slots=True)
 class Inert:
-    """What stands in place of an object: its type's name, its state, and what it was made of."""
+    """A placeholder for an object: the name of its type, its state, and its constructor's arguments."""
 
     name: str
     state: Any = None
@@ -54,14 +55,14 @@ class Inert:
 
 
 class Budget:
-    """What reading one file may cost, over all pickles nested in it."""
+    """The limit of work for reading one file, including all pickles nested in it."""
 
     def __init__(self, file_bytes: int) -> None:
         self._opcodes = MAX_OPCODES
         self._copied_bytes = COPIES * file_bytes + SMALL_STRINGS_BYTES
 
     def spend(self, opcodes: int, value: object) -> None:
-        """Count steps, and what a value takes if it is text or bytes; WeightsError when it is too much."""
+        """Count steps, and the size of a value if it is text or bytes; raises WeightsError over the limit."""
         self._opcodes -= opcodes
         if isinstance(value, str | bytes | bytearray):
             self._copied_bytes -= sys.getsizeof(value)
@@ -74,8 +75,8 @@ class Budget:
 class PickleReader:
     """Reads one pickle after the other from a stream.
 
-    `builders` maps the names of globals to what makes a value of their arguments, or to None where the name
-    alone is of use; `persistent` resolves persistent ids, which are refused without it.
+    `builders` maps the names of globals to functions that turn their arguments into a value, or to None if
+    only the name is needed. `persistent` resolves persistent ids; without it they are refused.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class PickleReader:
         self._memo: dict[int, Any] = {}
 
     def read(self) -> Any:
-        """The value of the next pickle; WeightsError names what is refused or damaged, and where."""
+        """The value of the next pickle; a WeightsError names the refused or damaged part and its position."""
         self._stack, self._marks, self._memo = [], [], {}
         step = f"at byte {self._stream.tell()}"
         try:
@@ -177,7 +178,7 @@ class PickleReader:
         state, target = self._stack.pop(), self._stack[-1]
         if type(target) is Inert:
             target.state = state
-        elif type(target) is not dict:  # a dict's attributes are of no use here
+        elif type(target) is not dict:  # the attributes of a dict are not needed and are dropped
             raise WeightsError(f"refused state of {shown(target)}")
 
     def _persistent_id(self, _: None) -> None:
@@ -187,7 +188,7 @@ class PickleReader:
 
 
 def shown(value: object) -> str:
-    """A short text for messages: names clipped, of anything else the type."""
+    """A short text for messages: clipped names and numbers, and only the type of any other value."""
     if isinstance(value, Global):
         return shown(value.name)
     if not isinstance(value, str | int | Exception):
@@ -199,7 +200,7 @@ def shown(value: object) -> str:
 
 
 def _is_cheap_key(key: object) -> bool:
-    """Whether hashing and comparing it takes constant time: nested tuples or crafted numbers would not."""
+    """Whether a key is hashed and compared in constant time, unlike nested tuples or crafted numbers."""
     if type(key) is str:
         return len(key) <= MAX_KEY_CHARACTERS
     return type(key) is int and abs(key) < 2**31
@@ -232,7 +233,7 @@ _PUSHED = frozenset(
     )
 )
 _SKIPPED = frozenset(("FRAME", "STOP"))
-# Sets become lists: hashing what a file brings could take for ever.
+# Sets become lists, because hashing values from a hostile file could take forever.
 _NEW: dict[str, Callable[[], object]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,

@@ -1,4 +1,4 @@
-"""Files of rosinality's stylegan2-pytorch: converted networks and training snapshots, by NVIDIA's names."""
+"""Files of rosinality's stylegan2-pytorch: converted networks and training snapshots, with NVIDIA's names."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from svgan_ray.stylegan.weights import require_same_layout
 
 __all__ = ["convert", "generator_of"]
 
-_FILTERS = (".blur.kernel", ".upsample.kernel")  # recomputed, once they are known to be the usual ones
-# Above it the epsilon changes a kernel by less than a millionth, as the order of additions does.
+_FILTERS = (".blur.kernel", ".upsample.kernel")  # not copied, after a check that they are the usual ones
+# Above this energy the epsilon changes a kernel by less than a millionth, as the order of additions does.
 _SMALLEST_USUAL_ENERGY = 0.01
 
-# Our ending of a layer's tensor -> theirs, and the dimensions of size 1 that theirs has besides.
+# The ending of a tensor's name here -> in rosinality's files, and their extra dimensions of size 1.
 _CONVOLUTION: dict[str, tuple[str, tuple[int, ...]]] = {
     "weight": ("conv.weight", (0,)),
     "affine.weight": ("conv.modulation.weight", ()),
@@ -77,7 +77,7 @@ def generator_of(state: State, average: Tensor | None, where: str) -> tuple[Gene
 
 
 def _require_usual_filters(filters: State, where: str) -> None:
-    """WeightsError for a network that resamples with another filter than [1, 3, 3, 1]."""
+    """Raise WeightsError for a network that resamples with another filter than [1, 3, 3, 1]."""
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
     for key, tensor in filters.items():
         if tensor.size != (4, 4) or not torch.allclose(tensor.read(), taps.outer(taps), atol=1e-3):
@@ -88,10 +88,11 @@ def _require_usual_filters(filters: State, where: str) -> None:
 
 @torch.no_grad()
 def _fold_small_kernels(generator: Generator) -> tuple[str, ...]:
-    """Scale kernels that are so small that the epsilon of their demodulation counts.
+    """Scale kernels that are so small that the epsilon of their demodulation matters.
 
-    The original divides kernels by sqrt(fan_in) before it demodulates them with an epsilon of 1e-8, ours does
-    not. Of kernels of the usual size both give the same; these keep their bits, and so their identity.
+    The original divides kernels by sqrt(fan_in) before it demodulates them with an epsilon of 1e-8; this
+    package does not divide. For kernels of the usual size both give the same result. Such kernels keep their
+    bits, so that the hash of the network stays the same.
     """
     layers = [layer for layer in generator.synthesis.modules() if isinstance(layer, StyledConv)]
     small = [layer for layer in layers if _least_energy(layer) < _SMALLEST_USUAL_ENERGY]
@@ -103,14 +104,14 @@ def _fold_small_kernels(generator: Generator) -> tuple[str, ...]:
 
 
 def _least_energy(layer: StyledConv) -> float:
-    """The mean square of a modulated kernel of the output channel where it is least, with w of size 1."""
+    """The smallest mean square of a modulated kernel over the output channels, for w of size 1."""
     affine = layer.affine
     style = affine.weight.square().mean(dim=1) + affine.bias.square()  # [I]
     return float((layer.weight.square().mean(dim=(2, 3)) @ style).min() / len(style))
 
 
 def _config(state: State) -> GeneratorConfig:
-    """The configuration that tensors with rosinality's names speak of."""
+    """The configuration that follows from tensors with rosinality's names."""
     w_dim, z_dim = shape(state, "style.1.weight", 2)
     last = ("conv1", *(f"convs.{2 * block + 1}" for block in range(count(state, "to_rgbs."))))
     return config_of_channels(
@@ -123,7 +124,7 @@ def _config(state: State) -> GeneratorConfig:
 
 
 def _their_name(ours: str) -> tuple[str, tuple[int, ...]]:
-    """Rosinality's name of a tensor of ours, and the dimensions of size 1 that it has besides."""
+    """Rosinality's name for a tensor of this package, and its extra dimensions of size 1."""
     network, layer, rest = ours.split(".", 2)
     if network == "mapping":  # style.0 is the pixel norm
         return f"style.{int(layer.removeprefix('fc')) + 1}.{rest}", ()

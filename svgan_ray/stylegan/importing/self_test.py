@@ -1,4 +1,4 @@
-"""Imported networks tried out: finite weights, a picture, the picture encoded and shown again."""
+"""A test of imported networks: weights are finite, a picture is generated, encoded and generated again."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["self_test"]
 
 
 def self_test(networks: Sequence[nn.Module]) -> tuple[str, ...]:
-    """Run what can be run and say what came out.
+    """Run the networks that can be run; returns one line about the result of each.
 
-    Raises WeightsError if anything is not finite, MachineError where memory is short.
+    Raises WeightsError if a value is not finite, and MachineError if there is too little memory.
     """
     for network in networks:
         _require_finite(network.state_dict(), type(network).__name__)

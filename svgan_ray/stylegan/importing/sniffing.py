@@ -1,4 +1,4 @@
-"""What kind of weight file this is, found in its content."""
+"""Recognises the kind of a weight file by its content."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def read_networks(stream: Stream, data: memoryview) -> Imported:
 
 
 def _refuse_tuned(root: Any) -> None:
-    """WeightsError for a module that stands by itself: NVIDIA's own files name theirs."""
+    """Raise WeightsError for a single module without a name; NVIDIA's own files name their networks."""
     is_bundle = isinstance(root, dict) and root.keys().isdisjoint(("G", "D", "G_ema"))
     values = root.values() if is_bundle else (root,)
     if any(isinstance(value, PersistentModule) for value in values):
@@ -51,7 +51,7 @@ def _refuse_tuned(root: Any) -> None:
 
 
 def _of_torch(root: Any) -> Imported:
-    """By the marks that each kind of file leaves in what `torch.save` was given."""
+    """The networks in a file of `torch.save`, whose kind is recognised by typical keys."""
     _refuse_tuned(root)
     if not isinstance(root, dict):
         raise WeightsError(f"a PyTorch file with {shown(root)}; expected {KNOWN}")

@@ -1,4 +1,4 @@
-"""Tensors of a file before they are read: where their bytes lie, checked against the bytes that are there."""
+"""Tensors of a file before they are read: the place of their bytes, checked against the file's size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from svgan_ray.stylegan.importing.pickles import shown
 
 __all__ = ["DTYPES", "State", "Storage", "StoredTensor", "rebuild_tensor", "tensors_of", "without_wrapper"]
 
-# PyTorch's storage classes, as pickles name them.
+# PyTorch's storage classes, with the names that pickles use.
 DTYPES = {
     "torch.DoubleStorage": torch.float64,
     "torch.FloatStorage": torch.float32,
@@ -29,21 +29,21 @@ DTYPES = {
     "torch.BoolStorage": torch.bool,
 }
 MAX_DIMENSIONS = 8
-# The largest networks here have 900.
+# The largest supported networks have 900 tensors.
 MAX_TENSORS = 4096
 _WRAPPER = "module."
 
 
 @dataclass(slots=True)
 class Storage:
-    """A run of numbers in the file; `data` comes later where they follow the pickle that describes them."""
+    """A sequence of numbers in the file; `data` is set later if the numbers follow the pickle."""
 
     dtype: torch.dtype
     count: int
     data: memoryview | None = None
 
     def attach(self, data: memoryview, where: str) -> None:
-        """Give it its bytes, which must be as many as were announced."""
+        """Set the storage's bytes; their number must be the one that the file announced."""
         if len(data) != self.count * self.dtype.itemsize:
             raise WeightsError(
                 f"{where}: expected {self.count * self.dtype.itemsize} bytes, got {len(data)}; "
@@ -68,16 +68,16 @@ class StoredTensor:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What `read` gives: float32 for every kind of float."""
+        """The dtype that `read` returns: float32 for every kind of float."""
         return torch.float32 if self.storage.dtype.is_floating_point else self.storage.dtype
 
     @property
     def stored_bytes(self) -> int:
-        """What its elements take in the file."""
+        """The bytes that the tensor's elements take in the file."""
         return math.prod(self.size) * self.storage.dtype.itemsize
 
     def drop(self, *dimensions: int) -> StoredTensor:
-        """Without some dimensions, which must be of size 1."""
+        """The tensor without the given dimensions, which must be of size 1."""
         if any(dimension >= len(self.size) or self.size[dimension] != 1 for dimension in dimensions):
             raise WeightsError(f"expected size 1 in dimensions {list(dimensions)}, got {list(self.size)}")
         kept = [i for i in range(len(self.size)) if i not in dimensions]
@@ -85,12 +85,12 @@ class StoredTensor:
         return StoredTensor(self.storage, self.offset, size, stride)
 
     def read(self) -> Tensor:
-        """A copy in memory of its own, contiguous."""
+        """A contiguous copy in its own memory."""
         if self.storage.data is None:
             raise WeightsError("a tensor's storage is missing; the file is damaged or truncated")
         itemsize = self.storage.dtype.itemsize
         stop = self.offset + _extent(self.size, self.stride)
-        # Aligned and writable, which the file's own bytes need not be.
+        # The copy is aligned and writable; the bytes of the file may be neither.
         raw = bytearray(self.storage.data[self.offset * itemsize : stop * itemsize])
         flat = torch.frombuffer(raw, dtype=self.storage.dtype)
         return flat.as_strided(self.size, self.stride).to(self.dtype).contiguous()
@@ -102,7 +102,7 @@ State = dict[str, StoredTensor]
 def rebuild_tensor(
     storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any = None, hooks: Any = None, *_: Any
 ) -> StoredTensor:
-    """`torch._utils._rebuild_tensor_v2`, but that the storage must hold what the sizes ask for."""
+    """Does what `torch._utils._rebuild_tensor_v2` does, after checking that the storage is large enough."""
     if type(storage) is not Storage or type(size) is not tuple or type(stride) is not tuple:
         raise WeightsError(f"refused tensor of {shown(storage)}, size {shown(size)}, stride {shown(stride)}")
     numbers = (offset, *size, *stride)
@@ -110,7 +110,7 @@ def rebuild_tensor(
         raise WeightsError(
             f"refused tensor: offset, size and stride ({', '.join(map(shown, numbers[:20]))}) make no sense"
         )
-    # A stride of 0 would let a few bytes pass for a huge tensor.
+    # With a stride of 0, a few bytes could claim to be a huge tensor.
     needed = max(math.prod(size), offset + _extent(size, stride))
     if needed > storage.count:
         raise WeightsError(
@@ -120,7 +120,7 @@ def rebuild_tensor(
 
 
 def tensors_of(values: object, where: str) -> State:
-    """A file's dict of tensors, names without DataParallel's prefix; WeightsError names what is none."""
+    """A file's dict of tensors, without DataParallel's prefix; a WeightsError names any other value."""
     if not isinstance(values, Mapping):
         raise WeightsError(f"{where}: expected a dict of tensors, got {shown(values)}")
     if len(values) > MAX_TENSORS:
@@ -134,7 +134,7 @@ def tensors_of(values: object, where: str) -> State:
 
 
 def without_wrapper(values: Mapping[Any, Any]) -> dict[Any, Any]:
-    """A dict without the `module.` before all of its names, which DataParallel puts there."""
+    """A dict without the prefix `module.`, which DataParallel adds to all names."""
     names = dict(values)
     while names and all(isinstance(key, str) and key.startswith(_WRAPPER) for key in names):
         names = {key.removeprefix(_WRAPPER): value for key, value in names.items()}
@@ -146,7 +146,7 @@ def _is_count(value: object) -> bool:
 
 
 def _extent(size: tuple[int, ...], stride: tuple[int, ...]) -> int:
-    """Elements from a tensor's first to its last."""
+    """The number of elements between a tensor's first and last one, both included."""
     if 0 in size:
         return 0
     return 1 + sum((length - 1) * step for length, step in zip(size, stride, strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tarfile
 from pathlib import Path
 
@@ -9,6 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from svgan_ray.errors import VideoError
+from svgan_ray.orchestration.invert.encoding import crop_block
+from svgan_ray.orchestration.invert.faces import track_source
+from svgan_ray.orchestration.invert.items import Block
+from svgan_ray.orchestration.invert.plan import plan_only
 from svgan_ray.orchestration.runtime.choosing import expand
 from svgan_ray.store import LatentStore, TrackRecord, open_store
 from svgan_ray.store.keys import clip_id
@@ -75,6 +81,8 @@ def test_mirrored_footage_has_clips_of_its_own(tmp_path: Path, weights: Path, st
     (tmp_path / "footage").mkdir()
     video = with_matrix(lying, tmp_path / "footage" / "selfie.mp4", (-1, 0, 0, 1))
     write_sidecar(video, face_points(FRAMES))
+    planned = plan_only(config_for(tmp_path / "footage", weights, store))
+    assert planned.conversions == {str(video): ("mirrored",)}
     report = run(config_for(tmp_path / "footage", weights, store), store)
     record = only_track(store, report.tracking_id)
     assert facts_of(record.parameters).rules == ("mirrored",)
@@ -133,3 +141,20 @@ def test_a_file_of_damage_alone_is_refused_by_tracking(
     report = run(config_for(path, weights, store, faces="aligned"), store)
     [failure] = report.failures
     assert (failure.stage, failure.reason) == ("track", "decode")
+
+
+def test_a_track_that_was_made_without_a_rule_is_not_cropped_by_it(
+    tmp_path: Path, weights: Path, store: LatentStore
+) -> None:
+    """An earlier version's quads lie in other pictures."""
+    upright = encode(tmp_path / "upright.mp4", face_frames(FRAMES))
+    (tmp_path / "footage").mkdir()
+    video = with_matrix(upright, tmp_path / "footage" / "selfie.mp4", (-1, 0, 0, 1))
+    write_sidecar(video, face_points(FRAMES))
+    plan, job = plan_for(config_for(tmp_path / "footage", weights, store), store)
+    [block] = [item for item in track_source(job, plan.todo[0], frozenset()) if isinstance(item, Block)]
+    assert block.clip.rules == ("mirrored",) and len(crop_block(block, 32).frames) == FRAMES
+    old = dataclasses.replace(block, clip=dataclasses.replace(block.clip, rules=()))
+    with pytest.raises(VideoError, match="without: mirrored") as caught:
+        crop_block(old, 32)
+    assert caught.value.reason == "tracked_otherwise"

@@ -12,7 +12,7 @@ import pytest
 
 from svgan_ray.errors import ConfigError, VideoError
 from svgan_ray.orchestration.runtime import sources
-from svgan_ray.orchestration.runtime.choosing import expand
+from svgan_ray.orchestration.runtime.choosing import choose, expand
 from svgan_ray.orchestration.runtime.sources import local_copy
 from svgan_ray.video.landmarks import sidecar_path
 from tests.s3_servers import fault_proxy, make_bucket, moto_server
@@ -53,6 +53,17 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 )
 def test_what_is_named(client: Any, pattern: str, names: list[str]) -> None:
     assert [source.name for source in expand([pattern])] == names
+
+
+def test_markers_of_folders_are_none_and_brackets_mean_themselves_where_they_are_there(client: Any) -> None:
+    for key in ("day [1]/", "day [1]/dora.mp4", "day 1/eve.mp4", "day [1]/.cache/f.mp4", "day [1]/notes.txt"):
+        client.put_object(Bucket="footage", Key=key, Body=b"x")
+    chosen = choose(["s3://footage/day [1]/"])
+    assert [source.name for source in chosen.sources] == ["dora"]
+    reasons = {item.place.rpartition("/")[2]: item.reason for item in chosen.passed_over}
+    assert reasons == {"f.mp4": "hidden", "notes.txt": "no video"}
+    assert [source.name for source in expand(["s3://footage/day [1]/dora.mp4"])] == ["dora"]
+    assert [source.name for source in expand(["s3://footage/day [0-9]/*"])] == ["eve"]
 
 
 def test_nothing_is_named(client: Any) -> None:
