@@ -313,7 +313,7 @@ class SampleConfig:
     """Seed of a second motion, for one between the two."""
     blend: Annotated[float, from_to(0, 1)] = 0.5
     """How far towards it: 0 is the motion of `seed`, 1 that of `blend_seed`."""
-    paste_into: str | None = None
+    paste_into: Annotated[str | None, Place("input")] = None
     """Video of the subject that takes the generated face in place of its own, along its longest clip in the
     store; it must have been inverted as the model's footage was."""
     batch_frames: Annotated[int, at_least(1)] = 16
