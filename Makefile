@@ -9,6 +9,8 @@ TORCH_CUDA_INDEX ?=
 EXTRAS ?= test
 # Footage for `make demo` in place of the rendered subjects
 VIDEO ?=
+# Where its faces are, if not for mediapipe to find: FACES=aligned, or sidecar for landmarks beside it
+FACES ?=
 # Flags handed to pytest, for example PYTEST_FLAGS="-k invert -x"
 PYTEST_FLAGS ?=
 MLFLOW_PORT ?= 5000
@@ -40,8 +42,10 @@ setup: .venv/.ready  ## make .venv with the locked packages and the build of tor
 	$(@D)/bin/python -m pip install --quiet $(PIP_INDEX_FLAGS) --constraint $(filter %.lock,$^) --editable ".[$(EXTRAS)]"
 	@touch $@
 
-demo: setup  ## the whole experiment: footage in, generated video out (VIDEO=path.mp4 for your own)
-	$(BIN)/python jobs/demo.py $(if $(VIDEO),--video "$(VIDEO)")
+# Faces of one's own footage are found in an environment with the extra `face`, unless FACES says where they are.
+DEMO_ENVIRONMENT := $(if $(VIDEO),$(if $(filter sidecar aligned,$(FACES)),.venv,.venv-face),.venv)
+demo: $(DEMO_ENVIRONMENT)/.ready  ## the whole experiment: footage in, generated video out (VIDEO=path.mp4 for your own)
+	$(DEMO_ENVIRONMENT)/bin/python jobs/demo.py $(if $(VIDEO),--video "$(VIDEO)") $(if $(FACES),--faces $(FACES))
 
 check: setup audit  ## lint, format, types and known vulnerabilities
 	$(BIN)/ruff check .

@@ -51,6 +51,8 @@ class InvertConfig:
     subject: Annotated[str | None, Name()] = None
     """Whom the footage shows; by default each video's file name without its ending, or, where files of equal
     names lie in different folders, the name of the folder."""
+    until: Literal["latents", "tracks"] = "latents"
+    """Where to stop: `tracks` finds and follows faces only, which is what `jobs/fit.py` needs."""
     batch_frames: Annotated[int, at_least(1)] = 16
     """Frames that the encoder takes at once; part of the identity of the result."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -101,6 +103,64 @@ class InvertConfig:
             return None
         bounds = int(least), int(most)
         return bounds if 1 <= bounds[0] <= bounds[1] else None
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Fit a generator and an encoder to the people in footage: weights of one's own from weights at hand."""
+
+    store: Annotated[str, Place("input")] = "store"
+    """Latent store that holds the footage's tracks: a folder or s3://bucket/prefix; `jobs/invert.py --until
+    tracks` makes them."""
+    subject: Annotated[str | None, Name()] = None
+    """Whom to fit to, several with commas between; by default the only subject in the store."""
+    weights: Annotated[str, Place("input")] = "demo"
+    """Folder or s3:// prefix that holds the `generator` and `encoder` to begin with, or `demo`."""
+    out: Annotated[str, Place("folder")] = "weights/fitted"
+    """Folder of the fitted `generator` and `encoder`, a local one or s3://bucket/prefix."""
+    what: Literal["both", "generator"] = "both"
+    """`both` trains synthesis and encoder; `generator` tunes synthesis alone to the latents that the store
+    holds of the footage (pivotal tuning), which large generators want."""
+    minutes: Annotated[float, above(0)] = 10.0
+    """How long to fit; becomes a number of steps when one step was measured, once for each fit."""
+    steps: Annotated[int | None, at_least(1)] = None
+    """Steps to fit for, whatever time they take."""
+    batch: Annotated[int, at_least(1)] = 16
+    """Images in a step, over all workers."""
+    micro_batch: Annotated[int, at_least(1)] = 16
+    """Images that a worker holds the feature maps of at once; fewer take less memory and give the same."""
+    tracking: str | None = None
+    """Tracking whose crops are taken; needed where the store holds several of a subject."""
+    inversion: str | None = None
+    """Inversion whose latents are the pivots of `generator`; needed where several fit."""
+    checkpoints: Annotated[str, Place("folder")] = "runs/fit"
+    """Where checkpoints are kept, a local folder or s3://bucket/prefix; a second run goes on from them."""
+    checkpoint_every_steps: Annotated[int, at_least(1)] = 100
+    """Score the held-out frames, show some of them and keep a checkpoint this often."""
+    workers: Annotated[int, at_least(1)] = 1
+    """Processes that share each batch."""
+    cpus_per_worker: Annotated[int, at_least(1)] = 1
+    """Cores of each of them."""
+    gpu: bool | None = None
+    """Fit on GPUs; by default where the cluster has one for each worker, or has some and grows."""
+    machines: Machines = "any"
+    """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
+    seed: Annotated[int, SEEDS] = 0
+    """Seeds which frames each step sees."""
+    experiment: str = "svgan-ray"
+    """Experiment in MLflow."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+        settle_places(self)
+        _require(self.subject is None or self.subjects, "subject", "a name, or several", self.subject)
+        fed = f"at most {self.batch}, the batch"
+        _require(self.workers <= self.batch, "workers", fed, self.workers)
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The names, each once."""
+        return tuple(dict.fromkeys(name.strip() for name in (self.subject or "").split(",") if name.strip()))
 
 
 @dataclass(frozen=True)
@@ -253,7 +313,7 @@ class SampleConfig:
     """Seed of a second motion, for one between the two."""
     blend: Annotated[float, from_to(0, 1)] = 0.5
     """How far towards it: 0 is the motion of `seed`, 1 that of `blend_seed`."""
-    paste_into: str | None = None
+    paste_into: Annotated[str | None, Place("input")] = None
     """Video of the subject that takes the generated face in place of its own, along its longest clip in the
     store; it must have been inverted as the model's footage was."""
     batch_frames: Annotated[int, at_least(1)] = 16
@@ -334,7 +394,14 @@ class DemoConfig:
     folder: Annotated[str, Place("folder")] = "demo"
     """Where footage, store, models and videos go."""
     video: Annotated[str | None, Place("input")] = None
-    """Your own footage (aligned, or with landmarks beside it) in place of the rendered subjects."""
+    """Your own footage in place of the rendered subjects: a generator is fitted to whom it shows."""
+    faces: Literal["sidecar", "aligned", "mediapipe"] | None = None
+    """Where the faces of your own footage are; by default in landmarks beside it, where there are any, and
+    else where mediapipe finds them (needs the extra `face`)."""
+    fit_minutes: Annotated[float, above(0)] = 8.0
+    """How long to fit to your own footage."""
+    train_minutes: Annotated[float, above(0)] = 6.0
+    """How long to train a motion model on your own footage, at most."""
     subjects: Annotated[int, at_least(1)] = 3
     """Rendered subjects."""
     seconds: Annotated[float, above(0)] = 60.0

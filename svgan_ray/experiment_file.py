@@ -24,6 +24,7 @@ from svgan_ray.config import (
     DemoConfig,
     DoctorConfig,
     EvaluateConfig,
+    FitConfig,
     InvertConfig,
     ReplayConfig,
     SampleConfig,
@@ -38,6 +39,7 @@ Config = TypeVar("Config")
 
 SECTIONS: dict[str, type[Any]] = {
     "invert": InvertConfig,
+    "fit": FitConfig,
     "train": TrainConfig,
     "tune": TuneConfig,
     "sample": SampleConfig,

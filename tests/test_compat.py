@@ -17,7 +17,7 @@ import pytest
 import ray.train
 from ray.tune.search.optuna import OptunaSearch
 
-from svgan_ray.orchestration.train.ray_train_compat import silence_reports
+from svgan_ray.orchestration.runtime.ray_train_compat import silence_reports
 from svgan_ray.orchestration.tune.optuna_compat import proposed_numbers, study_of
 from svgan_ray.store.botocore_compat import quick_session, sign_known_content
 
@@ -78,7 +78,7 @@ def test_the_walk_sees_inner_parts(text: str) -> None:
 
 
 def test_ray_train_is_its_second_version_under_public_names() -> None:
-    """If this fails: train/ray_train_compat.py names the types of another version than the one that runs."""
+    """If this fails: ray_train_compat.py names the types of another version than the one that runs."""
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.config import RunConfig, ScalingConfig
     from ray.train.v2.api.result import Result
@@ -89,7 +89,7 @@ def test_ray_train_is_its_second_version_under_public_names() -> None:
 
 
 def test_ray_train_logs_reports_under_the_path_of_its_file() -> None:
-    """If this fails: find the logger of `ray.train.report`, and name it in train/ray_train_compat.py."""
+    """If this fails: find the logger of `ray.train.report`, and name it in runtime/ray_train_compat.py."""
     from ray.train.v2._internal.execution import context
 
     before = context.logger.level

@@ -44,7 +44,7 @@ HOMES = {
     "PIL": ("video", "runs", "report", "orchestration"),
 }
 ORCHESTRATION = PACKAGE / "orchestration"
-ROOMS_BELOW = {"tune": {"train"}, "evaluate": {"train", "sample"}}
+ROOMS_BELOW = {"fit": {"invert"}, "tune": {"train"}, "evaluate": {"train", "sample"}}
 """What a job's folder may import beside `runtime`; the demo may import all of them."""
 JOB_FILE = """
 import sys

@@ -14,6 +14,7 @@ __all__ = ["JOBS", "main"]
 JOBS = {
     "demo": "demo.job",
     "invert": "invert.job",
+    "fit": "fit.job",
     "train": "train.job",
     "tune": "tune.job",
     "sample": "sample.job",
@@ -31,6 +32,7 @@ Jobs, in the order in which one meets them; `svgan-ray JOB --help` explains ever
 
   demo            runs the whole method once on this machine and ends with a page
   invert          turns footage into latents in a store
+  fit             fits a generator and an encoder to the people in footage
   train           trains a motion model on one subject's latents
   tune            searches for the best options of a training
   sample          makes videos with a motion model

@@ -20,7 +20,7 @@ from svgan_ray.runs.events import Attachment, Event
 
 __all__ = ["Dataset", "Kind", "Run", "Status", "now_ms"]
 
-Kind = Literal["invert", "train", "tune", "trial", "sample", "evaluate", "demo"]
+Kind = Literal["track", "invert", "fit", "train", "tune", "trial", "sample", "evaluate", "demo"]
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 _DIGEST_CHARACTERS = 36

@@ -1,16 +1,19 @@
 """Every name in the store: how keys are made from ids, and which record owns which content.
 
-    store.json                                                 marks the root lock.json
-    create-if-absent; a collection or repair is running sources/<source id>/<video id>
-    empty; the video that a file held when last read tracks/<tracking id>/<video id>.json
-    create-if-absent tracks/<tracking id>/<video id>/<outline>-<sha256>.safetensors    quads of its clips;
-    outlines.py chunks/<inversion id>/<clip id>/<00003>-<sha256>.safetensors commits/<inversion id>/<clip
-    id>.json                      create-if-absent, written last failures/<tracking id or inversion id>/<video
-    or clip id>.json bases/<basis id>.safetensors                               create-if-absent
+    store.json                                                 marks the root
+    lock.json                                                  create-if-absent; a collection or repair is on
+    sources/<source id>/<video id>                             empty; the video that a file last held
+    tracks/<tracking id>/<video id>.json                       create-if-absent
+    tracks/<tracking id>/<video id>/<outline>-<sha256>.safetensors    quads of its clips; outlines.py
+    tracks/<tracking id>/<video id>/landmarks-<sha256>.safetensors    landmarks of its clips
+    chunks/<inversion id>/<clip id>/<00003>-<sha256>.safetensors
+    commits/<inversion id>/<clip id>.json                      create-if-absent, written last
+    failures/<tracking id or inversion id>/<video or clip id>.json
+    bases/<basis id>.safetensors                               create-if-absent
     snapshots/<name>/<00000007>.json                           create-if-absent
-    models/<name>/files/<sha256>/<path> models/<name>/manifest.json
-    create-if-absent, written last catalog/parts/<sha256>.parquet, catalog/catalog.parquet    derived from the
-    commits; catalog.py
+    models/<name>/files/<sha256>/<path>
+    models/<name>/manifest.json                                create-if-absent, written last
+    catalog/parts/<sha256>.parquet, catalog/catalog.parquet    derived from the commits; catalog.py
 
 A key with a `<sha256>` identifies the content of its object; `<sha256>.1` is another copy of the same
 content. No key contains a path of the user.
@@ -59,6 +62,7 @@ __all__ = [
     "source_id",
     "stem",
     "track",
+    "track_landmarks",
     "track_tensors",
     "tracks",
     "video_and_outline",
@@ -82,9 +86,10 @@ _CONTENT = (
         r"chunks/(?P<owner>[^/]+/[^/]+)/(?P<number>\d{5})-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"
     ),
     re.compile(r"(?P<owner>models/.+?)/files/(?P<sha256>[0-9a-f]{64})(\.\d+)?/.+"),
+    re.compile(r"(?P<owner>tracks/[^/]+/[^/]+)/landmarks-(?P<sha256>[0-9a-f]{64})(\.\d+)?\.safetensors"),
 )
 _MANIFEST = re.compile(r"models/(?P<name>(?!.*/files/[0-9a-f]{64}(\.\d+)?/).+)/manifest\.json")
-_OWNERS = ("{}.json", "commits/{}.json", "{}/manifest.json")
+_OWNERS = ("{}.json", "commits/{}.json", "{}/manifest.json", "{}.json")
 
 
 def content_id(mapping: Mapping[str, object]) -> str:
@@ -128,6 +133,11 @@ def track(tracking_id: str, video_id: str) -> str:
 def track_tensors(tracking_id: str, video_id: str, outline: str, sha256: str) -> str:
     """Key of the tensors beside a track record; for the outline see outlines.py."""
     return f"{tracks(tracking_id)}{_name(video_id)}/{_name(outline)}-{sha256}.safetensors"
+
+
+def track_landmarks(tracking_id: str, video_id: str, sha256: str) -> str:
+    """Key of the landmarks beside a track record."""
+    return f"{tracks(tracking_id)}{_name(video_id)}/landmarks-{sha256}.safetensors"
 
 
 def video_and_outline(key: str) -> tuple[str, str] | None:

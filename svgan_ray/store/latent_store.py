@@ -98,16 +98,25 @@ class LatentStore(ModelStore):
         parts = (entry.key.split("/") for entry in self.backend.list("sources/"))
         return {source_id: video_id for _, source_id, video_id in parts}
 
-    def put_track(self, record: TrackRecord, tensors: Mapping[str, Tensor]) -> TrackRecord:
+    def put_track(
+        self,
+        record: TrackRecord,
+        tensors: Mapping[str, Tensor],
+        landmarks: Mapping[str, Tensor] | None = None,
+    ) -> TrackRecord:
         """Store a video's track unless the store has one; returns the stored track, whose clips must be used.
 
         Tensors are named "<clip_id>.quad" [T, 4, 2], "<clip_id>.interpolated" [T], "<clip_id>.time_s" [T] and
-        "<clip_id>.person" [1], counted from 0.
+        "<clip_id>.person" [1], counted from 0; landmarks "<clip_id>.landmarks" [T, 68, 2].
         """
         data = codec.encode_tensors(tensors)
         outline = outline_name(record)
         key = keys.track_tensors(record.tracking_id, record.video_id, outline, codec.sha256_of(data))
         record = replace(record, tensors=self.put_content(key, data))
+        if landmarks:
+            data = codec.encode_tensors(landmarks)
+            key = keys.track_landmarks(record.tracking_id, record.video_id, codec.sha256_of(data))
+            record = replace(record, landmarks=self.put_content(key, data))
         return self.put_once(keys.track(record.tracking_id, record.video_id), record)
 
     def get_track(self, tracking_id: str, video_id: str) -> TrackRecord | None:
@@ -117,6 +126,10 @@ class LatentStore(ModelStore):
     def track_tensors(self, record: TrackRecord) -> dict[str, Tensor]:
         """The tensors that were put with a track."""
         return self._tensors(record.tensors) if record.tensors else {}
+
+    def landmarks(self, ref: ObjectRef) -> dict[str, Tensor]:
+        """The landmarks that `TrackRecord.landmarks` names; tracks of earlier versions have none."""
+        return self._tensors(ref)
 
     def tracks(self, tracking_id: str) -> Iterator[TrackRecord]:
         """All tracks with one tracking id, in the order of their video ids."""

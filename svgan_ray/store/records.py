@@ -46,6 +46,8 @@ class Record:
     """
 
     kind: ClassVar[str]
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that earlier versions did not write; they are left out where they are None."""
 
     def to_json(self) -> bytes:
         """The record's bytes. Raises CorruptObjectError if a field has the wrong type or is not finite."""
@@ -54,7 +56,8 @@ class Record:
         except (TypeError, ValueError) as error:
             raise CorruptObjectError(f"{self.kind} record cannot be written: {error}: {self}") from error
         typed = _built(type(self), plain, f"{self.kind} record to be written")
-        document = {**asdict(typed), "kind": self.kind, "schema": SCHEMA}
+        said = {k: v for k, v in asdict(typed).items() if v is not None or k not in self.later}
+        document = {**said, "kind": self.kind, "schema": SCHEMA}
         return _canonical({**document, "sha256": _sha256(_canonical(document))})
 
     @classmethod
@@ -65,7 +68,7 @@ class Record:
             raise CorruptObjectError(
                 f"{key}: expected a record of kind {cls.kind!r}; the object is in the wrong place"
             )
-        record: Self = _built(cls, document, key)
+        record: Self = _built(cls, dict.fromkeys(cls.later) | document, key)
         return record
 
     def objects(self) -> tuple[ObjectRef, ...]:
@@ -130,6 +133,7 @@ class TrackRecord(Record):
     """The result of tracking one video; every frame is in a clip or in a skipped span."""
 
     kind: ClassVar[str] = "track"
+    later: ClassVar[frozenset[str]] = frozenset({"landmarks"})
     tracking_id: str
     video_id: str
     uri: str
@@ -143,10 +147,11 @@ class TrackRecord(Record):
     skipped: tuple[SkippedRecord, ...]
     parameters: dict[str, JsonValue]
     tensors: ObjectRef | None = None
+    landmarks: ObjectRef | None = None
 
     def objects(self) -> tuple[ObjectRef, ...]:
-        """The tensors of the clips' quads."""
-        return (self.tensors,) if self.tensors else ()
+        """The tensors of the clips' quads, and those of their landmarks."""
+        return tuple(ref for ref in (self.tensors, self.landmarks) if ref)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,8 @@ DAMAGED = "damaged (the last sound picture is held)"
 
 _BT2020, _UNKNOWN = 9, (0, 2)  # codes of ITU-T H.273
 _TOLERANCE_DEGREES = 1.0
+_LIKELY_ASPECTS = (0.2, 5.0)
+"""A damaged header may say anything, and pictures a thousand times as wide would fill the memory."""
 
 Pixels = NDArray[np.uint8]
 
@@ -115,6 +117,9 @@ class PictureRules:
         self._tone_mapper = ToneMapper(self._transfer) if self._transfer else None
         self._deinterlacer = Deinterlacer()
         self._reformatter = VideoReformatter()
+        is_likely = _LIKELY_ASPECTS[0] <= pixel_aspect <= _LIKELY_ASPECTS[1]
+        self.warnings = _warnings(first, None if is_likely else pixel_aspect)
+        pixel_aspect = pixel_aspect if is_likely else 1.0
         turned = self._orientation.is_transposed  # other angles leave the sides
         height, width = self._coded_sides if turned else self._coded_sides[::-1]
         # The height stays, and the width is rounded down, as in ffmpeg's `scale=iw*sar:ih`.
@@ -123,7 +128,6 @@ class PictureRules:
         self._sides = (height, square_width) if turned else (square_width, height)  # before it is upright
         self._is_square = self._sides == self._coded_sides
         self.names = self._names()
-        self.warnings = _warnings(first)
 
     def _names(self) -> tuple[str, ...]:
         names = {
@@ -206,7 +210,12 @@ def _orientation_of_picture(picture: VideoFrame) -> Orientation:
     return Orientation()
 
 
-def _warnings(picture: VideoFrame) -> tuple[str, ...]:
+def _warnings(picture: VideoFrame, unlikely_aspect: float | None) -> tuple[str, ...]:
+    warnings = []
     if int(picture.colorspace) == _BT2020 and int(picture.color_trc) in _UNKNOWN:
-        return ("its colours are BT.2020's, but not whether they are HDR: they are read as SDR",)
-    return ()
+        warnings.append("its colours are BT.2020's, and it does not say whether HDR: they are read as SDR")
+    if unlikely_aspect is not None:
+        warnings.append(
+            f"its pixels are said to be {unlikely_aspect:g} times as wide as high: taken as square"
+        )
+    return tuple(warnings)

@@ -93,6 +93,10 @@ def track_tensors(shift: float = 0.0) -> dict[str, Tensor]:
     }
 
 
+def track_landmarks(shift: float = 0.0) -> dict[str, Tensor]:
+    return {f"{CLIP}.landmarks": torch.full((6, 68, 2), shift)}
+
+
 def failure_record(item: str = CLIP, attempts: int = 1) -> FailureRecord:
     return FailureRecord(
         item, "/footage/anna.mp4", "encode", "worker_died", "the worker was killed", attempts

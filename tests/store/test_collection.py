@@ -24,6 +24,7 @@ from tests.store.samples import (
     commit_record,
     put_chunks,
     put_clip,
+    track_landmarks,
     track_record,
     track_tensors,
 )
@@ -63,19 +64,19 @@ def test_named_content_stays_and_what_lies_beside_it_goes(
     old_store: LatentStore, clock: Clock, tmp_path: Path
 ) -> None:
     put_clip(old_store)
-    old_store.put_track(track_record(), track_tensors())
+    old_store.put_track(track_record(), track_tensors(), track_landmarks())
     (tmp_path / "weights").write_bytes(b"1")
     old_store.put_model(tmp_path, "anna")
     named = in_store(old_store)
     put_chunks(old_store, variant=1)
-    old_store.put_track(track_record(), track_tensors(1.0))
+    old_store.put_track(track_record(), track_tensors(1.0), track_landmarks(1.0))
     (tmp_path / "weights").write_bytes(b"2")
     with pytest.raises(Exception, match="choose another name"):
         old_store.put_model(tmp_path, "anna")
     beside = in_store(old_store) - named
     clock.now_s += GRACE_S + DAY_S
     assert set(collect(old_store, dry_run=False).keys) == beside
-    assert len(beside) == 4 and in_store(old_store) == named
+    assert len(beside) == 5 and in_store(old_store) == named
     assert verify(old_store, deep=True).problems == []
 
 

@@ -40,6 +40,7 @@ from tests.store.samples import (
     failure_record,
     put_chunks,
     put_clip,
+    track_landmarks,
     track_record,
     track_tensors,
 )
@@ -167,6 +168,16 @@ def test_the_first_track_stands_and_is_handed_out(store: LatentStore) -> None:
     assert list(store.tracks(TRACKING)) == [first]
     assert torch.equal(store.track_tensors(first)[f"{CLIP}.quad"], torch.zeros(6, 4, 2))
     assert store.tracking_ids() == [TRACKING]
+
+
+def test_landmarks_lie_beside_the_quads(store: LatentStore) -> None:
+    """A track without them is written as it ever was."""
+    plain = store.put_track(track_record(), track_tensors())
+    assert b"landmarks" not in plain.to_json() and plain.landmarks is None
+    seen = store.put_track(replace(track_record(), video_id="77" * 32), track_tensors(), track_landmarks(2.0))
+    assert store.get_track(TRACKING, "77" * 32) == seen and seen.landmarks is not None
+    assert torch.equal(store.landmarks(seen.landmarks)[f"{CLIP}.landmarks"], torch.full((6, 68, 2), 2.0))
+    assert len(seen.objects()) == 2 and set(store.track_tensors(seen)) == set(track_tensors())
 
 
 def test_commits_are_planned_from_one_listing(store: LatentStore) -> None:

@@ -26,6 +26,7 @@ from tests.store.samples import (
     failure_record,
     put_chunks,
     put_clip,
+    track_landmarks,
     track_record,
     track_tensors,
 )
@@ -38,7 +39,7 @@ def filled_store(folder: Path) -> LatentStore:
     store = LatentStore(MemoryBackend(), "memory")
     store.backend.put(keys.MARKER, StoreMarker().to_json())
     store.put_source("/footage/anna.mp4", 10, "1", VIDEO)
-    store.put_track(track_record(), track_tensors())
+    store.put_track(track_record(), track_tensors(), track_landmarks())
     put_clip(store)
     store.put_failure(INVERSION, failure_record("99" * 16))
     store.put_basis("basis", {"mean": torch.arange(6.0)})
@@ -63,7 +64,7 @@ def test_a_sound_store_has_no_problems(store: LatentStore) -> None:
     for deep in (False, True):
         report = verify(store, deep)
         assert report.problems == []
-        assert report.objects == 12
+        assert report.objects == 13
         assert report.size_bytes == sum(usage.size_bytes for usage in store.usage().values()) + MARKER_BYTES
 
 

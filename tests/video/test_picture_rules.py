@@ -86,6 +86,12 @@ def test_a_turned_picture_of_wide_pixels_is_as_high_as_its_frame_was_wide(tmp_pa
         assert everything(video).shape == (15, 96, 48, 3)
 
 
+def test_an_aspect_that_cannot_be_right_is_told_and_left(tmp_path: Path) -> None:
+    with open_video(encode(tmp_path / "a.mp4", numbered_frames(15), pixel_aspect=Fraction(16, 1))) as video:
+        assert (video.info.width, video.info.height) == (96, 64)
+        assert "16 times as wide" in video.info.warnings[0] and video.survey().rules == ()
+
+
 def test_hlg_looks_as_its_sdr_source() -> None:
     with open_video(DATA / "hlg_iphone.mov") as video, open_video(DATA / "base.mp4") as base:
         error = np.abs(everything(video).astype(int) - base.read(0, 30))

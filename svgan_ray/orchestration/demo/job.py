@@ -68,8 +68,6 @@ def run(config: DemoConfig) -> DemoReport:
     """Run what is not finished yet of the whole experiment."""
     resolved = plan_of(config)
     shown = console()
-    for remark in resolved.remarks:
-        shown.print(remark)
     rows: list[Row] = []
     stages = stages_of(resolved, lambda: PageTable(HEADER, [row.cells() for row in rows]))
     run_stages(stages, StateFile(resolved.folder, resolved.settings), rows, shown)
@@ -89,6 +87,7 @@ def plan(config: DemoConfig) -> Table:
 def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], shown: Console) -> None:
     """Run the open ones in order, adding to `rows`; Ray starts once, with the first that needs it."""
     with ExitStack() as stack:
+        pace = _Pace([stage for stage in stages if not state.finished(stage)])
         for number, stage in enumerate(stages, 1):
             heading = f"[{number}/{len(stages)}] {stage.name}: "
             before = state.finished(stage)
@@ -96,10 +95,29 @@ def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], shown
                 shown.print(f"{heading}finished before, {before.figure}")
                 rows.append(Row(stage.name, before, True))
                 continue
-            shown.print(heading + stage.about, style="bold")
+            shown.print(f"{heading}{stage.about} ({pace.left})", style="bold")
             if stage.needs_ray:
                 stack.enter_context(connect())
             rows.append(Row(stage.name, _run(stage, state), False))
+            pace.ended(stage, rows[-1].finished.duration_s)
+
+
+class _Pace:
+    """What is left of the open stages, by what those took that have ended."""
+
+    def __init__(self, stages: Sequence[Stage]) -> None:
+        self._left_s = sum(stage.expected_s for stage in stages)
+        self._expected_s = self._took_s = 60.0  # so that a first short stage does not decide alone
+
+    @property
+    def left(self) -> str:
+        left_s = self._left_s * self._took_s / self._expected_s
+        return f"about {max(1, round(left_s / 60))} minutes left in all"
+
+    def ended(self, stage: Stage, took_s: float) -> None:
+        self._left_s -= stage.expected_s
+        self._expected_s += stage.expected_s
+        self._took_s += took_s
 
 
 def _run(stage: Stage, state: StateFile) -> Finished:

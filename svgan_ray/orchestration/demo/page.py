@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from svgan_ray.orchestration.demo.expectations import expectations, facts_of
 from svgan_ray.orchestration.demo.plan import SAMPLE_SECONDS, DemoPlan
 from svgan_ray.orchestration.runtime.footage import aligned_footage, longest_clip
 from svgan_ray.report.page import (
@@ -26,7 +27,7 @@ from svgan_ray.report.page import (
     write_page,
 )
 from svgan_ray.store import CommitRecord, LatentStore, open_store
-from svgan_ray.stylegan.weights import load_generator, weights_folders
+from svgan_ray.stylegan.weights import RECORD, load_generator, weights_folders
 from svgan_ray.temporal.rendering import render
 from svgan_ray.video.pictures import film_strip, save_png
 from svgan_ray.video.reading import open_video
@@ -59,7 +60,7 @@ class Shown:
 def write_demo_page(plan: DemoPlan, stages: Table) -> None:
     """Write the comparison videos, the film strip and the page into the demo's folder."""
     truth, others = _real_videos(plan)
-    samples = [Shown(Path(s.out), f"generated, seed {s.seed}") for s in plan.samples]
+    samples = [Shown(Path(s.out), f"generated (synthetic), seed {s.seed}") for s in plan.samples]
     moved = [Shown(Path(s.out), f"{plan.other}, seed {s.seed}") for s in plan.transfers]
     strip = _film_strip([*truth, *samples, *others, *moved])
     save_png(plan.folder / STRIP, strip)
@@ -68,15 +69,38 @@ def write_demo_page(plan: DemoPlan, stages: Table) -> None:
             f"A model of how {plan.subject} moves, learned from latents of footage. "
             "What is marked as generated never happened."
         ),
-        bullets(plan.remarks) if plan.remarks else Html(""),
-        section(f"{plan.subject}: footage, aligned, and what its latents show", _players(plan, truth)),
-        section(f"{plan.subject}: generated", _players(plan, samples)),
-        section(f"The same motion on {plan.other}", _players(plan, [*others, *moved])),
+        *_expected(plan),
+        section(
+            f"{plan.subject}: footage, aligned; what its latents show; generated",
+            _players(plan, [*truth, *samples[:1]]),
+        ),
+        section(f"{plan.subject}: more that was generated", _players(plan, samples[1:])),
+        *([section(f"The same motion on {plan.other}", _players(plan, [*others, *moved]))] if moved else []),
         section("Side by side in time", picture(strip, f"columns are {STRIP_EVERY_S:g} s apart")),
+        *_fitted(plan),
         section("How the motion compares with the footage", _evaluation(Path(plan.evaluate.out))),
         section("Stages", table(stages.header, stages.rows)),
     ]
     write_page(plan.folder / PAGE, page(f"svgan-ray demo: {plan.subject}", *parts))
+
+
+def _expected(plan: DemoPlan) -> list[Html]:
+    said = expectations(facts_of(plan)) if plan.fit is not None else []
+    return [bullets(said)] if said else []
+
+
+def _fitted(plan: DemoPlan) -> list[Html]:
+    """Scores of the fitted weights on footage that they never saw, as their record keeps them."""
+    if plan.fit is None:
+        return []
+    source = json.loads(Path(plan.fit.out, "generator", RECORD).read_text("utf-8"))["source"]
+    rows = [(name, f"{value:.3g}") for name, value in source["held_out"].items()]
+    text = (
+        "On frames of the footage that were never trained on. PSNR in decibels, of the whole, the eyes and "
+        "the mouth; of the two finest octaves the energy over the footage's, and the coherence with it."
+    )
+    scores = table(("score", "value"), rows)
+    return [section("How near the fitted weights are", paragraph(text), scores, paragraph(source["consent"]))]
 
 
 def _evaluation(path: Path) -> Html:
@@ -107,7 +131,7 @@ def _real_videos(plan: DemoPlan) -> tuple[list[Shown], list[Shown]]:
     frames = round(SAMPLE_SECONDS * clip.frame_rate_hz)
     w_plus = store.read_clip(plan.inversion_id, clip.clip_id).w_plus[:frames]
     footage = Shown(place / f"{plan.subject}-footage.mp4", "footage")
-    again = Shown(place / f"{plan.subject}-reconstruction.mp4", "its latents")
+    again = Shown(place / f"{plan.subject}-reconstruction.mp4", "its latents (synthetic)")
     _write(footage.path, clip, aligned_footage(store, clip, frames, side), side)
     _write(again.path, clip, render(generator, [w_plus]), side, is_synthetic=True)
     return [footage, again], _other_footage(plan, store, side)

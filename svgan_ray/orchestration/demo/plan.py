@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from svgan_ray.config import DemoConfig, EvaluateConfig, InvertConfig, SampleConfig, TrainConfig, TuneConfig
+from svgan_ray.config import (
+    DemoConfig,
+    EvaluateConfig,
+    FitConfig,
+    InvertConfig,
+    SampleConfig,
+    TrainConfig,
+    TuneConfig,
+)
 from svgan_ray.errors import ConfigError
 from svgan_ray.orchestration.invert.demo_footage import demo_footage
 from svgan_ray.orchestration.invert.plan import inversion_of
 from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.store.keys import content_id
-from svgan_ray.video.landmarks import sidecar_path
+from svgan_ray.video.landmarks import landmark_source, sidecar_path
 
 __all__ = ["SAMPLE_SECONDS", "DemoPlan", "plan_of"]
 
@@ -32,10 +41,11 @@ class DemoPlan:
     videos: tuple[Path, ...]
     subject: str
     other: str
-    inversion_id: str
+    """Who moves like the subject; empty where nobody does."""
     invert: InvertConfig
     train: TrainConfig
-    tune: TuneConfig
+    tune: TuneConfig | None
+    """None where the footage is somebody's own: fitting takes that time."""
     samples: tuple[SampleConfig, ...]
     """Of the subject."""
     transfers: tuple[SampleConfig, ...]
@@ -43,46 +53,88 @@ class DemoPlan:
     evaluate: EvaluateConfig
     settings: dict[str, Any]
     """What one folder must have been made with throughout."""
-    remarks: tuple[str, ...]
-    """What to know before somebody's own footage is inverted with the demo's weights."""
     rendered: DemoConfig | None
     """Asks for the footage; None where it is somebody's own."""
+    track: InvertConfig | None = None
+    fit: FitConfig | None = None
+    """Weights of the subject's own, where the footage is somebody's own."""
+
+    @property
+    def inversion_id(self) -> str:
+        """Of the inversion, whose weights must be there."""
+        return inversion_of(self.invert, self.invert.store).inversion_id
 
 
 def plan_of(config: DemoConfig) -> DemoPlan:
     """Settle everything before anything is done. Raises ConfigError, WeightsError."""
     own = _own_video(config)
+    return _own_plan(config, own) if own else _rendered_plan(config)
+
+
+def _rendered_plan(config: DemoConfig) -> DemoPlan:
     folder = Path(durable(config.folder, "--folder"))
-    folder = folder / f"own-{own.stem}" if own else folder
-    videos = (own,) if own else _rendered(config, folder)
-    subject = videos[0].stem
+    videos = tuple(demo_footage(False, str(folder / "footage"), config.subjects, config.seconds))
     other = videos[1].stem if len(videos) > 1 else "demo:2"
-    invert = _invert_config(config, folder, videos, own)
+    invert = InvertConfig(
+        videos=tuple(map(str, videos)), store=str(folder / "store"), experiment=config.experiment
+    )
     inversion_id = inversion_of(invert, invert.store).inversion_id
-    train = _train_config(config, folder, subject, inversion_id)
-    samples, transfers = _sample_configs(train, folder, other)
+    train = dataclasses.replace(_train_config(config, folder, videos[0].stem), inversion=inversion_id)
     return DemoPlan(
         folder=folder,
         videos=videos,
-        subject=subject,
+        subject=videos[0].stem,
         other=other,
-        inversion_id=inversion_id,
         invert=invert,
         train=train,
         tune=_tune_config(train, folder),
-        samples=samples,
-        transfers=transfers,
-        evaluate=EvaluateConfig(
-            model=train.model,
-            store=train.store,
-            samples=EVALUATED_SAMPLES,
-            seconds=EVALUATED_S,
-            out=str(folder / "evaluation.json"),
+        samples=_samples(train, folder),
+        transfers=_transfers(train, folder, other),
+        evaluate=_evaluate_config(train, folder),
+        settings={"subjects": config.subjects, "seconds": config.seconds},
+        rendered=config,
+    )
+
+
+def _own_plan(config: DemoConfig, own: Path) -> DemoPlan:
+    """Everything on weights that are fitted to the footage first."""
+    folder = Path(durable(config.folder, "--folder")) / f"own-{own.stem}"
+    faces = config.faces or ("sidecar" if sidecar_path(own).exists() else "mediapipe")
+    landmark_source(faces)  # which says now where mediapipe is missing
+    weights, store = str(folder / "weights"), str(folder / "store")
+    track = InvertConfig(
+        videos=(str(own),), store=store, faces=faces, until="tracks", experiment=config.experiment
+    )
+    subject = own.stem
+    train = dataclasses.replace(
+        _train_config(config, folder, subject),
+        weights=weights,
+        minutes=config.train_minutes,
+        sample_every_steps=2 * TrainConfig.sample_every_steps,
+    )
+    return DemoPlan(
+        folder=folder,
+        videos=(own,),
+        subject=subject,
+        other="",
+        invert=dataclasses.replace(track, until="latents", weights=weights),
+        train=train,
+        tune=None,
+        samples=tuple(dataclasses.replace(s, weights=weights) for s in _samples(train, folder)),
+        transfers=(),
+        evaluate=dataclasses.replace(_evaluate_config(train, folder), weights=weights),
+        settings=_own_settings(own) | {"faces": faces, "fit_minutes": config.fit_minutes},
+        rendered=None,
+        track=track,
+        fit=FitConfig(
+            store=store,
+            subject=subject,
+            out=weights,
+            minutes=config.fit_minutes,
+            checkpoints=str(folder / "checkpoints"),
+            workers=min(2, os.cpu_count() or 1),
             experiment=config.experiment,
         ),
-        settings=_own_settings(own) if own else {"subjects": config.subjects, "seconds": config.seconds},
-        remarks=_remarks_on(own) if own else (),
-        rendered=None if own else config,
     )
 
 
@@ -100,49 +152,24 @@ def _own_settings(own: Path) -> dict[str, Any]:
     return {"video": str(own), "size_bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
-def _remarks_on(own: Path) -> tuple[str, ...]:
-    sidecar = sidecar_path(own)
-    faces = f"{sidecar.name} beside the video says where the face is."
-    if not sidecar.exists():
-        faces = (
-            f"There is no {sidecar.name} beside the video, so its frames are taken as aligned: the centre "
-            "square of each should be filled by the face as training portraits are, eyes level."
-        )
-    return (
-        "The demo's weights know drawn portraits of 128 pixels and nothing else. They cannot draw a "
-        "photographed face: what comes out is the drawn portrait that the encoder takes for the nearest.",
-        "What may carry over is motion (turning, nodding, mouth, eyelids), as far as an encoder that has "
-        "never seen a photograph can read it. The reconstruction beside the footage shows how far that is.",
-        "With footage of drawn portraits, such as the demo's own, everything works as in the demo.",
-        "For photographed faces, give the jobs a generator and an encoder trained on such (--weights).",
-        faces,
-    )
-
-
-def _rendered(config: DemoConfig, folder: Path) -> tuple[Path, ...]:
-    place = str(folder / "footage")
-    return tuple(demo_footage(False, place, config.subjects, config.seconds))
-
-
-def _invert_config(
-    config: DemoConfig, folder: Path, videos: tuple[Path, ...], own: Path | None
-) -> InvertConfig:
-    return InvertConfig(
-        videos=tuple(map(str, videos)),
-        store=str(folder / "store"),
-        faces="aligned" if own and not sidecar_path(own).exists() else "sidecar",
-        experiment=config.experiment,
-    )
-
-
-def _train_config(config: DemoConfig, folder: Path, subject: str, inversion_id: str) -> TrainConfig:
+def _train_config(config: DemoConfig, folder: Path, subject: str) -> TrainConfig:
     return TrainConfig(
         store=str(folder / "store"),
         subject=subject,
-        inversion=inversion_id,
         model=str(folder / "models" / subject),
         checkpoints=str(folder / "checkpoints"),
         experiment=config.experiment,
+    )
+
+
+def _evaluate_config(train: TrainConfig, folder: Path) -> EvaluateConfig:
+    return EvaluateConfig(
+        model=train.model,
+        store=train.store,
+        samples=EVALUATED_SAMPLES,
+        seconds=EVALUATED_S,
+        out=str(folder / "evaluation.json"),
+        experiment=train.experiment,
     )
 
 
@@ -163,21 +190,21 @@ def _tune_config(train: TrainConfig, folder: Path) -> TuneConfig:
     )
 
 
-def _sample_configs(
-    train: TrainConfig, folder: Path, other: str
-) -> tuple[tuple[SampleConfig, ...], tuple[SampleConfig, ...]]:
-    base = SampleConfig(
-        model=train.model, store=train.store, seconds=SAMPLE_SECONDS, experiment=train.experiment
+def _sample_config(train: TrainConfig, folder: Path, name: str, seed: int) -> SampleConfig:
+    return SampleConfig(
+        model=train.model,
+        store=train.store,
+        seconds=SAMPLE_SECONDS,
+        seed=seed,
+        out=str(folder / "samples" / f"{name}-seed-{seed}.mp4"),
+        experiment=train.experiment,
     )
-    own = tuple(
-        dataclasses.replace(base, seed=seed, out=str(folder / "samples" / f"{train.subject}-seed-{seed}.mp4"))
-        for seed in range(SAMPLES)
-    )
-    name = other.replace(":", "-")
-    moved = tuple(
-        dataclasses.replace(
-            base, seed=seed, subject=other, out=str(folder / "samples" / f"{name}-seed-{seed}.mp4")
-        )
-        for seed in range(TRANSFERS)
-    )
-    return own, moved
+
+
+def _samples(train: TrainConfig, folder: Path) -> tuple[SampleConfig, ...]:
+    return tuple(_sample_config(train, folder, str(train.subject), seed) for seed in range(SAMPLES))
+
+
+def _transfers(train: TrainConfig, folder: Path, other: str) -> tuple[SampleConfig, ...]:
+    configs = (_sample_config(train, folder, other.replace(":", "-"), seed) for seed in range(TRANSFERS))
+    return tuple(dataclasses.replace(config, subject=other) for config in configs)

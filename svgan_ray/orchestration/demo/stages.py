@@ -34,6 +34,8 @@ class Stage:
     """Files and folders, inside the demo's folder, without which the stage is not finished."""
     work: Callable[[], str]
     needs_ray: bool = True
+    expected_s: float = 0.0
+    """Time that it takes on two quiet cores, as far as that is known beforehand."""
 
 
 @dataclass(frozen=True)

@@ -13,21 +13,25 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 
 from svgan_ray.config import flatten
 from svgan_ray.demo.footage import factors_path
-from svgan_ray.errors import InputError
+from svgan_ray.errors import InputError, VideoError
+from svgan_ray.orchestration.demo.expectations import expectations, facts_of
 from svgan_ray.orchestration.demo.page import PAGE, STRIP, Table, write_demo_page
 from svgan_ray.orchestration.demo.plan import DemoPlan
 from svgan_ray.orchestration.demo.stages import Stage
 from svgan_ray.orchestration.evaluate.job import run as evaluate
+from svgan_ray.orchestration.fit.job import run as fit
 from svgan_ray.orchestration.invert.demo_footage import demo_footage
 from svgan_ray.orchestration.invert.job import run as invert
-from svgan_ray.orchestration.runtime.terminal import LoggedProgress, plain_column
+from svgan_ray.orchestration.invert.report import InvertReport
+from svgan_ray.orchestration.runtime.terminal import LoggedProgress, plain_column, print_warning
 from svgan_ray.orchestration.sample.job import run as sample
 from svgan_ray.orchestration.train.job import run as train
-from svgan_ray.orchestration.train.validation import OBJECTIVE, WORST, frechet_of
+from svgan_ray.orchestration.train.validation import OBJECTIVE, WORST, distance_of
 from svgan_ray.orchestration.tune.job import run as tune_study
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.video.landmarks import sidecar_path
+from svgan_ray.video.reading import open_video
 
 __all__ = ["stages_of"]
 
@@ -44,6 +48,7 @@ class Step:
     outputs: Sequence[Path]
     work: Callable[[], str]
     needs_ray: bool = True
+    expected_s: float = 0.0
 
 
 def stages_of(plan: DemoPlan, stage_table: Callable[[], Table]) -> list[Stage]:
@@ -53,35 +58,124 @@ def stages_of(plan: DemoPlan, stage_table: Callable[[], Table]) -> list[Stage]:
     for step in _steps(plan, stage_table):
         before = content_id({"before": before, "name": step.name, "settings": step.settings})
         outputs = tuple(step.outputs)
-        stages.append(Stage(step.name, step.about, before, outputs, step.work, step.needs_ray))
+        stages.append(
+            Stage(step.name, step.about, before, outputs, step.work, step.needs_ray, step.expected_s)
+        )
     return stages
 
 
 def _steps(plan: DemoPlan, stage_table: Callable[[], Table]) -> Iterator[Step]:
-    folder, store = plan.folder, Path(plan.train.store)
+    yield from _footage_steps(plan)
+    yield from _motion_steps(plan)
+    page = [plan.folder / PAGE, plan.folder / STRIP]
+    yield Step(
+        "page",
+        "what came of it, to look at",
+        "",
+        page,
+        lambda: _page(plan, stage_table),
+        needs_ray=False,
+        expected_s=20,
+    )
+
+
+def _footage_steps(plan: DemoPlan) -> Iterator[Step]:
+    """From videos to latents: of rendered ones, or of somebody's own by weights that are fitted first."""
+    store = Path(plan.train.store)
+    frames: float = _frames_of(plan.videos[0])
     if plan.rendered:
+        frames = plan.rendered.subjects * plan.rendered.seconds * RENDERED_RATE_HZ
         about = f"render {len(plan.videos)} subjects, {plan.rendered.seconds:g} s each"
         files = [file for v in plan.videos for file in (v, sidecar_path(v), factors_path(v))]
-        yield Step("footage", about, plan.settings, files, lambda: _footage(plan), needs_ray=False)
-    inverted = [store / "commits" / plan.inversion_id, store / "chunks" / plan.inversion_id]
-    settings = [flatten(plan.invert), plan.inversion_id, plan.settings]
-    yield Step("invert", "footage to latents", settings, inverted, lambda: _invert(plan))
+        yield Step(
+            "footage",
+            about,
+            plan.settings,
+            files,
+            lambda: _footage(plan),
+            needs_ray=False,
+            expected_s=0.01 * frames,
+        )
+    settings: list[object] = [flatten(plan.invert), plan.settings]
+    outputs = [store / "commits", store / "chunks"]
+    if plan.fit is not None:  # only then are the weights there, and with them the inversion's id
+        yield from _fit_steps(plan, frames)
+    else:
+        settings.insert(1, plan.inversion_id)
+        outputs = [place / plan.inversion_id for place in outputs]
+    yield Step(
+        "invert",
+        "footage to latents",
+        settings,
+        outputs,
+        lambda: _invert(plan),
+        expected_s=15 + 0.02 * frames,
+    )
+
+
+def _fit_steps(plan: DemoPlan, frames: float) -> Iterator[Step]:
+    assert plan.track is not None and plan.fit is not None
+    settings = [flatten(plan.track), plan.settings]
+    tracks = [Path(plan.train.store) / "tracks"]
+    about = "find and follow the face"
+    yield Step("track", about, settings, tracks, lambda: _track(plan), expected_s=15 + 0.03 * frames)
+    fitted = [Path(plan.fit.out) / network for network in ("generator", "encoder")]
+    about = f"a generator and an encoder of {plan.subject}, {plan.fit.minutes:g} minutes"
+    expected_s = 30 + 60 * plan.fit.minutes
+    yield Step("fit", about, flatten(plan.fit), fitted, lambda: _fit(plan), expected_s=expected_s)
+
+
+def _motion_steps(plan: DemoPlan) -> Iterator[Step]:
     about = f"a temporal GAN on {plan.subject}, {plan.train.temporal.steps:,} steps"
-    yield Step("train", about, flatten(plan.train), [Path(plan.train.model)], lambda: _train(plan))
-    about = f"{plan.tune.trials} short trials of other options"
-    tuned = [Path(plan.tune.model), Path(plan.tune.out)]
-    yield Step("tune", about, flatten(plan.tune), tuned, lambda: _tune(plan))
+    settings, model = flatten(plan.train), [Path(plan.train.model)]
+    yield Step("train", about, settings, model, lambda: _train(plan), expected_s=240)
+    if plan.tune is not None:
+        about = f"{plan.tune.trials} short trials of other options"
+        tuned = [Path(plan.tune.model), Path(plan.tune.out)]
+        yield Step("tune", about, flatten(plan.tune), tuned, lambda: _tune(plan), expected_s=120)
     wanted = (*plan.samples, *plan.transfers)
-    about = f"{len(plan.samples)} videos of {plan.subject}, {len(plan.transfers)} of {plan.other}"
-    settings, videos = [flatten(s) for s in wanted], [Path(s.out) for s in wanted]
-    yield Step("sample", about, settings, videos, lambda: _sample(plan), needs_ray=False)
+    others = f", {len(plan.transfers)} of {plan.other}" if plan.transfers else ""
+    about = f"{len(plan.samples)} videos of {plan.subject}{others}"
+    every, videos = [flatten(s) for s in wanted], [Path(s.out) for s in wanted]
+    yield Step(
+        "sample", about, every, videos, lambda: _sample(plan), needs_ray=False, expected_s=5 * len(wanted)
+    )
     about = "how the motion compares with the footage"
     report = [Path(plan.evaluate.out)]
-    yield Step("evaluate", about, flatten(plan.evaluate), report, lambda: _evaluate(plan), needs_ray=False)
-    page = [folder / PAGE, folder / STRIP]
     yield Step(
-        "page", "what came of it, to look at", "", page, lambda: _page(plan, stage_table), needs_ray=False
+        "evaluate",
+        about,
+        flatten(plan.evaluate),
+        report,
+        lambda: _evaluate(plan),
+        needs_ray=False,
+        expected_s=20,
     )
+
+
+def _frames_of(path: Path) -> int:
+    """For the time that stages take; a file that is no video is refused where it is tracked."""
+    try:
+        with open_video(path) as video:
+            return video.info.frame_count
+    except VideoError:
+        return 0
+
+
+def _track(plan: DemoPlan) -> str:
+    assert plan.track is not None
+    _require_whole(plan, invert(plan.track))
+    facts = facts_of(plan)
+    for line in expectations(facts):
+        print_warning(line)
+    return f"{facts.duration_s:.0f} s of a face, {facts.face_px:.0f} pixels wide"
+
+
+def _fit(plan: DemoPlan) -> str:
+    assert plan.fit is not None
+    done = fit(plan.fit).finished
+    now, before = done.scores["image_db"], done.before["image_db"]
+    return f"held-out frames at {now:.1f} dB (before {before:.1f}), {done.steps:,} steps"
 
 
 def _footage(plan: DemoPlan) -> str:
@@ -98,14 +192,18 @@ def _footage(plan: DemoPlan) -> str:
 
 def _invert(plan: DemoPlan) -> str:
     report = invert(plan.invert)
-    if report.failures:
-        problems = "; ".join(f"{f.uri}: {f.message} ({f.reason})" for f in report.failures)
-        raise InputError(f"{problems}. Mend or replace the video, and remove {plan.folder}")
+    _require_whole(plan, report)
     commits = list(open_store(plan.train.store).commits(plan.inversion_id))
     frames = sum(record.frames for record in commits)
     errors = [record.mean_error for record in commits if record.mean_error]
     quality = f", reconstructed at {-20 * math.log10(sum(errors) / len(errors)):.1f} dB" if errors else ""
     return f"{frames:,} frames{quality}, {report.frames_per_s:.0f} frames/s"
+
+
+def _require_whole(plan: DemoPlan, report: InvertReport) -> None:
+    if report.failures:
+        problems = "; ".join(f"{f.uri}: {f.message} ({f.reason})" for f in report.failures)
+        raise InputError(f"{problems}. Mend or replace the video, and remove {plan.folder}")
 
 
 def _train(plan: DemoPlan) -> str:
@@ -115,6 +213,7 @@ def _train(plan: DemoPlan) -> str:
 
 
 def _tune(plan: DemoPlan) -> str:
+    assert plan.tune is not None
     report = tune_study(plan.tune)
     return f"{len(report.trials)} trials, the best: {_shown(report.best.objective)}"
 
@@ -127,7 +226,7 @@ def _sample(plan: DemoPlan) -> str:
 
 def _evaluate(plan: DemoPlan) -> str:
     motion = evaluate(plan.evaluate).motion
-    distance, verdicts = frechet_of(motion), {part.verdict for part in motion.frechet}
+    distance, verdicts = distance_of(motion), {part.verdict for part in motion.frechet}
     fit = "" if verdicts == {"fit"} else ", measure not fit for this footage"
     return f"{_shown(distance)}{fit}, diversity {motion.diversity:.2f}"
 
@@ -135,7 +234,7 @@ def _evaluate(plan: DemoPlan) -> str:
 def _shown(distance: float | None) -> str:
     if distance is None or distance >= WORST:
         return "motion not measured"
-    return f"frechet motion {distance:.1f} times the floor"
+    return f"motion distance {distance:.1f}"
 
 
 def _page(plan: DemoPlan, stage_table: Callable[[], Table]) -> str:

@@ -29,7 +29,7 @@ from svgan_ray.video.reading import VideoReader, open_video
 from svgan_ray.video.tracking import Clip as TrackedClip
 from svgan_ray.video.tracking import Track, skipped_by_all, track
 
-__all__ = ["track_source"]
+__all__ = ["person_name", "track_source"]
 
 _LONGEST_GAP_S = CropParameters().max_gap_frames / 25
 """The longest gap that is filled in, in footage of 25 frames a second."""
@@ -76,6 +76,11 @@ def make_track(
         tracks = [track(points_of_one, video.time_s, job.crop, is_damaged) for points_of_one in chosen]
         clips = list(_named_clips(video_id, job.tracking_id, facts.rules, tracks))
         tensors = {key: value for clip in clips for key, value in _tensors(clip, video.time_s)}
+        landmarks = {
+            f"{clip.clip_id}.landmarks": _landmarks(clip.span, chosen[clip.person])
+            for clip in clips
+            if job.faces != "aligned"  # whose landmarks say where the crop is, not where a mouth is
+        }
         record = TrackRecord(
             tracking_id=job.tracking_id,
             video_id=video_id,
@@ -93,7 +98,7 @@ def make_track(
             parameters=dataclasses.asdict(job.crop) | facts.to_parameters(),
         )
         seen = _FaceSummary(face_report(people, chosen, tracks), face_sheet(video, tracks))
-    return store.put_track(record, tensors), seen
+    return store.put_track(record, tensors, landmarks), seen
 
 
 def _surveyed(video: VideoReader) -> tuple[FootageFacts, npt.NDArray[np.bool_]]:
@@ -156,6 +161,11 @@ def _tensors(clip: _NamedClip, time_s: Floats) -> Iterator[tuple[str, Tensor]]:
     yield f"{clip.clip_id}.person", torch.tensor([clip.person])
 
 
+def _landmarks(span: TrackedClip, points: npt.NDArray[np.floating]) -> Tensor:
+    """A clip's landmarks [T, 68, 2] in pixels of the video, NaN where the face was not seen."""
+    return torch.from_numpy(points[span.first_frame : span.stop_frame].astype(np.float32))
+
+
 def _open_items(
     job: Inversion,
     store: LatentStore,
@@ -167,7 +177,9 @@ def _open_items(
     todo = [
         clip
         for clip in record.clips
-        if clip.clip_id not in excluded and not _is_committed(job, store, clip.clip_id)
+        if not job.tracks_only
+        and clip.clip_id not in excluded
+        and not _is_committed(job, store, clip.clip_id)
     ]
     yield Tracked(
         source=source,
@@ -187,7 +199,7 @@ def _open_items(
             clip_id=standing.clip_id,
             video_id=record.video_id,
             source=source,
-            subject=_subject(record.subject, int(tensors[f"{standing.clip_id}.person"])),
+            subject=person_name(record.subject, int(tensors[f"{standing.clip_id}.person"])),
             first_frame=standing.first_frame,
             stop_frame=standing.stop_frame,
             frame_rate_hz=record.frame_rate_hz,
@@ -203,7 +215,7 @@ def _is_committed(job: Inversion, store: LatentStore, clip_id: str) -> bool:
         return False
 
 
-def _subject(first: str, person: int) -> str:
+def person_name(first: str, person: int) -> str:
     """`anna` for the first person who is followed, `anna-2` for the second."""
     return f"{first}-{person + 1}" if person else first
 

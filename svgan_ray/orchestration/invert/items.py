@@ -76,6 +76,8 @@ class Inversion:
     """What one encoder takes at its peak on a CPU."""
     refinement: RefinementConfig | None = None
     float16: bool = False
+    tracks_only: bool = False
+    """Whether faces are followed and nothing is encoded."""
     lpips_sha256: str | None = None
     """Of the perceptual distance that refinement minimises too."""
 

@@ -44,6 +44,7 @@ from svgan_ray.orchestration.runtime.start import started
 from svgan_ray.orchestration.runtime.terminal import print_line
 from svgan_ray.orchestration.runtime.weights import publish_networks
 from svgan_ray.runs import Run, open_run
+from svgan_ray.runs.run import Kind
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.stylegan.memory import require_memory
@@ -80,11 +81,14 @@ def run(config: InvertConfig) -> InvertReport:
     if not plan.todo:
         return report_of(config, plan, ledger, time.monotonic() - began_s)
     networks = publish_networks(store, config)
-    identity = content_id({"inversion_id": job.inversion_id, "store": store.uri})
+    made = {"tracking_id": job.tracking_id} if job.tracks_only else {"inversion_id": job.inversion_id}
+    identity = content_id({**made, "store": store.uri})
     with started(store.uri, networks, config.machines):
         encoder = encoder_resources(config)
         _require_memory(config, job, encoder)
-        with open_run(config.experiment, f"invert {identity[:8]}", "invert", identity) as run:
+        name = f"{plan.verb} {identity[:8]}"
+        kind: Kind = "track" if job.tracks_only else "invert"
+        with open_run(config.experiment, name, kind, identity) as run:
             log_settings(run, config)
             _work_through(config, plan, ledger, run, encoder)
             duration_s = time.monotonic() - began_s
@@ -95,7 +99,7 @@ def run(config: InvertConfig) -> InvertReport:
 
 def _require_memory(config: InvertConfig, job: Inversion, encoder: Resources) -> None:
     """Raise MachineError, from a process where an encoder would run, before any work begins."""
-    if "num_gpus" not in encoder:
+    if "num_gpus" not in encoder and not job.tracks_only:
         check = ray.remote(**encoder, label_selector=label_selector(config.machines))(require_memory)
         ray.get(check.remote(job.cpu_memory_bytes, f"encoding with {config.weights}"))
 
@@ -173,7 +177,8 @@ def _with_fewer_actors(config: InvertConfig) -> InvertConfig:
 
 def _log_report(run: Run, ledger: Ledger, report: InvertReport) -> None:
     run.set_tags({"store": report.store})
-    run.link({"inversion": report.inversion_id})
+    if not report.tracks_only:
+        run.link({"inversion": report.inversion_id})
     run.log_metrics(report.metrics(), step=report.frames_encoded)
     typical = list(ledger.typical.values())
     for name, pairs in (("reconstructions", typical), ("worst frames", ledger.worst)):

@@ -22,7 +22,7 @@ def report_page(
     videos, `worst` the frames with the largest errors, the worst first.
     """
     return page(
-        f"Inversion into {report.store}",
+        f"{'Tracks' if report.tracks_only else 'Inversion'} into {report.store}",
         table(("", ""), report.figures().items()),
         _failures(report),
         _faces(report, most_jittery),

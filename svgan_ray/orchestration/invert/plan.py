@@ -68,12 +68,13 @@ class Plan:
     """Whom the videos are taken to show, where their names do not tell."""
     subject: str | None = None
     """Whom all of the videos show, if that was said."""
+    verb: str = "invert"
 
     def __rich__(self) -> RenderableType:
         table = Table("video", "subject", "plan", box=None)
         for source in self.todo:
             rules = self.conversions.get(source.uri)
-            what = f"invert, converted: {', '.join(rules)}" if rules else "invert"
+            what = f"{self.verb}, converted: {', '.join(rules)}" if rules else self.verb
             table.add_row(source.uri, self.subject or source.subject, what)
         for source in self.done:
             table.add_row(source.uri, "", "in the store already")
@@ -135,6 +136,7 @@ def inversion_of(config: InvertConfig, store: str) -> Inversion:
         cpu_memory_bytes=_cpu_memory_bytes(generator, encoder, config.batch_frames, refinement),
         refinement=refinement,
         float16=config.float16,
+        tracks_only=config.until == "tracks",
         lpips_sha256=lpips_sha256,
         **identity,
     )
@@ -173,7 +175,9 @@ def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, foota
     for source in footage.sources:
         video_id = video_ids.get(source.id, "")
         track = tracks.get(video_id)
-        if track:
+        if track and job.tracks_only:
+            outcomes = []
+        elif track:
             outcomes = [failures.get(clip_id) for clip_id in track.clip_ids if clip_id not in committed]
         else:  # a process that died may have done so before or after it knew the bytes
             outcomes = [failures.get(video_id) or failures.get(unread_id(source))]
@@ -193,7 +197,11 @@ def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, foota
 def _empty_plan(config: InvertConfig, footage: Footage, failures: dict[str, FailureRecord]) -> Plan:
     remarks = () if config.subject else tuple(footage.remarks())
     return Plan(
-        earlier_failures=failures, passed_over=footage.passed_over, remarks=remarks, subject=config.subject
+        earlier_failures=failures,
+        passed_over=footage.passed_over,
+        remarks=remarks,
+        subject=config.subject,
+        verb="track" if config.until == "tracks" else "invert",
     )
 
 

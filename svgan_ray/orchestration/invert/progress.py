@@ -37,10 +37,13 @@ class Progress:
         ledger, now_s = self._ledger, time.monotonic()
         done = ledger.encoded_frames + ledger.reused_frames
         frames_per_s = ledger.encoded_frames / (now_s - self._began_s)
-        text = (
-            f"{frames_per_s:.1f} frames/s, {len(ledger.commits)} clips done, {ledger.skipped_clips} skipped, "
-            f"{len(ledger.failures)} failed"
-        )
+        if ledger.job.tracks_only:
+            text = f"{len(ledger.tracked)} videos tracked, {len(ledger.failures)} failed"
+        else:
+            text = (
+                f"{frames_per_s:.1f} frames/s, {len(ledger.commits)} clips done, "
+                f"{ledger.skipped_clips} skipped, {len(ledger.failures)} failed"
+            )
         self._bar.update(
             self._task, completed=done, total=max(ledger.open_frames, done) or None, description=text
         )

@@ -50,6 +50,8 @@ class InvertReport:
     """Those at work when the run ended."""
     faces: dict[str, FaceReport] = field(default_factory=dict)
     """By uri, of the videos that this run tracked."""
+    clips_tracked: int = 0
+    tracks_only: bool = False
     footage: dict[str, FootageFacts] = field(default_factory=dict)
     """By uri, of the videos at work that were converted, mended or damaged."""
 
@@ -116,6 +118,8 @@ class InvertReport:
 
     def figures(self) -> dict[str, str]:
         """The closing table."""
+        if self.tracks_only:
+            return self._tracking_figures()
         return {
             "videos": f"{self.videos} ({self.videos_done_before} done before, {self.failed_videos} failed)",
             "clips committed": str(self.clips_committed),
@@ -133,6 +137,17 @@ class InvertReport:
             "store": self.store,
             "inversion": self.inversion_id,
             "page": "invert_report.html among the run's artifacts: failures, faces, reconstructions",
+        }
+
+    def _tracking_figures(self) -> dict[str, str]:
+        return {
+            "videos": f"{self.videos} ({self.videos_done_before} done before, {self.failed_videos} failed)",
+            "clips tracked": f"{self.clips_tracked} in {self.duration_s:.0f} s",
+            "failures": str(len(self.failures)),
+            "frames skipped": f"{self.frames_skipped:,} (no face)",
+            "store": self.store,
+            "tracking": self.tracking_id,
+            "next": "jobs/fit.py fits weights to whom the footage shows; jobs/invert.py makes latents",
         }
 
     def _cost(self) -> str:
@@ -178,6 +193,8 @@ def report_of(
         encoded_s=ledger.encoded_s,
         processors=processors,
         faces={uri: item.faces for uri, item in sorted(ledger.tracked.items()) if item.faces},
+        clips_tracked=sum(item.clips for item in ledger.tracked.values()),
+        tracks_only=job.tracks_only,
         footage=footage,
     )
 

@@ -50,6 +50,9 @@ def stream(
     configure_data(label_selector(config.machines))
     rows = ray.data.from_items([{"item": source} for source in sources], override_num_blocks=len(sources))
     blocks = without_retries(rows.flat_map, _track_row, fn_args=(job, excluded), num_cpus=TRACK_CPUS)
+    if job.tracks_only:
+        yield from (row["item"] for row in blocks.iter_rows())
+        return
     crops = without_retries(blocks.map, _crop_row, fn_args=(job,), num_cpus=CROP_CPUS)
     names: list[str] = []
     encoders: dict[str, Any] = {

@@ -15,13 +15,13 @@ from svgan_ray.latents.clips import resample
 from svgan_ray.latents.windows import seeded, valid_segments
 from svgan_ray.metrics.pixels import ClipShape
 from svgan_ray.orchestration.runtime.choosing import expand
-from svgan_ray.orchestration.runtime.sources import local_copy
-from svgan_ray.store import CommitRecord, LatentStore, Snapshot
+from svgan_ray.orchestration.runtime.sources import Source, local_copy
+from svgan_ray.store import CommitRecord, LatentStore, Snapshot, TrackRecord
 from svgan_ray.video.cropping import crop_quads, crop_span
 from svgan_ray.video.footage_facts import facts_of
 from svgan_ray.video.reading import VideoReader, open_video
 
-__all__ = ["aligned_footage", "footage_clips", "longest_clip"]
+__all__ = ["aligned_footage", "footage_clips", "longest_clip", "source_of", "track_of"]
 
 
 def longest_clip(store: LatentStore, inversion_id: str, subject: str) -> CommitRecord:
@@ -92,20 +92,29 @@ def _spread_picks(places: int, count: int, span: int, seed: int) -> list[int]:
     return ((torch.arange(count) + random) * places / count).long().tolist()
 
 
-@contextmanager
-def _video_of(store: LatentStore, record: CommitRecord) -> Iterator[VideoReader]:
-    """The video that a clip was inverted from."""
+def track_of(store: LatentStore, record: CommitRecord) -> TrackRecord:
+    """The track that a clip was inverted from. Raises InputError where it is gone."""
     track = store.get_track(record.tracking_id, record.video_id)
     if track is None:
         raise InputError(f"{store.uri}: clip {record.clip_id} has no track record; invert its video again")
+    return track
+
+
+def source_of(store: LatentStore, track: TrackRecord) -> Source:
+    """The video that was tracked. Raises InputError where it is gone or is another one now."""
     try:
         [source] = expand([track.uri])
     except ConfigError as error:
-        raise InputError(
-            f"{track.uri}: the footage of clip {record.clip_id} is not there any more"
-        ) from error
-    if store.sources().get(source.id) != record.video_id:
-        raise InputError(f"{track.uri} is not the file that was inverted; invert it again")
-    with open_video(local_copy(source)) as video:
+        raise InputError(f"{track.uri}: the footage is not there any more") from error
+    if store.sources().get(source.id) != track.video_id:
+        raise InputError(f"{track.uri} is not the file that was tracked; track or invert it again")
+    return source
+
+
+@contextmanager
+def _video_of(store: LatentStore, record: CommitRecord) -> Iterator[VideoReader]:
+    """The video that a clip was inverted from."""
+    track = track_of(store, record)
+    with open_video(local_copy(source_of(store, track))) as video:
         video.require_rules(facts_of(track.parameters).rules)
         yield video

@@ -27,8 +27,8 @@ def folders_of(weights: str) -> tuple[Path, Path]:
 
 def publish_networks(store: LatentStore, config: InvertConfig) -> tuple[str, ...]:
     """Put into the store all that workers of an inversion will fetch from there, by these hashes."""
-    folders = [*folders_of(config.weights)]
-    if config.refine_lpips is not None:
+    folders = [*folders_of(config.weights)] if config.until == "latents" else []
+    if folders and config.refine_lpips is not None:
         folders.append(network_folder(Lpips, config.refine_lpips))
     hashes = [put_weights(store, folder) for folder in folders]
     if config.face_model is not None:

@@ -5,85 +5,52 @@ Beside them lies `validated.json`: the best so far, and why the training must en
 
 from __future__ import annotations
 
-import errno
-import logging
-import time
 from pathlib import Path
+from typing import Any
 
-from pyarrow.fs import LocalFileSystem, copy_files
-from ray.train import Checkpoint
-
-from svgan_ray.errors import StoreError
-from svgan_ray.orchestration.runtime.folders import (
-    filesystem,
-    publish_folder,
-    read_record,
-    write_record,
-)
+from svgan_ray.orchestration.runtime.folders import publish_folder, read_record, write_record
 from svgan_ray.temporal.checkpoints import RECORD
 
-__all__ = ["BEST", "EXPLOSION", "Uploader", "explosion_of", "take_validated"]
+__all__ = ["BEST", "EXPLOSION", "explosion_of", "take_validated"]
 
 BEST = "best"
 """Folder of the best checkpoint, among the others."""
 EXPLOSION = 100.0
 """So many times the best distance there was is no fluctuation."""
 VALIDATED = "validated.json"
-RETRY_WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
-"""Before each further try of an upload: longer in all than a store's restart."""
-_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
-"""Waiting does not help."""
 
 
-def take_validated(folder: str, checkpoint: Path, step: int, distance: float, worst: float) -> bool:
+def take_validated(
+    folder: str, checkpoint: Path, step: int, distance: float, floors: float, worst: float
+) -> bool:
     """Keep a validated checkpoint if it is the best, or note that training must end; whether it was kept.
 
-    `worst` is the distance of what cannot be measured, of which nothing follows.
+    Checkpoints are compared by `distance`; `floors`, the Frechet distance, shows an explosion. Either is
+    `worst` where it cannot be measured, of which nothing follows.
     """
-    best = (read_record(folder, VALIDATED) or {}).get("best")
-    if distance >= worst:
+    if max(distance, floors) >= worst:
         return False
+    best = _best(folder)
     if best is None or distance < best["distance"]:
         publish_folder(checkpoint, f"{folder}/{BEST}", RECORD)
-        write_record(folder, VALIDATED, {"best": {"step": step, "distance": distance}})
+        write_record(folder, VALIDATED, {"best": {"step": step, "distance": distance, "floors": floors}})
         return True
-    if distance > EXPLOSION * best["distance"]:
+    if floors > EXPLOSION * best["floors"]:
         exploded = (
-            f"the motion's distance to the footage is {distance:,.0f} floors at step {step:,}, "
-            f"{best['distance']:.3g} at step {best['step']:,}: training diverged. The checkpoint of step "
+            f"the motion's Frechet distance to the footage is {floors:,.0f} floors at step {step:,}, "
+            f"{best['floors']:.3g} at step {best['step']:,}: training diverged. The checkpoint of step "
             f"{best['step']:,} is {folder}/{BEST}. Train with a lower learning rate or another seed."
         )
         write_record(folder, VALIDATED, {"best": best, "exploded": exploded})
     return False
 
 
+def _best(folder: str) -> dict[str, Any] | None:
+    """The best so far; one of version 0.1.0, which is known by its Frechet distance alone, is none."""
+    best: dict[str, Any] | None = (read_record(folder, VALIDATED) or {}).get("best")
+    return best if best is not None and "floors" in best else None
+
+
 def explosion_of(folder: str) -> str:
     """Why a training in this folder must end, empty where it need not."""
     return str((read_record(folder, VALIDATED) or {}).get("exploded", ""))
-
-
-class Uploader:
-    """What Ray calls to bring a checkpoint to its place; tried again for minutes where that fails."""
-
-    def __init__(self, folder: str, waits_s: tuple[float, ...] = RETRY_WAITS_S) -> None:
-        self.folder, self.waits_s = folder, waits_s
-
-    def __call__(self, checkpoint: Checkpoint, name: str) -> Checkpoint:
-        storage, path = filesystem(f"{self.folder}/{name}")
-        storage = storage or LocalFileSystem()
-        for wait_s in (*self.waits_s, None):
-            try:
-                storage.create_dir(path)
-                copy_files(
-                    checkpoint.path, path, source_filesystem=LocalFileSystem(), destination_filesystem=storage
-                )
-                break
-            except OSError as error:
-                if wait_s is None or error.errno in _HOPELESS:
-                    raise StoreError(
-                        f"{self.folder}: checkpoint {name} cannot be written: {error}; mend that (free "
-                        "space, say) and run the same command again: it goes on from the last checkpoint"
-                    ) from error
-                logging.getLogger(__name__).warning("%s: not uploaded yet: %s", path, error)
-                time.sleep(wait_s)
-        return Checkpoint(path, storage)

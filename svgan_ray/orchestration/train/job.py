@@ -7,9 +7,6 @@ checkpoint, or says that it is finished.
 from __future__ import annotations
 
 import dataclasses
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -19,28 +16,17 @@ from ray.train import (
     Checkpoint,
     LoggingConfig,
     ValidationConfig,
-    WorkerGroupError,
 )
 from ray.train.torch import TorchConfig
 from rich.table import Table
 
 from svgan_ray.config import TrainConfig
-from svgan_ray.errors import ConfigError, DivergenceError, SvganRayError
+from svgan_ray.errors import DivergenceError
 from svgan_ray.orchestration.runtime.folders import filesystem, write_record
 from svgan_ray.orchestration.runtime.held import held_alone
 from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
-from svgan_ray.orchestration.runtime.machines import grows, label_selector, resources_of
-from svgan_ray.orchestration.runtime.settings import log_settings
-from svgan_ray.orchestration.runtime.snapshots import snapshot_rows
-from svgan_ray.orchestration.runtime.start import started
-from svgan_ray.orchestration.runtime.terminal import command, print_line
-from svgan_ray.orchestration.train.checkpoints import explosion_of
-from svgan_ray.orchestration.train.data import training_set
-from svgan_ray.orchestration.train.export import export_model, restore_model
-from svgan_ray.orchestration.train.loop import Outcome, train_worker
-from svgan_ray.orchestration.train.plan import FINISHED, Finished, TrainingPlan, plan_training
-from svgan_ray.orchestration.train.progress import training_progress
-from svgan_ray.orchestration.train.ray_train_compat import (
+from svgan_ray.orchestration.runtime.machines import label_selector
+from svgan_ray.orchestration.runtime.ray_train_compat import (
     CheckpointConfig,
     FailureConfig,
     Result,
@@ -48,7 +34,18 @@ from svgan_ray.orchestration.train.ray_train_compat import (
     ScalingConfig,
     TorchTrainer,
 )
-from svgan_ray.orchestration.train.validation import OBJECTIVE, Validator
+from svgan_ray.orchestration.runtime.settings import log_settings
+from svgan_ray.orchestration.runtime.snapshots import snapshot_rows
+from svgan_ray.orchestration.runtime.start import started
+from svgan_ray.orchestration.runtime.terminal import command
+from svgan_ray.orchestration.runtime.worker_groups import run_trainer, use_gpu
+from svgan_ray.orchestration.train.checkpoints import explosion_of
+from svgan_ray.orchestration.train.data import training_set
+from svgan_ray.orchestration.train.export import export_model, restore_model
+from svgan_ray.orchestration.train.loop import Outcome, train_worker
+from svgan_ray.orchestration.train.plan import FINISHED, Finished, TrainingPlan, plan_training
+from svgan_ray.orchestration.train.progress import training_progress
+from svgan_ray.orchestration.train.validation import FRECHET, OBJECTIVE, Validator
 
 __all__ = ["TrainReport", "plan", "run"]
 
@@ -77,7 +74,7 @@ class TrainReport:
             )
         snapshot_rows(self.plan.job.snapshot, table)
         table.add_row("steps", f"{self.finished.steps:,} in {self.finished.elapsed_s / 60:.1f} minutes")
-        for name in (OBJECTIVE, "diversity", "jitter"):
+        for name in (OBJECTIVE, FRECHET, "diversity", "jitter"):
             if name in self.finished.figures:
                 table.add_row(name, f"{self.finished.figures[name]:.3g}")
         table.add_row("model", self.plan.model)
@@ -113,10 +110,10 @@ def _train(plan: TrainingPlan) -> Finished:
     run.link({"inversion": snapshot.inversion_id, "snapshot": snapshot.digest})
     run.set_tags({"training": plan.job.id, "subject": snapshot.clips[0].subject, "checkpoints": plan.folder})
     with run:
-        gpu = _use_gpu(plan.config)
+        gpu = use_gpu(plan.config)
         beginning = _show_beginning(plan, run, gpu)
         with training_progress(run, plan.job):
-            result = cast(Result, _fit(plan, run, gpu))
+            result = cast(Result, run_trainer(_trainer(plan, run, gpu)))
         ray.wait([beginning])
         return _finish(plan, result, run)
 
@@ -131,30 +128,6 @@ def _validation_options(config: TrainConfig, gpu: bool) -> dict[str, Any]:
     """Validation asks for no CPU: it must find a place while the workers hold all of them."""
     gpus = VALIDATION_GPUS if gpu else 0
     return {"num_cpus": 0, "num_gpus": gpus, "label_selector": label_selector(config.machines)}
-
-
-def _fit(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> object:
-    """Ray's result; where the workers' failure is an error of ours, that one is raised."""
-    try:
-        with _interrupts_given_back():
-            return _trainer(plan, run, gpu).fit()
-    except WorkerGroupError as error:
-        for failure in error.worker_failures.values():
-            cause = getattr(failure, "_base_exc", failure)  # Ray wraps what it sends here
-            if isinstance(cause, SvganRayError):
-                raise cause from error
-        raise
-
-
-@contextmanager
-def _interrupts_given_back() -> Iterator[None]:
-    """Ray takes Ctrl+C for itself while it trains, and would keep it, with its controller and the journal."""
-    before = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if signal.getsignal(signal.SIGINT) is not before:
-            signal.signal(signal.SIGINT, before)
 
 
 def _trainer(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> TorchTrainer:
@@ -181,20 +154,6 @@ def _trainer(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> TorchTrainer:
             Validator(plan.job, run), ray_remote_kwargs=_validation_options(plan.config, gpu)
         ),
     )
-
-
-def _use_gpu(config: TrainConfig) -> bool:
-    """Whether to train on GPUs; a cluster that grows is asked for what it has not yet. Raises ConfigError."""
-    there, more_come = resources_of(config.machines), grows()
-    gpus = there.get("GPU", 0)
-    gpu = gpus >= config.workers or (gpus > 0 and more_come) if config.gpu is None else config.gpu
-    kind, needed = ("GPU", config.workers) if gpu else ("CPU", config.workers * config.cpus_per_worker)
-    if there.get(kind, 0) < needed:
-        lack = f"{config.workers} workers need {needed} {kind}s, the cluster has {there.get(kind, 0):g}"
-        if not more_come:
-            raise ConfigError(f"{'--gpu' if gpu else '--workers'}: {lack}")
-        print_line(f"{lack}: waiting for more machines (`ray status` tells why where none comes)")
-    return gpu
 
 
 def _finish(plan: TrainingPlan, result: Result, run: RemoteRun) -> Finished:

@@ -7,7 +7,6 @@ was killed and resumed has the same bits as one that was not.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Mapping
@@ -24,15 +23,15 @@ from svgan_ray.errors import DivergenceError
 from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.runtime.telemetry import training_speed
-from svgan_ray.orchestration.train.checkpoints import Uploader, explosion_of
+from svgan_ray.orchestration.runtime.worker_groups import Uploader, make_process_deterministic, worker_group
+from svgan_ray.orchestration.train.checkpoints import explosion_of
 from svgan_ray.orchestration.train.data import training_set
-from svgan_ray.orchestration.train.ray_train_compat import silence_reports
 from svgan_ray.store import Snapshot, open_store
 from svgan_ray.temporal.background import background_executor
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.training import TrainingState, check_finite, new_state, train_step
-from svgan_ray.temporal.workers import ALONE, Workers
+from svgan_ray.temporal.workers import Workers
 
 __all__ = ["LOG_EVERY_STEPS", "Outcome", "Speed", "TrainingJob", "check_weights", "train_worker"]
 
@@ -80,9 +79,8 @@ class Clock:
 
 def train_worker(job: TrainingJob, run: RemoteRun) -> Outcome:
     """Train from the last registered checkpoint on; every worker of the group runs this."""
-    silence_reports()
     make_process_deterministic()
-    device, workers = ray.train.torch.get_device(), _worker_group()
+    device, workers = ray.train.torch.get_device(), worker_group()
     data = training_set(open_store(job.store), job.snapshot, job.config)
     features, index = data.features.to(device), data.index(job.config.window_frames)
     state, clock = _last_checkpoint(job, device, workers) or (
@@ -123,16 +121,6 @@ def _train(
     return Outcome(state.step, clock.elapsed_s)
 
 
-def make_process_deterministic() -> None:
-    """Let a GPU's libraries compute the same bits again, in this whole process and for as long as it lives.
-
-    They choose from methods whose sums have no order, unless told before their first use. A worker of a
-    training has its process to itself.
-    """
-    torch.backends.cudnn.deterministic = True
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-
-
 class Speed:
     """Sequences a second since the last measurement, which Prometheus sees as well."""
 
@@ -167,20 +155,6 @@ def check_weights(state: TrainingState) -> None:
                 raise DivergenceError(
                     f"the {owner}'s {name} is not finite at step {state.step}: training diverged. {_REMEDY}"
                 )
-
-
-def _worker_group() -> Workers:
-    """This worker's place in its group; the tensors may lie on any device."""
-    context = ray.train.get_context()
-    if context.get_world_size() == 1:
-        return ALONE
-
-    def all_reduce(value: Tensor) -> Tensor:
-        total = value.clone()
-        torch.distributed.all_reduce(total)
-        return total
-
-    return Workers(context.get_world_rank(), context.get_world_size(), all_reduce)
 
 
 def _last_checkpoint(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
 import re
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from svgan_ray.config import DemoConfig
 from svgan_ray.orchestration.demo.page import STRIP_COLUMNS, Table, write_demo_page
 from svgan_ray.orchestration.demo.plan import DemoPlan, plan_of
+from svgan_ray.stylegan.weights import RECORD
 from svgan_ray.video.pictures import save_png
 from svgan_ray.video.reading import open_video
 from svgan_ray.video.writing import SYNTHETIC_TAGS, read_tags, write_video
@@ -45,7 +47,9 @@ def plan_for(tmp_path: Path, video: Path | None) -> DemoPlan:
     Path(plan.evaluate.out).write_text(json.dumps({"rows": [row, unmeasured]}))
     save_png(Path(plan.evaluate.out).with_suffix(".png"), np.zeros((8, 8, 3), np.uint8))
     train = dataclasses.replace(plan.train, weights=weights)
-    return dataclasses.replace(plan, invert=invert, train=train, inversion_id=invert_here(invert))
+    invert_here(invert)
+    fit = dataclasses.replace(plan.fit, out=weights) if plan.fit else None
+    return dataclasses.replace(plan, invert=invert, train=train, fit=fit)
 
 
 def linked(plan: DemoPlan) -> list[Path]:
@@ -79,12 +83,18 @@ def test_the_page_of_rendered_subjects(tmp_path: Path) -> None:
     assert "Synthetic" in read_tags(videos[1])["comment"]
 
 
-def test_the_page_of_own_footage_says_what_the_weights_can_do(tmp_path: Path) -> None:
+def test_the_page_of_own_footage_shows_how_near_its_weights_are_and_what_to_expect(tmp_path: Path) -> None:
     plan = plan_for(tmp_path, make_video(tmp_path / "anna.mp4", 60))
+    assert plan.fit is not None
+    record = Path(plan.fit.out, "generator", RECORD)
+    fitted = {"source": {"held_out": {"image_db": 29.81}, "consent": "With everybody's consent."}}
+    record.write_text(json.dumps(json.loads(record.read_text()) | fitted))
     write_demo_page(plan, STAGES)
     document = (plan.folder / "index.html").read_text()
-    assert "They cannot draw a photographed face" in document
-    assert "anna.mp4.landmarks.safetensors beside the video" in document
+    assert "<td>image_db</td><td>29.8</td>" in document and "everybody's consent" in html.unescape(document)
+    assert "A face is seen for 2 s" in document
     names = [v.name for v in linked(plan)]
-    assert "demo-2-seed-0.mp4" in names
-    assert not any("demo-2-footage" in name for name in names)
+    assert names == [
+        f"anna-{what}.mp4" for what in ("footage", "reconstruction", *(f"seed-{n}" for n in range(4)))
+    ]
+    assert "generated (synthetic), seed 0" in document

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def own(tmp_path: Path) -> Path:
 def test_one_subject_is_learned_and_another_one_moved(tmp_path: Path) -> None:
     plan = plan_of(DemoConfig(folder=str(tmp_path / "demo")))
     assert [v.name for v in plan.videos] == ["subject-1.mp4", "subject-2.mp4", "subject-3.mp4"]
+    assert plan.tune is not None and plan.fit is None
     assert plan.train.subject == plan.tune.subject == "subject-1"
     assert plan.tune.trials == 6
     assert [(s.subject, s.seconds) for s in plan.samples] == [(None, 10.0)] * 4
@@ -33,10 +35,14 @@ def test_one_subject_is_learned_and_another_one_moved(tmp_path: Path) -> None:
 @pytest.mark.parametrize("with_own", [False, True])
 def test_results_lie_in_one_folder(tmp_path: Path, own: Path, with_own: bool) -> None:
     folder = tmp_path / "demo"
-    plan = plan_of(DemoConfig(folder=str(folder), video=str(own) if with_own else None))
+    plan = plan_of(DemoConfig(folder=str(folder), video=str(own) if with_own else None, faces="aligned"))
     places = [plan.invert.store, plan.train.store, plan.train.model, plan.train.checkpoints]
-    places += [plan.tune.store, plan.tune.model, plan.tune.study_folder]
-    places += [plan.tune.search_storage.removeprefix("sqlite:///"), plan.evaluate.out]
+    places.append(plan.evaluate.out)
+    if plan.tune is not None:
+        places += [plan.tune.store, plan.tune.model, plan.tune.study_folder]
+        places.append(plan.tune.search_storage.removeprefix("sqlite:///"))
+    if plan.fit is not None:
+        places += [plan.fit.store, plan.fit.out, plan.fit.checkpoints]
     places += [place for s in (*plan.samples, *plan.transfers) for place in (s.out, s.model, s.store)]
     assert all(Path(place).is_relative_to(plan.folder) for place in places)
     assert plan.folder.is_relative_to(folder)
@@ -48,27 +54,32 @@ def test_without_a_second_rendered_subject_one_of_the_demo_world_is_moved(tmp_pa
     assert {s.subject for s in plan.transfers} == {"demo:2"}
 
 
-def test_own_footage_takes_the_place_of_the_rendered(tmp_path: Path, own: Path) -> None:
-    plan = plan_of(DemoConfig(folder=str(tmp_path / "demo"), video=str(own)))
-    assert plan.videos == (own,)
-    assert plan.subject == "Anna talks"
-    assert plan.invert.faces == "aligned"
+def test_weights_are_fitted_to_own_footage_and_used_by_all_that_follows(tmp_path: Path, own: Path) -> None:
+    plan = plan_of(DemoConfig(folder=str(tmp_path / "demo"), video=str(own), faces="aligned"))
+    assert plan.videos == (own,) and plan.subject == "Anna talks"
     assert plan.folder == tmp_path / "demo" / "own-Anna talks"
+    assert plan.track is not None and plan.fit is not None
+    assert (plan.track.faces, plan.track.until, plan.invert.until) == ("aligned", "tracks", "latents")
+    assert plan.fit.subjects == ("Anna talks",)
+    users = [plan.invert, plan.train, plan.evaluate, *plan.samples]
+    assert {user.weights for user in users} == {plan.fit.out} == {str(plan.folder / "weights")}
+    assert plan.tune is None and not plan.transfers
 
 
-def test_landmarks_beside_own_footage_are_used_and_remarked(tmp_path: Path, own: Path) -> None:
-    config = DemoConfig(folder=str(tmp_path / "demo"), video=str(own))
-    assert "taken as aligned" in plan_of(config).remarks[-1]
+def test_landmarks_beside_own_footage_are_used(tmp_path: Path, own: Path) -> None:
     sidecar_path(own).touch()
-    plan = plan_of(config)
-    assert plan.invert.faces == "sidecar"
-    assert "says where the face is" in plan.remarks[-1]
-    assert "cannot draw a photographed face" in plan.remarks[0]
-    assert plan_of(DemoConfig(folder=str(tmp_path))).remarks == ()
+    plan = plan_of(DemoConfig(folder=str(tmp_path / "demo"), video=str(own)))
+    assert plan.track is not None and plan.track.faces == plan.invert.faces == "sidecar"
+
+
+def test_without_mediapipe_it_is_said_before_anything_starts(tmp_path: Path, own: Path) -> None:
+    if find_spec("mediapipe") is None:
+        with pytest.raises(ConfigError, match=r"mediapipe is not installed.*--faces aligned"):
+            plan_of(DemoConfig(folder=str(tmp_path / "demo"), video=str(own)))
 
 
 def test_own_footage_that_changed_is_other_settings(tmp_path: Path, own: Path) -> None:
-    config = DemoConfig(folder=str(tmp_path / "demo"), video=str(own))
+    config = DemoConfig(folder=str(tmp_path / "demo"), video=str(own), faces="aligned")
     before = plan_of(config).settings
     assert plan_of(config).settings == before
     own.write_bytes(b"recorded again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
@@ -24,22 +25,27 @@ KINDS = (*LINKED, "trial")
 STAGES = ["invert", "train", "tune", "sample", "evaluate", "page"]
 
 
-def small(plan: DemoPlan, weights: Path) -> DemoPlan:
-    """The same jobs with networks and budgets of a test."""
-    own = {"weights": str(weights)}
-    invert = dataclasses.replace(plan.invert, **own)
-    inversion_id = inversion_of(invert, invert.store).inversion_id
-    learn = {**own, "inversion": inversion_id, "temporal": tiny(steps=12)}
+def small(plan: DemoPlan, video: Path, weights: Path) -> DemoPlan:
+    """The same jobs with networks and budgets of a test, on a video that is there."""
+    own = {"weights": plan.fit.out if plan.fit else str(weights)}
+    invert = dataclasses.replace(plan.invert, **own, videos=(str(video),))
+    learn = {**own, "subject": video.stem, "temporal": tiny(steps=12)}
+    if plan.fit is None:
+        learn["inversion"] = inversion_of(invert, invert.store).inversion_id
     videos = [dataclasses.replace(s, **own, seconds=1.0) for s in (*plan.samples, *plan.transfers)]
     return dataclasses.replace(
         plan,
+        videos=(video,),
+        subject=video.stem,
+        other="demo:2" if plan.transfers else "",
         invert=invert,
-        inversion_id=inversion_id,
-        train=dataclasses.replace(plan.train, **learn, sample_every_steps=12),
-        tune=dataclasses.replace(plan.tune, **learn, trials=2, rungs=2),
+        train=dataclasses.replace(plan.train, **learn, sample_every_steps=12, minutes=None),
+        tune=dataclasses.replace(plan.tune, **learn, trials=2, evaluations=2) if plan.tune else None,
         samples=tuple(videos[: len(plan.samples)]),
-        transfers=tuple(videos[len(plan.samples) :]),
+        transfers=tuple(dataclasses.replace(v, subject="demo:2") for v in videos[len(plan.samples) :]),
         evaluate=dataclasses.replace(plan.evaluate, samples=4, seconds=4.0),
+        rendered=None,
+        fit=dataclasses.replace(plan.fit, weights=str(weights), steps=6, batch=4) if plan.fit else None,
     )
 
 
@@ -64,12 +70,12 @@ def runs_lead_to_each_other(experiment: str) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.timeout(600)
-def test_the_demo_of_own_footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_demo_of_rendered_footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     video = make_video(tmp_path / "anna.mp4", 200, seed=1)
     weights = make_weights(tmp_path / "weights")
-    monkeypatch.setattr(demo_job, "plan_of", lambda config: small(plan_of(config), weights))
-    config = DemoConfig(folder=str(tmp_path / "demo"), video=str(video))
+    monkeypatch.setattr(demo_job, "plan_of", lambda config: small(plan_of(config), video, weights))
+    config = DemoConfig(folder=str(tmp_path / "demo"))
 
     first = demo_job.run(config)
 
@@ -77,7 +83,7 @@ def test_the_demo_of_own_footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not any(row.is_from_before for row in first.rows)
     assert all(row.finished.peak_bytes for row in first.rows)
     assert not ray.is_initialized()
-    plan = small(plan_of(config), weights)
+    plan = small(plan_of(config), video, weights)
     assert (plan.folder / "index.html").is_file()
     assert all(Path(s.out).is_file() for s in (*plan.samples, *plan.transfers))
 
@@ -92,3 +98,36 @@ def test_the_demo_of_own_footage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [row.name for row in third.rows if not row.is_from_before] == ["train"]
     assert Path(plan.train.model, "model.json").is_file()
     assert (plan.folder / "index.html").stat().st_mtime_ns == before
+
+
+@pytest.mark.cluster
+@pytest.mark.timeout(600)
+def test_the_demo_of_own_footage_fits_weights_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    video = make_video(tmp_path / "anna.mp4", 300, seed=1)
+    weights = make_weights(tmp_path / "weights")
+    monkeypatch.setattr(demo_job, "plan_of", lambda config: small(plan_of(config), video, weights))
+    config = DemoConfig(folder=str(tmp_path / "demo"), video=str(video))
+
+    first = demo_job.run(config)
+
+    assert [row.name for row in first.rows] == [
+        "track",
+        "fit",
+        "invert",
+        "train",
+        "sample",
+        "evaluate",
+        "page",
+    ]
+    plan = small(plan_of(config), video, weights)
+    assert plan.fit is not None
+    document = (plan.folder / "index.html").read_text()
+    assert "How near the fitted weights are" in document
+    record = json.loads(Path(plan.fit.out, "generator", "model.json").read_text())
+    assert record["source"]["subjects"] == ["anna"] and record["source"]["steps"] == 6
+    client = MlflowClient(default_uri())
+    runs = client.search_runs([client.get_experiment_by_name(plan.fit.experiment).experiment_id])
+    kinds = [run.data.tags[KIND_TAG] for run in runs]
+    assert {"track", "fit", "invert", "train", "sample", "evaluate"} == set(kinds)
+    assert all(row.is_from_before for row in demo_job.run(config).rows)

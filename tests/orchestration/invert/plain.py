@@ -47,3 +47,15 @@ def run(config: InvertConfig, store: LatentStore, die_after_chunks: int | None =
     ledger.settle()
     assert all(ledger.is_settled(source) for source in plan.todo)
     return report_of(config, plan, ledger, 1.0)
+
+
+def track_only(footage: Path, weights: Path, store: LatentStore) -> InvertReport:
+    """What the job does with `--until tracks`."""
+    config = config_for(footage, weights, store, until="tracks")
+    plan, job = plan_for(config, store)
+    ledger = Ledger(store, job, plan.earlier_failures)
+    for source in plan.todo:
+        for item in track_source(job, source, frozenset()):
+            ledger.take(item)
+    assert all(ledger.is_settled(source) for source in plan.todo)
+    return report_of(config, plan, ledger, 1.0)

@@ -29,7 +29,7 @@ from svgan_ray.stylegan import import_weights
 from svgan_ray.video.landmarks import write_sidecar
 from svgan_ray.video.reading import VideoReader, open_video
 from tests.footage import face_frames, face_points, make_video
-from tests.orchestration.invert.plain import config_for, plan_for, run
+from tests.orchestration.invert.plain import config_for, plan_for, run, track_only
 from tests.stylegan.importing.writers import LpipsProgram, script
 
 
@@ -345,3 +345,20 @@ def test_several_people_are_several_tracks(
         centre = store.read_clip(report.inversion_id, commit.clip_id).quad.numpy().mean(axis=(0, 1))
         assert (centre[0] > 200) == (commit.stop_frame == 40)
     assert run(config_for(two_people, weights, store, people=people), store).is_idle
+
+
+def test_an_inversion_can_stop_after_tracking_and_go_on_from_it(
+    footage: Path, weights: Path, store: LatentStore
+) -> None:
+    report = track_only(footage / "anna.mp4", weights, store)
+    assert report.figures()["clips tracked"].startswith("1 in") and not report.failures
+    assert store.inversion_ids() == []
+    [record] = store.tracks(report.tracking_id)
+    assert record.landmarks is not None
+    [points] = store.landmarks(record.landmarks).values()
+    assert np.allclose(points.numpy(), face_points(150, seed=1))
+    config = config_for(footage / "anna.mp4", weights, store)
+    again, _ = plan_for(dataclasses.replace(config, until="tracks"), store)
+    assert (len(again.done), again.todo) == (1, [])
+    assert run(config, store).clips_committed == 1
+    assert list(store.tracks(report.tracking_id)) == [record]

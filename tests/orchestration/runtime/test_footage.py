@@ -48,7 +48,7 @@ def test_another_file_under_the_name_is_refused(inverted: tuple[LatentStore, str
     store, inversion_id, path = inverted
     record = longest_clip(store, inversion_id, "anna")
     make_video(path, 50, seed=2)
-    with pytest.raises(InputError, match=r"anna\.mp4 is not the file that was inverted"):
+    with pytest.raises(InputError, match=r"anna\.mp4 is not the file that was tracked"):
         next(aligned_footage(store, record, 10, 32))
 
 

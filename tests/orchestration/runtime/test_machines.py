@@ -22,7 +22,7 @@ from svgan_ray.orchestration.runtime.machines import (
     label_selector,
     resources_of,
 )
-from svgan_ray.orchestration.train.job import _use_gpu
+from svgan_ray.orchestration.runtime.worker_groups import use_gpu
 from svgan_ray.orchestration.train.job import run as train
 from svgan_ray.orchestration.tune.job import run as tune_study
 from tests.footage import make_video, make_weights
@@ -75,8 +75,8 @@ def test_encoders_run_on_spot_machines_and_training_on_on_demand_ones(
         tune_study(TuneConfig(**data, trials=2, rungs=1, machines="on-demand"))
         assert set(machines_of("ImplicitFunc")) == {"on-demand"}
 
-        assert _use_gpu(TrainConfig(workers=3)), "there are some, and more come"
-        assert _use_gpu(TrainConfig(workers=3, gpu=True, machines="spot"))
+        assert use_gpu(TrainConfig(workers=3)), "there are some, and more come"
+        assert use_gpu(TrainConfig(workers=3, gpu=True, machines="spot"))
         assert "3 workers need 3 GPUs, the cluster has 1: waiting" in capsys.readouterr().err
 
 
@@ -120,7 +120,7 @@ def test_work_waits_for_room_and_says_so(labelled: None, capsys: pytest.CaptureF
 
 def test_a_cluster_that_does_not_grow_refuses_what_it_lacks(labelled: None) -> None:
     with pytest.raises(ConfigError, match="--gpu: 2 workers need 2 GPUs, the cluster has 1"):
-        _use_gpu(TrainConfig(workers=2, gpu=True))
+        use_gpu(TrainConfig(workers=2, gpu=True))
     with pytest.raises(ConfigError, match="--workers: 3 workers need 3 CPUs, the cluster has 2"):
-        _use_gpu(TrainConfig(workers=3, machines="spot"))
-    assert _use_gpu(TrainConfig(workers=1)) and not _use_gpu(TrainConfig(workers=3))
+        use_gpu(TrainConfig(workers=3, machines="spot"))
+    assert use_gpu(TrainConfig(workers=1)) and not use_gpu(TrainConfig(workers=3))

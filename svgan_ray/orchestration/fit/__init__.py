@@ -1,0 +1,1 @@
+"""Fitting: footage to a generator and an encoder of its people."""

@@ -1,0 +1,139 @@
+"""Groups of workers on Ray Train: who is in one, where it runs, how its checkpoints reach their place."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import ray.train
+import torch
+from pyarrow.fs import LocalFileSystem, copy_files
+from ray.train import Checkpoint, WorkerGroupError
+from torch import Tensor
+
+from svgan_ray.config import Machines
+from svgan_ray.errors import ConfigError, StoreError, SvganRayError
+from svgan_ray.orchestration.runtime.folders import filesystem
+from svgan_ray.orchestration.runtime.machines import grows, resources_of
+from svgan_ray.orchestration.runtime.ray_train_compat import TorchTrainer, silence_reports
+from svgan_ray.orchestration.runtime.terminal import print_line
+from svgan_ray.temporal.workers import ALONE, Workers
+
+__all__ = ["Uploader", "make_process_deterministic", "run_trainer", "use_gpu", "worker_group"]
+
+RETRY_WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
+"""Before each further try of an upload: longer in all than a store's restart."""
+_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
+"""Waiting does not help."""
+
+
+class _Workers(Protocol):
+    """What a job's config says of its workers."""
+
+    @property
+    def workers(self) -> int: ...
+
+    @property
+    def cpus_per_worker(self) -> int: ...
+
+    @property
+    def gpu(self) -> bool | None: ...
+
+    @property
+    def machines(self) -> Machines: ...
+
+
+def use_gpu(config: _Workers) -> bool:
+    """Whether to train on GPUs; a cluster that grows is asked for what it has not yet. Raises ConfigError."""
+    there, more_come = resources_of(config.machines), grows()
+    gpus = there.get("GPU", 0)
+    gpu = gpus >= config.workers or (gpus > 0 and more_come) if config.gpu is None else config.gpu
+    kind, needed = ("GPU", config.workers) if gpu else ("CPU", config.workers * config.cpus_per_worker)
+    if there.get(kind, 0) < needed:
+        lack = f"{config.workers} workers need {needed} {kind}s, the cluster has {there.get(kind, 0):g}"
+        if not more_come:
+            raise ConfigError(f"{'--gpu' if gpu else '--workers'}: {lack}")
+        print_line(f"{lack}: waiting for more machines (`ray status` tells why where none comes)")
+    return gpu
+
+
+def run_trainer(trainer: TorchTrainer) -> object:
+    """Ray's result; where the workers' failure is an error of ours, that one is raised."""
+    try:
+        with _interrupts_given_back():
+            return trainer.fit()
+    except WorkerGroupError as error:
+        for failure in error.worker_failures.values():
+            cause = getattr(failure, "_base_exc", failure)  # Ray wraps what it sends here
+            if isinstance(cause, SvganRayError):
+                raise cause from error
+        raise
+
+
+@contextmanager
+def _interrupts_given_back() -> Iterator[None]:
+    """Ray takes Ctrl+C for itself while it trains, and would keep it, with its controller and the journal."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if signal.getsignal(signal.SIGINT) is not before:
+            signal.signal(signal.SIGINT, before)
+
+
+def worker_group() -> Workers:
+    """This worker's place in its group; the tensors may lie on any device."""
+    silence_reports()
+    context = ray.train.get_context()
+    if context.get_world_size() == 1:
+        return ALONE
+
+    def all_reduce(value: Tensor) -> Tensor:
+        total = value.clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    return Workers(context.get_world_rank(), context.get_world_size(), all_reduce)
+
+
+def make_process_deterministic() -> None:
+    """Let a GPU's libraries compute the same bits again, in this whole process and for as long as it lives.
+
+    They choose from methods whose sums have no order, unless told before their first use. A worker of a
+    training has its process to itself.
+    """
+    torch.backends.cudnn.deterministic = True
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+class Uploader:
+    """What Ray calls to bring a checkpoint to its place; tried again for minutes where that fails."""
+
+    def __init__(self, folder: str, waits_s: tuple[float, ...] = RETRY_WAITS_S) -> None:
+        self.folder, self.waits_s = folder, waits_s
+
+    def __call__(self, checkpoint: Checkpoint, name: str) -> Checkpoint:
+        storage, path = filesystem(f"{self.folder}/{name}")
+        storage = storage or LocalFileSystem()
+        for wait_s in (*self.waits_s, None):
+            try:
+                storage.create_dir(path)
+                copy_files(
+                    checkpoint.path, path, source_filesystem=LocalFileSystem(), destination_filesystem=storage
+                )
+                break
+            except OSError as error:
+                if wait_s is None or error.errno in _HOPELESS:
+                    raise StoreError(
+                        f"{self.folder}: checkpoint {name} cannot be written: {error}; mend that (free "
+                        "space, say) and run the same command again: it goes on from the last checkpoint"
+                    ) from error
+                logging.getLogger(__name__).warning("%s: not uploaded yet: %s", path, error)
+                time.sleep(wait_s)
+        return Checkpoint(path, storage)
