@@ -1,8 +1,8 @@
-"""A second opinion on motion: a small convolutional network learns to tell it from footage.
+"""A second judge of motion: a small convolutional network learns to distinguish it from footage.
 
-Nothing of it is shared with `svgan_ray/metrics/judge.py` but the windows' length, so that a fault of the one
-is not the other's. It is trained on the first half of the clips and asked about the second, with noise on
-both sides; the area under its ROC curve is 0.5 where it can only guess.
+It shares only the length of the windows with `svgan_ray/metrics/judge.py`, so that the two judges do not have
+the same faults. It is trained on the first half of the clips and tested on the second half, with noise added
+to footage and generated motion. The area under its ROC curve is 0.5 if it can only guess.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WIDTH = 48
 
 
 class Network(nn.Module):
-    """Values and differences [N, K, T] to one logit [N]: four convolutions, means and maxima over time."""
+    """Values and differences [N, K, T] to one logit [N], by four convolutions, means and maxima over time."""
 
     def __init__(self, components: int) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def windows_of(clips: Sequence[Tensor], rate_hz: float) -> Tensor:
 
 
 def area(answers: Tensor, is_generated: Tensor) -> float:
-    """Chance that a generated window is given more than a real one, ties by half."""
+    """The probability that a generated window scores higher than a real one; ties count half."""
     pairs = answers[is_generated][:, None] - answers[~is_generated]
     return float((torch.sign(pairs) / 2 + 0.5).mean())
 

@@ -1,9 +1,10 @@
-"""What the measure of motion says of truth, rivals, controls and models, on the demo's first subject.
+"""The scores of motion for truth, rivals, controls and models, on the demo's first subject.
 
-Ten minutes of footage stand for the person. Against them: the same person anew, held-out footage, the rivals,
-truth spoilt in each control's way, and models that `benchmarks/quality.py train` has made in WORK. All but
-the held-out footage is as long as the footage. A cell is marked * where a score misses its bar: on true
-latents the one that 12 draws of truth set, on inverted ones the footage's own.
+Ten minutes of footage represent the person. They are compared with new clips of the same person, held-out
+footage, the rivals, truth that is spoilt by each control, and models that `benchmarks/quality.py train` made
+in WORK. All of these, except the held-out footage, are as long as the footage. A cell is marked with * if a
+score misses its bar. For true latents, 12 draws of truth set the bar; for inverted latents, the footage
+itself does.
 
     python benchmarks/motion.py --work WORK --latents true --models demo-true-0 demo-true-1
 """
