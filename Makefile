@@ -82,7 +82,7 @@ test-cluster: setup system-packages  ## tests that start Ray clusters, servers a
 # The ends of the ranges in pyproject.toml. Warnings of other versions are no failures.
 test-lowest: setup system-packages  ## unit tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	$(PYTHON) -m venv .venv-lowest
-	sed -n 's/^ *"\([A-Za-z-]*\)[^">]*>=\([0-9.]*\).*/\1==\2/p' pyproject.toml >.venv-lowest/constraints.txt
+	sed -n 's/^ *"\([A-Za-z0-9-]*\)[^">]*>=\([0-9.]*\).*/\1==\2/p' pyproject.toml >.venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet $(PIP_INDEX_FLAGS) --constraint .venv-lowest/constraints.txt --editable ".[test]"
 	.venv-lowest/bin/pytest -m "not cluster" -W default $(PYTEST_FLAGS)
 

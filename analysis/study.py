@@ -20,7 +20,8 @@ import optuna
 from matplotlib.figure import Figure
 from optuna.visualization import matplotlib as plots
 
-from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, OBJECTIVE
+from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, FRECHET, OBJECTIVE
+from svgan_ray.orchestration.tune.plan import objective_of
 from svgan_ray.report.page import (
     Html,
     page,
@@ -47,7 +48,7 @@ CAPTIONS = {
 }
 SHOWN_TRIALS = 6
 SHOWN_S = 4.0
-SHOWN_FIGURES = (OBJECTIVE, FIDELITY, DRIFT)
+SHOWN_SCORES = (OBJECTIVE, FRECHET, FIDELITY, DRIFT)
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,17 @@ def caption_of(heading: str) -> str:
     return next(caption for begin, caption in CAPTIONS.items() if heading.startswith(begin))
 
 
-def kept_trials(folder: Path) -> list[Kept]:
-    """The trials that have a checkpoint, the best one first."""
+def kept_trials(folder: Path, objective: str) -> list[Kept]:
+    """The trials that have a checkpoint, the best one by the study's objective first."""
     found = []
     for results in folder.glob("trial-*/result.json"):
         checkpoints = sorted(results.parent.glob("checkpoint_*"))
         lines = [json.loads(line) for line in results.read_text().splitlines()]
         measured = [line for line in lines if not line.get("diverged", True)]
         if checkpoints and measured:
-            figures = {name: measured[-1][name] for name in SHOWN_FIGURES if name in measured[-1]}
+            figures = {name: measured[-1][name] for name in SHOWN_SCORES if name in measured[-1]}
             found.append(Kept(results.parent.name, figures, checkpoints[-1]))
-    return sorted(found, key=lambda trial: trial.measured[OBJECTIVE])
+    return sorted(found, key=lambda trial: trial.measured[objective])
 
 
 def shown(trial: Kept, generator: Generator, seed: int) -> Html:
@@ -126,7 +127,7 @@ def main() -> None:
     study = optuna.load_study(study_name=options.study, storage=storage)
     pictures = plots_of(study)
     generator = load_generator(weights_folders(options.weights)[0])
-    best = kept_trials(options.trials)[:SHOWN_TRIALS]
+    best = kept_trials(options.trials, objective_of(study))[:SHOWN_TRIALS]
     states = [trial.state.name.lower() for trial in study.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     document = page(

@@ -123,7 +123,7 @@ def _crop(path: Path, target: Path) -> None:
 
 
 def load_person(work: Path, name: str, every: int = 1) -> Person:
-    """One of the two; of its frames every one, or every so many-th."""
+    """One of the two people, with every frame or every `every`-th frame."""
     with np.load(work / "people" / f"{name}.npz") as file:
         split = held_out_split(file["time_s"], float(file["duration_s"]))
         require_enough(split, name)

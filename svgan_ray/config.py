@@ -129,9 +129,9 @@ class FitConfig:
     """Images in a step, over all workers."""
     micro_batch: Annotated[int, at_least(1)] = 16
     """Images that a worker holds the feature maps of at once; fewer take less memory and give the same."""
-    tracking: str | None = None
+    tracking: Annotated[str | None, Name()] = None
     """Tracking whose crops are taken; needed where the store holds several of a subject."""
-    inversion: str | None = None
+    inversion: Annotated[str | None, Name()] = None
     """Inversion whose latents are the pivots of `generator`; needed where several fit."""
     checkpoints: Annotated[str, Place("folder")] = "runs/fit"
     """Where checkpoints are kept, a local folder or s3://bucket/prefix; a second run goes on from them."""
@@ -147,7 +147,7 @@ class FitConfig:
     """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
     seed: Annotated[int, SEEDS] = 0
     """Seeds which frames each step sees."""
-    experiment: str = "svgan-ray"
+    experiment: Annotated[str, Name()] = "svgan-ray"
     """Experiment in MLflow."""
 
     def __post_init__(self) -> None:
@@ -313,7 +313,7 @@ class SampleConfig:
     """Seed of a second motion, for one between the two."""
     blend: Annotated[float, from_to(0, 1)] = 0.5
     """How far towards it: 0 is the motion of `seed`, 1 that of `blend_seed`."""
-    paste_into: str | None = None
+    paste_into: Annotated[str | None, Place("input")] = None
     """Video of the subject that takes the generated face in place of its own, along its longest clip in the
     store; it must have been inverted as the model's footage was."""
     batch_frames: Annotated[int, at_least(1)] = 16

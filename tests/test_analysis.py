@@ -110,8 +110,8 @@ def make_study(folder: Path, directions: int) -> None:
         trial = folder / "trials" / f"trial-{number}"
         save_checkpoint(new_state(tiny(seed=number), basis), trial / "checkpoint_000000")
         lines = [
-            {"frechet_motion": 9.0, "diverged": False},
-            {"frechet_motion": 3.0 - number, "diverged": False},
+            {"motion_distance": 9.0, "diverged": False},
+            {"motion_distance": 3.0 - number, "diverged": False},
         ]
         (trial / "result.json").write_text("\n".join(map(json.dumps, lines)) + "\n")
 
@@ -127,8 +127,8 @@ def test_a_study_is_told_with_its_best_trials_first(made: Path, tmp_path: Path, 
     }
     document = run(made, "study.py", **flags)
     assert "12 trials: 12 complete" in document
-    captions = re.findall(r"trial-\d: frechet_motion \d\.\d\d", document)
-    assert captions == ["trial-1: frechet_motion 2.00", "trial-0: frechet_motion 3.00"]
+    captions = re.findall(r"trial-\d: motion_distance \d\.\d\d", document)
+    assert captions == ["trial-1: motion_distance 2.00", "trial-0: motion_distance 3.00"]
     assert document.count('<video src="data:video/mp4') == 2
     assert document.count("<h2>History of") == document.count("<h2>What mattered for") == directions
     assert document.count("<h2>Pareto front") == directions - 1

@@ -17,7 +17,7 @@ from svgan_ray.orchestration.store_tool.job import command_of
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-FOLDERS = ("svgan_ray", "jobs", "analysis", "benchmarks", "examples", "tests", "docs", "cluster")
+FOLDERS = ("svgan_ray", "jobs", "analysis", "benchmarks", "tests", "docs", "cluster")
 
 
 def commands(document: Path) -> Iterator[list[str]]:

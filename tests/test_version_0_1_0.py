@@ -17,7 +17,9 @@ from svgan_ray.config import TrainConfig
 from svgan_ray.experiment_file import ExperimentFile
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot
 from svgan_ray.orchestration.train.data import resampled_clips
+from svgan_ray.orchestration.train.validation import FRECHET
 from svgan_ray.orchestration.tune.earlier_versions import find_moved_modules
+from svgan_ray.orchestration.tune.plan import SETTINGS, objective_of
 from svgan_ray.orchestration.tune.progress import TrialBook
 from svgan_ray.orchestration.tune.search import StudySearch
 from svgan_ray.store import open_store
@@ -67,6 +69,7 @@ def test_a_study_goes_on_with_the_search_and_the_callbacks_that_tune_pickled() -
     assert (plan.config.trials, plan.config.subject, plan.config.max_error) == (2, None, None)
     assert plan.config.rungs == 4  # which was called `evaluations`
     assert plan.snapshot.digest and plan.settings["trials"] == 2
+    assert plan.objectives == (FRECHET,), "it goes on with the objective that it was begun with"
     assert search._space.keywords["base"].window_frames == plan.base.window_frames
 
 
@@ -76,4 +79,5 @@ def test_the_database_of_a_study_is_loaded(tmp_path: Path) -> None:
 
     study = optuna.load_study(study_name="demo", storage=storage)
     storage.engine.dispose()
+    assert objective_of(study) == FRECHET and study.user_attrs[SETTINGS]["objectives"] == [FRECHET]
     assert [trial.state for trial in study.trials] == [optuna.trial.TrialState.COMPLETE] * 2

@@ -1,13 +1,16 @@
 """How a demo subject moves: a seeded, stationary process of a talking person with known statistics.
 
-Head motion is band-limited noise; speech comes in bursts in which the mouth opens at syllable rate; blinks
-of 0.1 to 0.2 s come at random times; the gaze rests and jumps. All of it is in the factors' standard-normal
-units.
+The person talks in turns of seconds to tens of seconds and rests between them. In a turn, phrases follow
+one another, in which the mouth opens at syllable rate and the head nods with the stress. The gaze rests and
+jumps, and the head follows it about half a second later; otherwise head motion is band-limited noise,
+livelier in a turn than at rest. Blinks of 0.1 to 0.17 s come at random times, and lids close faster than they
+open. All of it is in the factors' standard-normal units.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,8 +18,17 @@ from torch import Tensor
 
 from svgan_ray.demo.factors import GROUPS, INDEX, NUM_FACTORS, indices
 
-OPEN_LID, CLOSED_LID = 0.5, -2.2
+OPEN_LID, CLOSED_LID = 1.0, -2.2
 CLOSED_MOUTH = -1.5
+
+CLOSING_SHARE = 0.3
+"""Of a blink's length, what its closing takes."""
+REST_LIVELINESS, TURN_LIVELINESS = 0.6, 1.15
+"""The head's reach at rest and in a turn, as multiples whose mean square is about 1."""
+FOLLOWING_S, FOLLOWING_WIDTH_S = 0.45, 0.25
+"""How long after the gaze the head is halfway, and the width of its motion."""
+STRESS_WIDTH_S, MEAN_STRESS = 0.15, 0.27
+"""Syllables smoothed so much are the stress that the head nods with."""
 
 
 @dataclass(frozen=True)
@@ -26,12 +38,14 @@ class Temperament:
     head_reach: float = 0.55  # standard deviation of the head's turn
     head_band_hz: float = 0.5  # upper end of its band
     syllable_rate_hz: float = 4.0
-    mouth_reach: float = 2.0  # mean height of a syllable above the closed mouth
-    talking_share: float = 0.65  # share of the time spent talking
-    burst_s: float = 2.4  # mean length of a burst of speech
+    mouth_reach: float = 2.1  # mean height of a syllable above the closed mouth
+    turn_share: float = 0.68  # share of the time spent in turns of speech
+    turn_s: float = 15.0  # mean length of a turn
+    phrase_s: float = 2.4  # mean length of a phrase
+    phrase_share: float = 0.8  # share of a turn that phrases fill; the rest of it is pauses
     blink_rate_hz: float = 0.35
     gaze_rate_hz: float = 0.6  # jumps of the gaze
-    gaze_reach: float = 0.8
+    gaze_reach: float = 0.95
     smile: float = 0.0  # mean smile
 
 
@@ -57,7 +71,7 @@ def subject(seed: int, own_temperament: bool = False) -> Subject:
         head_reach=0.35 + 0.5 * reach,
         head_band_hz=0.3 + 0.5 * pace,
         syllable_rate_hz=3.2 + 1.8 * pace,
-        blink_rate_hz=0.2 + 0.4 * reach,
+        blink_rate_hz=0.2 + 0.32 * reach,
         gaze_rate_hz=0.3 + 0.7 * pace,
         smile=1.2 * mood - 0.4,
     )
@@ -70,21 +84,42 @@ def behave(person: Subject, frames: int, frame_rate_hz: float = 25.0, seed: int 
     t = person.temperament
     clock = _Clock(frames, frame_rate_hz, generator)
     factors = person.rest.repeat(frames, 1)
-    moves = {name: t.head_reach * clock.band_noise(t.head_band_hz) for name in ("yaw", "pitch", "roll")}
-    moves |= {name: 0.6 * clock.band_noise(0.25) for name in ("shift_x", "shift_y", "scale")}
-    talking = clock.alternating(t.talking_share, t.burst_s)
-    moves["mouth_opening"] = CLOSED_MOUTH + talking * t.mouth_reach * clock.syllables(t.syllable_rate_hz)
+    turn = clock.alternating(t.turn_share, t.turn_s, least_s=2.0)
+    talking = turn * clock.alternating(t.phrase_share, t.phrase_s, least_s=0.4)
+    speech = talking * clock.syllables(t.syllable_rate_hz)
+    gaze = {name: clock.steps(t.gaze_rate_hz) for name in ("gaze_x", "gaze_y")}
+    moves = {name: t.gaze_reach * course for name, course in gaze.items()}
+    moves |= _head(t, clock, turn, speech, gaze)
+    moves["mouth_opening"] = CLOSED_MOUTH + t.mouth_reach * speech
     moves["smile"] = t.smile + 0.6 * clock.band_noise(0.2)
     moves["brow_raise"] = 0.5 * clock.band_noise(0.4) + 0.5 * talking * clock.band_noise(1.0)
     blink = clock.blinks(t.blink_rate_hz)
-    for name in ("gaze_x", "gaze_y"):
-        moves[name] = t.gaze_reach * clock.steps(t.gaze_rate_hz)
     for side in ("left", "right"):
-        lid = OPEN_LID + 0.12 * clock.band_noise(0.5) + 0.35 * moves["gaze_y"].neg()
+        lid = OPEN_LID + 0.12 * clock.band_noise(0.5) + 0.25 * moves["gaze_y"].neg()
         moves[f"eyelid_{side}"] = lid + blink * (CLOSED_LID - lid)
     for name, course in moves.items():
         factors[:, INDEX[name]] = course
     return factors
+
+
+def _head(
+    t: Temperament, clock: _Clock, turn: Tensor, speech: Tensor, gaze: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Pose: noise that is livelier in a turn, what follows the gaze, and nods with the stress of speech."""
+    engaged = clock.smoothed(turn, 0.5)
+    liveliness = REST_LIVELINESS + (TURN_LIVELINESS - REST_LIVELINESS) * engaged
+    noise = {name: liveliness * clock.band_noise(t.head_band_hz) for name in ("yaw", "pitch", "roll")}
+    x, y = (
+        clock.delayed(clock.smoothed(gaze[name], FOLLOWING_WIDTH_S), FOLLOWING_S)
+        for name in ("gaze_x", "gaze_y")
+    )
+    stress = clock.smoothed(speech, STRESS_WIDTH_S)
+    moves = {
+        "yaw": t.head_reach * (0.87 * noise["yaw"] + 0.55 * x),
+        "pitch": t.head_reach * (0.87 * noise["pitch"] + 0.4 * y + 0.9 * (stress - MEAN_STRESS)),
+        "roll": t.head_reach * noise["roll"],
+    }
+    return moves | {name: 0.6 * clock.band_noise(0.25) for name in ("shift_x", "shift_y", "scale")}
 
 
 class _Clock:
@@ -118,13 +153,18 @@ class _Clock:
         padded = torch.nn.functional.pad(course[None, None], (reach, reach), mode="replicate")
         return torch.nn.functional.conv1d(padded, (kernel / kernel.sum())[None, None])[0, 0]
 
-    def alternating(self, share_on: float, mean_on_s: float) -> Tensor:
-        """1 in bursts, 0 between them, with soft edges."""
+    def delayed(self, course: Tensor, delay_s: float) -> Tensor:
+        """The course that much later; it begins at rest in its first value."""
+        late = min(round(delay_s * self.rate_hz), self.frames - 1)
+        return torch.cat([course[:1].expand(late), course[: self.frames - late]])
+
+    def alternating(self, share_on: float, mean_on_s: float, least_s: float) -> Tensor:
+        """1 in states of at least `least_s`, 0 in others between them, with soft edges."""
         course = torch.zeros(self.frames)
         mean_off_s = mean_on_s * (1 - share_on) / share_on
         now_s, on = -self.uniform(0, mean_on_s), self.uniform(0, 1) < share_on
         while now_s < self.frames / self.rate_hz:
-            length_s = 0.4 + self.waiting_s(max((mean_on_s if on else mean_off_s) - 0.4, 0.2))
+            length_s = least_s + self.waiting_s(max((mean_on_s if on else mean_off_s) - least_s, 0.2))
             if on:
                 course[(self.time_s >= now_s) & (self.time_s < now_s + length_s)] = 1
             now_s, on = now_s + length_s, not on
@@ -143,12 +183,14 @@ class _Clock:
         return course
 
     def blinks(self, rate_hz: float) -> Tensor:
-        """1 where the eyes are shut: raised cosines of 0.1 to 0.2 s at half height, at random times."""
+        """1 where the eyes are shut, at random times: raised cosines of 0.1 to 0.17 s at half height."""
         course = torch.zeros(self.frames)
         now_s = self.waiting_s(1 / rate_hz)
         while now_s < self.frames / self.rate_hz:
-            half_height_s = self.uniform(0.1, 0.2)
-            phase = ((self.time_s - now_s) / half_height_s).clamp(-1, 1)  # half its base wide at half height
+            base_s = 2 * self.uniform(0.1, 0.17)
+            after_s = self.time_s - now_s
+            closing, opening = CLOSING_SHARE * base_s, (1 - CLOSING_SHARE) * base_s
+            phase = torch.where(after_s < 0, after_s / closing, after_s / opening).clamp(-1, 1)
             course = torch.maximum(course, 0.5 + 0.5 * torch.cos(math.pi * phase))
             now_s += 0.6 + self.waiting_s(1 / rate_hz - 0.6)
         return course

@@ -1,8 +1,9 @@
-"""How far a subject's latents go by themselves, and others' motion held back to it.
+"""The range of a subject's own latents, and a limit that keeps another person's motion near that range.
 
-The offset trick adds one person's motion to another's latents. Where it takes them further than that other
-person ever went, the generator has seen nothing and deforms the face. Here each direction of the other's own
-motion has a range, which 99 % of the frames stay in; what goes beyond it is held back along a smooth curve.
+The offset trick adds one person's motion to another person's latents. If this moves the latents beyond that
+person's own footage, the generator was never trained there and deforms the face. So each direction of the
+person's own motion has a range, which contains 99 % of the frames; values beyond it are limited along a
+smooth curve.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from svgan_ray.latents.basis import LatentBasis, fit_basis
 __all__ = ["OwnRange", "own_range"]
 
 _SHARE = 0.99
-_ROOM = 0.25  # how far beyond the range the curve leads at most, over the range's half width
+_ROOM = 0.25  # the largest distance beyond the range, as a share of the range's half width
 
 
 @dataclass(frozen=True, eq=False)
 class OwnRange:
-    """Ranges of a subject's whitened coefficients, low and high [K], and of what the basis leaves over."""
+    """Ranges of a subject's whitened coefficients, low and high [K], and of the remainder of the basis."""
 
     basis: LatentBasis
     low: Tensor
@@ -30,7 +31,7 @@ class OwnRange:
     remainder: float
 
     def hold_back(self, w_plus: Tensor) -> Tensor:
-        """W+ [T, n, d] -> the same inside the ranges, and smoothly less of what goes beyond them."""
+        """W+ [T, n, d] -> W+ that is unchanged inside the ranges, and smoothly limited beyond them."""
         coefficients = self.basis.project(w_plus)
         rest = (w_plus - self.basis.reconstruct(coefficients)).flatten(-2)
         length = rest.norm(dim=-1, keepdim=True)
@@ -41,7 +42,7 @@ class OwnRange:
 
 
 def own_range(w_plus: Tensor, k: int) -> OwnRange:
-    """The range of a subject's latents [T, n, d], in K directions. Raises DataError where there are fewer."""
+    """The range of a subject's latents [T, n, d] in K directions. Raises DataError if they vary in fewer."""
     basis = fit_basis([w_plus], k)
     coefficients = basis.project(w_plus)
     edge = (1 - _SHARE) / 2
@@ -51,7 +52,7 @@ def own_range(w_plus: Tensor, k: int) -> OwnRange:
 
 
 def _held(x: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """x inside [low, high]; beyond it a tanh that starts with slope one and ends `_ROOM` half widths on."""
+    """x inside [low, high]; beyond it a tanh that starts with slope 1 and reaches `_ROOM` half widths."""
     room = _ROOM * (high - low) / 2
     room = room.clamp(min=torch.finfo(x.dtype).tiny)
     beyond = (x - high).clamp(min=0) + (x - low).clamp(max=0)

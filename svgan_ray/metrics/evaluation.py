@@ -1,10 +1,11 @@
-"""All figures of a motion model in latent space: cheap enough for every validation, no image network."""
+"""All scores of a motion model in latent space: cheap enough for every validation, no image network."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from svgan_ray.errors import DataError
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.denoising import denoised
 from svgan_ray.latents.windows import seeded
+from svgan_ray.metrics.distance import CHEAP_NOISES, Standing, Yardstick, mean_floors
 from svgan_ray.metrics.features import blocks_of, cut_windows, evaluation_basis
 from svgan_ray.metrics.figures import (
     LEAST_GENERATED,
@@ -23,6 +25,9 @@ from svgan_ray.metrics.figures import (
     noise_angle,
 )
 from svgan_ray.metrics.frechet import FrechetMotion, frechet_motion
+from svgan_ray.metrics.judge import NOISES
+from svgan_ray.metrics.panel import SCORES
+from svgan_ray.metrics.rivals import RIVALS
 from svgan_ray.temporal.model import MotionModel
 from svgan_ray.temporal.sampling import generate
 
@@ -31,6 +36,7 @@ __all__ = [
     "Row",
     "evaluate_motion",
     "footage_coefficients",
+    "frechet_of_all",
     "generate_coefficients",
     "mean_angle",
     "score_motion",
@@ -64,15 +70,32 @@ class MotionReport:
     """What is known of generated motion; 1 is as diverse, or as smooth, as real footage."""
 
     frechet: tuple[FrechetMotion, ...]
+    standing: Standing
     diversity: float
     jitter: float  # share of the power above 6 Hz over the real share
     angle: float | None  # mean phi in radians; None where motion alone was at hand, not its model
     memorisation: Memorisation | None  # None without held-out footage
     samples: int
+    held_out: Standing | None = None
+    """How held-out footage stands: what may be asked of generated motion at most."""
+    rivals: Mapping[str, Standing] = field(default_factory=dict)
+
+    @property
+    def judge_is_fit(self) -> bool | None:
+        """Whether the judge can only guess between footage and held-out footage; None without any.
+
+        Where it can do more, they differ by more than chance, and it says nothing of generated motion.
+        """
+        if self.held_out is None:
+            return None
+        return not any(judgement.excludes_guessing for judgement in self.held_out.judgements)
 
     def figures(self) -> dict[str, float]:
         """Flat names and values, as a run takes them."""
-        values = {"diversity": self.diversity, "jitter": self.jitter}
+        values = {"diversity": self.diversity, "jitter": self.jitter, **self.standing.values()}
+        for of, standing in list(self.standings.items())[1:]:
+            name = re.sub(r"\W+", "_", of).strip("_").lower()
+            values |= {f"{name}/{score}": value for score, value in standing.values().items()}
         for motion in self.frechet:
             name = f"frechet_motion_{motion.window_s:g}s"
             values |= {f"{name}/{of.replace(' ', '_')}": floors for of, floors in motion.compared.items()}
@@ -87,7 +110,8 @@ class MotionReport:
 
     def rows(self) -> list[Row]:
         """The table: floors and controls stand beside what they are there to judge."""
-        rows = [row for motion in self.frechet for row in _frechet_rows(motion)]
+        rows = self._standing_rows()
+        rows += [row for motion in self.frechet for row in _frechet_rows(motion)]
         rows.append(Row("diversity", "generated", self.diversity, "x real", self.samples))
         rows.append(Row("jitter above 6 Hz", "generated", self.jitter, "x real", self.samples))
         if self.angle is not None:
@@ -99,6 +123,35 @@ class MotionReport:
                 ("copied share", found.copied_share),
             ):
                 rows.append(Row("memorisation", of, value, "1", found.generated_windows, None, found.verdict))
+        return rows
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """Of generated motion, then of all that stands beside it, by name."""
+        rivals = {f"rival: {name}": standing for name, standing in self.rivals.items()}
+        held_out = {} if self.held_out is None else {"held-out footage": self.held_out}
+        return {"generated": self.standing, **rivals, **held_out}
+
+    def _standing_rows(self) -> list[Row]:
+        """Motion distance, panel and judge, each of all that was compared."""
+        every = self.standings
+        rows = [
+            Row("motion distance", of, standing.motion_distance, "1", self.samples, None, _over(standing))
+            for of, standing in every.items()
+        ]
+        for name in SCORES:
+            for of, standing in every.items():
+                verdict = f"{standing.scores[name]:.3g}, bar {standing.bars[name]:.3g}"
+                rows.append(
+                    Row(f"panel: {name}", of, standing.in_bars[name], "bars", self.samples, None, verdict)
+                )
+        fit = {True: "fit", False: "not fit: it tells footage from footage", None: "no held-out footage"}
+        for number, judgement in enumerate(self.standing.judgements):
+            for of, standing in every.items():
+                found = standing.judgements[number]
+                interval = f"{found.low:.2f} to {found.high:.2f}; {fit[self.judge_is_fit]}"
+                name = f"judge, noise {judgement.noise:g}"
+                rows.append(Row(name, of, found.auc, "AUC", found.windows, None, interval))
         return rows
 
 
@@ -121,7 +174,7 @@ def evaluate_motion(
     generated = generate_coefficients(model, basis, samples, round(seconds * model.frame_rate_hz), seed)
     real, held_out = (footage_coefficients(model, basis, clips) for clips in (real, held_out))
     variances, angle = basis.sigma.square().cpu(), mean_angle(model, seed)
-    return score_motion(real, generated, model.frame_rate_hz, variances, held_out, angle)
+    return score_motion(real, generated, model.frame_rate_hz, variances, held_out, angle, thorough=True)
 
 
 def footage_coefficients(model: MotionModel, basis: LatentBasis, clips: Sequence[Tensor]) -> list[Tensor]:
@@ -162,10 +215,12 @@ def score_motion(
     variances: Tensor | None = None,
     held_out: Sequence[Tensor] = (),
     angle: float | None = None,
+    thorough: bool = False,
 ) -> MotionReport:
     """Compare generated motion [S, T, K] with real clips [T, K], coefficients of one evaluation basis.
 
-    `variances` [K] of the components weight the jitter as W+ does. Positions with less than half as many
+    `variances` [K] of the components weight the jitter as W+ does. A `thorough` comparison sets rivals beside
+    the model, and lets the judge also look without noise. Positions with less than half as many
     windows as the start are left out. Short footage gives figures with the verdict "not fit"; where not even
     one window fits, DataError.
     """
@@ -174,14 +229,39 @@ def score_motion(
     fast_real, fast_generated = (
         fast_power_share(clips, rate_hz, variances) for clips in (real, list(generated))
     )
+    frechet = frechet_of_all(real, held_out, generated, rate_hz)
+    yardstick, noises = Yardstick(real, rate_hz), NOISES if thorough else CHEAP_NOISES
     return MotionReport(
-        frechet=tuple(_frechet(real, held_out, generated, rate_hz, window_s) for window_s in WINDOWS_S),
+        frechet=frechet,
+        standing=yardstick.measure(list(generated), mean_floors(frechet), noises),
         diversity=diversity(cut_windows(blocks_of(real, frames), frames).data, generated[:, :frames]),
         jitter=fast_generated / fast_real,
         angle=angle,
         memorisation=memorisation(real, held_out, _some_windows(generated, frames)) if held_out else None,
         samples=len(generated),
+        held_out=yardstick.measure(held_out, noises=noises) if held_out else None,
+        rivals=_rivals(yardstick, generated) if thorough else {},
     )
+
+
+def _rivals(yardstick: Yardstick, generated: Tensor) -> dict[str, Standing]:
+    """What the cheapest things that could do the same come to, on as many samples of as many frames."""
+    real, rate_hz = yardstick.footage, yardstick.rate_hz
+    standings = {}
+    for name, rival in RIVALS.items():
+        try:
+            motion = rival(real, len(generated), generated.shape[1], rate_hz, 0)
+        except DataError:  # footage too short for this one
+            continue
+        floors = mean_floors(frechet_of_all(real, (), motion, rate_hz))
+        standings[name] = yardstick.measure(list(motion), floors)
+    return standings
+
+
+def frechet_of_all(
+    real: Sequence[Tensor], held_out: Sequence[Tensor], generated: Tensor, rate_hz: float
+) -> tuple[FrechetMotion, ...]:
+    return tuple(_frechet(real, held_out, generated, rate_hz, window_s) for window_s in WINDOWS_S)
 
 
 def _require_windows(real: Sequence[Tensor], generated: Tensor, frames: int) -> None:
@@ -236,6 +316,13 @@ def _projection(model: MotionModel, basis: LatentBasis) -> Callable[[Tensor], Te
     offset = basis.project(model.decode(torch.zeros_like(axes[0])))
     matrix = basis.project(model.decode(axes)) - offset
     return lambda features: features @ matrix + offset
+
+
+def _over(standing: Standing) -> str:
+    """Which of the panel's bars are missed."""
+    if all(math.isnan(bar) for bar in standing.bars.values()):
+        return "footage too short for the panel's bars"
+    return f"over its bar: {', '.join(standing.over)}" if standing.over else "within all bars of the panel"
 
 
 def _frechet_rows(motion: FrechetMotion) -> list[Row]:

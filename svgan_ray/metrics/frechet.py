@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from svgan_ray.metrics.features import Windows, blocks_of, cut_windows, window_features
+from svgan_ray.metrics.controls import negative_controls
+from svgan_ray.metrics.features import blocks_of, cut_windows, window_features
 
-__all__ = ["FrechetMotion", "frechet_distance", "frechet_motion", "gaussian_distance", "negative_controls"]
+__all__ = ["FrechetMotion", "frechet_distance", "frechet_motion", "gaussian_distance"]
 
 WINDOWS_PER_FEATURE = 10
 LEAST_WINDOWS = 50
@@ -57,20 +58,6 @@ class FrechetMotion:
             return f"not fit: {self.windows} windows a side, {LEAST_WINDOWS} are the least"
         weak = [name for name, floors in self.controls.items() if not floors >= LEAST_CONTROL]
         return f"not fit: {', '.join(weak)} below {LEAST_CONTROL:g} floors" if weak else "fit"
-
-
-def negative_controls(blocks: Sequence[Tensor], window_frames: int) -> dict[str, Windows]:
-    """Real motion spoilt in five ways: a measure that does not mind them measures nothing."""
-    real = cut_windows(blocks, window_frames)
-    mean = real.data.mean((0, 1))
-    order = torch.rand(real.data.shape[:2], generator=torch.Generator().manual_seed(0)).argsort(1)
-    return {
-        "constant": Windows(mean.expand_as(real.data), real.block),
-        "frozen frame": Windows(real.data[:, :1].expand_as(real.data), real.block),
-        "half amplitude": Windows(mean + (real.data - mean) / 2, real.block),
-        "shuffled in time": Windows(real.data.gather(1, order[..., None].expand_as(real.data)), real.block),
-        "double speed": cut_windows(blocks, window_frames, speed=2),
-    }
 
 
 def frechet_motion(

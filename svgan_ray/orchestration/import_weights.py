@@ -9,6 +9,9 @@ from pathlib import Path
 import tyro
 
 from svgan_ray.orchestration.runtime.command_line import guarded
+from svgan_ray.orchestration.runtime.outputs import require_writable_folder
+from svgan_ray.orchestration.runtime.terminal import printable
+from svgan_ray.places import expanded
 from svgan_ray.stylegan import import_weights
 
 __all__ = ["arguments_of", "main"]
@@ -36,7 +39,9 @@ def main(flags: Sequence[str]) -> int:
     arguments = arguments_of(flags)
 
     def act() -> int:
-        print(import_weights(arguments.file, arguments.out, arguments.sha256))
+        file, out = expanded(str(arguments.file)), Path(expanded(str(arguments.out)))
+        require_writable_folder(out, f"--out {out}")
+        print(printable(str(import_weights(file, out, arguments.sha256))))
         return 0
 
     return guarded(act)

@@ -1,7 +1,7 @@
 """Every name in the store: how keys are made from ids, and which record owns which content.
 
     store.json                                                 marks the root
-    lock.json                                                  create-if-absent; a collection or repair is on
+    lock.json                                                  create-if-absent; a collection or repair runs
     sources/<source id>/<video id>                             empty; the video that a file last held
     tracks/<tracking id>/<video id>.json                       create-if-absent
     tracks/<tracking id>/<video id>/<outline>-<sha256>.safetensors    quads of its clips; outlines.py

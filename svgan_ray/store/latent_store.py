@@ -150,7 +150,7 @@ class LatentStore(ModelStore):
         """Store one chunk of a clip; if the same content exists already, it is not stored again.
 
         w_plus [T, num_ws, w_dim] float32 or float16, quad [T, 4, 2], time_s [T], error [T] (NaN: unknown),
-        interpolated [T], beside float16 rounding [T]; see codec.encode_chunk. Raises DataError.
+        interpolated [T] and, only with float16, rounding [T]; see codec.encode_chunk. Raises DataError.
         """
         data, frames = codec.encode_chunk(tensors, f"chunk {number} of clip {clip_id}")
         key = keys.chunk(inversion_id, clip_id, number, codec.sha256_of(data))

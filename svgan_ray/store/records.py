@@ -47,7 +47,7 @@ class Record:
 
     kind: ClassVar[str]
     later: ClassVar[frozenset[str]] = frozenset()
-    """Fields that earlier versions did not write; they are left out where they are None."""
+    """Fields that earlier versions did not write; a field that is None is left out."""
 
     def to_json(self) -> bytes:
         """The record's bytes. Raises CorruptObjectError if a field has the wrong type or is not finite."""

@@ -47,7 +47,7 @@ TENSORS, RECORD = "model.safetensors", "model.json"
 
 _DEMO_WEIGHTS = Path(__file__).parents[1] / "demo" / "weights"
 _PROBLEMS_SHOWN = 8
-# Comparing two names takes up to a millisecond, so long names are clipped and only so many are compared.
+# Comparing two names takes up to a millisecond, so names are clipped and their number is limited.
 _NAMES_COMPARED, _NAME_CHARACTERS = 1000, 64
 
 Module = TypeVar("Module", bound=nn.Module)

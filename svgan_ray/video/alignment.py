@@ -36,7 +36,7 @@ class CropParameters:
 
     centre_sigma_s   smoothing of the crop's centre: enough to remove jitter, but not enough to remove a nod
     axes_sigma_s     smoothing of the crop's size and tilt, which change more slowly and jitter more visibly
-    max_gap_frames   a face missing for up to so many frames is interpolated; a longer gap ends the clip
+    max_gap_frames   a gap without a face of up to this length is interpolated; a longer one ends the clip
     min_clip_frames  a shorter clip is skipped, because it cannot hold one training window of a second
     """
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from svgan_ray.demo.behaviour import CLOSED_LID, Temperament, behave, subject
+from svgan_ray.demo.behaviour import CLOSED_LID, CLOSED_MOUTH, OPEN_LID, Temperament, behave, subject
 from svgan_ray.demo.factors import FACTORS, GROUPS, INDEX, MOVING, NUM_FACTORS, SCORED, draw_factors
 from svgan_ray.demo.renderer import aligned_quads, landmarks, region_masks, render
 
@@ -94,11 +94,41 @@ def test_the_same_seed_gives_the_same_behaviour_and_another_another() -> None:
 def test_blinks_are_short_and_as_frequent_as_stated() -> None:
     rate_hz, seconds = 100.0, 600
     lids = behave(subject(1), int(seconds * rate_hz), rate_hz)[:, INDEX["eyelid_left"]]
-    shut = (lids < (CLOSED_LID + 0.5) / 2).numpy()
+    shut = (lids < (CLOSED_LID + OPEN_LID) / 2).numpy()
     starts, stops = (np.flatnonzero(np.diff(shut.astype(int)) == sign) for sign in (1, -1))
     lengths_s = (stops[: len(starts)] - starts[: len(stops)]) / rate_hz
     assert 0.25 < len(starts) / seconds < 0.45  # 0.35 a second
     assert np.quantile(lengths_s, 0.05) > 0.08 and np.quantile(lengths_s, 0.95) < 0.22
+
+
+def test_lids_close_faster_than_they_open() -> None:
+    rate_hz = 100.0
+    lids = behave(subject(1), 60_000, rate_hz)[:, INDEX["eyelid_left"]]
+    speed_per_s = rate_hz * lids.diff()
+    closing, opening = -speed_per_s.quantile(0.001), speed_per_s.quantile(0.999)
+    assert closing > 1.8 * opening
+
+
+def test_a_person_talks_in_turns_of_seconds_and_rests_between_them() -> None:
+    mouth = behave(subject(2), 30_000)[:, INDEX["mouth_opening"]].numpy()
+    talks = (
+        np.convolve(mouth > CLOSED_MOUTH + 0.3, np.ones(51), "same") > 0
+    )  # pauses within a turn are filled
+    lengths_s = np.diff(np.flatnonzero(np.diff(talks.astype(int)))) / 25
+    assert 4 < np.median(lengths_s) < 20 and lengths_s.max() > 20
+    assert 0.55 < talks.mean() < 0.9
+
+
+def test_the_gaze_leads_the_head_and_speech_moves_it() -> None:
+    factors = behave(subject(3), 30_000)
+
+    def agreement(first: str, second: str, later_frames: int) -> float:
+        a, b = factors[:, INDEX[first]].numpy(), factors[:, INDEX[second]].numpy()
+        return float(np.corrcoef(a[: len(a) - later_frames], b[later_frames:])[0, 1])
+
+    assert agreement("gaze_x", "yaw", 12) > max(0.35, agreement("yaw", "gaze_x", 12) + 0.1)
+    assert agreement("gaze_y", "pitch", 12) > 0.2
+    assert agreement("mouth_opening", "pitch", 2) > 0.1 > abs(agreement("mouth_opening", "roll", 2))
 
 
 def test_head_motion_is_band_limited_and_speech_is_at_syllable_rate() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from svgan_ray.latents.basis import fit_basis
+from svgan_ray.metrics.controls import negative_controls
 from svgan_ray.metrics.features import (
     blocks_of,
     cut_windows,
@@ -17,7 +18,7 @@ from svgan_ray.metrics.features import (
     power_spectrum,
     window_features,
 )
-from svgan_ray.metrics.frechet import frechet_distance, frechet_motion, gaussian_distance, negative_controls
+from svgan_ray.metrics.frechet import frechet_distance, frechet_motion, gaussian_distance
 
 RATE_HZ = 25.0
 CONTROLS = {"constant", "frozen frame", "half amplitude", "shuffled in time", "double speed"}

@@ -26,7 +26,7 @@ from svgan_ray.orchestration.invert.report import InvertReport
 from svgan_ray.orchestration.runtime.terminal import LoggedProgress, plain_column, print_warning
 from svgan_ray.orchestration.sample.job import run as sample
 from svgan_ray.orchestration.train.job import run as train
-from svgan_ray.orchestration.train.validation import OBJECTIVE, WORST, frechet_of
+from svgan_ray.orchestration.train.validation import OBJECTIVE, WORST, distance_of
 from svgan_ray.orchestration.tune.job import run as tune_study
 from svgan_ray.store import open_store
 from svgan_ray.store.keys import content_id
@@ -226,7 +226,7 @@ def _sample(plan: DemoPlan) -> str:
 
 def _evaluate(plan: DemoPlan) -> str:
     motion = evaluate(plan.evaluate).motion
-    distance, verdicts = frechet_of(motion), {part.verdict for part in motion.frechet}
+    distance, verdicts = distance_of(motion), {part.verdict for part in motion.frechet}
     fit = "" if verdicts == {"fit"} else ", measure not fit for this footage"
     return f"{_shown(distance)}{fit}, diversity {motion.diversity:.2f}"
 
@@ -234,7 +234,7 @@ def _evaluate(plan: DemoPlan) -> str:
 def _shown(distance: float | None) -> str:
     if distance is None or distance >= WORST:
         return "motion not measured"
-    return f"frechet motion {distance:.1f} times the floor"
+    return f"motion distance {distance:.1f}"
 
 
 def _page(plan: DemoPlan, stage_table: Callable[[], Table]) -> str:

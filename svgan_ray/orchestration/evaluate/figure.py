@@ -1,4 +1,4 @@
-"""A figure of an evaluation, a panel for each measure: distances, shares, spectra, motion, copying."""
+"""A picture of an evaluation: model and rivals, distances, shares, spectra, motion, copying."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from svgan_ray.metrics.evaluation import MotionReport, footage_coefficients, gen
 from svgan_ray.metrics.features import evaluation_basis
 from svgan_ray.metrics.figures import Memorisation
 from svgan_ray.metrics.frechet import FrechetMotion
+from svgan_ray.metrics.panel import SCORES
+from svgan_ray.metrics.rivals import RIVALS
 from svgan_ray.report.plots import courses, draw, mean_power_spectrum
 from svgan_ray.temporal.model import MotionModel
 
@@ -36,9 +38,10 @@ def draw_figure(motion: MotionReport, model: MotionModel, real: Sequence[Tensor]
     frames = round(_SHOWN_S * model.frame_rate_hz)
     generated = generate_coefficients(model, basis, _SHOWN_SAMPLES, frames, seed=0)
     footage = [clip.cpu() for clip in footage_coefficients(model, basis, real)]
-    figure = Figure(figsize=(15, 8), layout="constrained")
+    figure = Figure(figsize=(15, 12), layout="constrained")
     FigureCanvasAgg(figure)
-    (short, long, shares), (spectra, motions, copying) = figure.subplots(2, 3)
+    (standing, scores, judged), (short, long, shares), (spectra, motions, copying) = figure.subplots(3, 3)
+    _draw_standings(standing, scores, judged, motion)
     for axes, frechet in zip((short, long), motion.frechet, strict=True):
         _draw_distances(axes, frechet)
     _draw_shares(shares, motion)
@@ -50,6 +53,40 @@ def draw_figure(motion: MotionReport, model: MotionModel, real: Sequence[Tensor]
     _draw_copying(copying, motion.memorisation)
     with written_whole(path) as partial:
         figure.savefig(partial, format="png", dpi=110)
+
+
+def _draw_standings(standing: Axes, scores: Axes, judged: Axes, motion: MotionReport) -> None:
+    """Motion distance, the panel's scores in their bars and what the judge sees, of all that was compared."""
+    every = motion.standings
+    colours = [_standing_colour(of) for of in every]
+    distances = [one.motion_distance for one in every.values()]
+    standing.bar_label(standing.barh(list(every), distances, color=colours), fmt="%.3g", padding=3)
+    standing.margins(x=0.2)
+    standing.invert_yaxis()
+    standing.set_title("Motion distance, smaller is better")
+    for place, (of, one) in enumerate(every.items()):
+        heights = [number + place / (len(every) + 1) for number in range(len(one.in_bars))]
+        size = 1 / (len(every) + 1)
+        scores.barh(heights, list(one.in_bars.values()), size, color=_standing_colour(of))
+        areas = [judgement.auc for judgement in one.judgements]
+        noises = [f"{judgement.noise:g}" for judgement in one.judgements]
+        judged.plot(noises, areas, "o-", color=_standing_colour(of), label=of)
+    scores.set_yticks([number + 0.4 for number in range(len(SCORES))], SCORES)
+    scores.axvline(1.0, color=_REAL)
+    scores.invert_yaxis()
+    scores.set_title("The panel's scores")
+    scores.set_xlabel("multiples of their bars")
+    judged.axhline(0.5, color=_CONTROL)
+    judged.set_title("What the judge tells from footage")
+    judged.set_xlabel("noise on both sides, deviations")
+    judged.set_ylabel("area under its curve")
+    judged.legend(fontsize="small")
+
+
+def _standing_colour(of: str) -> str:
+    rivals = (_CONTROL, "#6b7785", "#c9d1d9")
+    names = [f"rival: {name}" for name in RIVALS]
+    return rivals[names.index(of)] if of in names else _colour(of)
 
 
 def _draw_distances(axes: Axes, shown: FrechetMotion) -> None:

@@ -37,7 +37,7 @@ from svgan_ray.orchestration.runtime.snapshots import (
 )
 from svgan_ray.orchestration.runtime.terminal import status_line
 from svgan_ray.orchestration.train.data import resampled_clips
-from svgan_ray.orchestration.train.validation import OBJECTIVE, frechet_of
+from svgan_ray.orchestration.train.validation import FRECHET, OBJECTIVE, distance_of, frechet_of
 from svgan_ray.runs import Dataset, default_uri, open_run
 from svgan_ray.runs.registry import Score, promote, registered_name
 from svgan_ray.store import LatentStore, Snapshot, open_store
@@ -208,7 +208,8 @@ def _standing(plan: EvaluationPlan, motion: MotionReport) -> str:
         return "the model names no subject: it is not registered"
     held_against = {"real": plan.real.digest, "held_out": plan.held_out and plan.held_out.digest}
     generated = {"samples": config.samples, "seconds": config.seconds, "seed": config.seed}
-    score = Score(frechet_of(motion), content_id({**held_against, **generated}))
+    measure = {"measure": OBJECTIVE}  # a champion of another measure is not comparable
+    score = Score(distance_of(motion), content_id({**held_against, **generated, **measure}))
     try:
         return promote(default_uri(), registered_name(card["subject"]), plan.model_sha256, score)
     except MlflowError as error:
@@ -233,6 +234,7 @@ def _log(report: EvaluateReport) -> None:
                 run.log_input(snapshot.name, snapshot.digest, plan.store.uri, context)
         finite = {k: v for k, v in report.figures.items() if math.isfinite(v)}
         on = Dataset(plan.real.name, plan.real.digest)
-        run.log_metrics({**finite, OBJECTIVE: frechet_of(report.motion)}, 0, plan.model_sha256, on)
+        compared = {OBJECTIVE: distance_of(report.motion), FRECHET: frechet_of(report.motion)}
+        run.log_metrics({**finite, **compared}, 0, plan.model_sha256, on)
         for suffix in (plan.out.suffix, ".png", *([_PIXELS] if report.pixels else [])):
             run.log_artifact(plan.out.with_suffix(suffix))

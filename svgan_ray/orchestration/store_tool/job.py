@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
 
 from svgan_ray.config import DataChoice, InvertConfig
 from svgan_ray.orchestration.runtime.command_line import guarded, named_experiment_file
+from svgan_ray.orchestration.runtime.outputs import require_writable_folder
 from svgan_ray.orchestration.runtime.snapshots import named_snapshot, take_snapshot
 from svgan_ray.orchestration.runtime.terminal import LoggedProgress, console, plain_column
 from svgan_ray.orchestration.store_tool.export import ExportFormat, export_clips
@@ -143,9 +144,10 @@ class Export(Common):
     """`npz`: a NumPy archive a clip. `parquet`: a row a frame. `webdataset`: shards of archives."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
-        snapshot = named_snapshot(store, self.name)
+        snapshot, out = named_snapshot(store, self.name), Path(expanded(str(self.out)))
+        require_writable_folder(out.absolute().parent, f"--out {out}")
         with progress("clips") as on_progress:
-            console.print(export_clips(store, snapshot, self.out, on_progress, self.format))
+            console.print(export_clips(store, snapshot, out, on_progress, self.format))
         return 0
 
 

@@ -6,6 +6,7 @@ Beside them lies `validated.json`: the best so far, and why the training must en
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from svgan_ray.orchestration.runtime.folders import publish_folder, read_record, write_record
 from svgan_ray.temporal.checkpoints import RECORD
@@ -19,26 +20,35 @@ EXPLOSION = 100.0
 VALIDATED = "validated.json"
 
 
-def take_validated(folder: str, checkpoint: Path, step: int, distance: float, worst: float) -> bool:
+def take_validated(
+    folder: str, checkpoint: Path, step: int, distance: float, floors: float, worst: float
+) -> bool:
     """Keep a validated checkpoint if it is the best, or note that training must end; whether it was kept.
 
-    `worst` is the distance of what cannot be measured, of which nothing follows.
+    Checkpoints are compared by `distance`; `floors`, the Frechet distance, shows an explosion. Either is
+    `worst` where it cannot be measured, of which nothing follows.
     """
-    best = (read_record(folder, VALIDATED) or {}).get("best")
-    if distance >= worst:
+    if max(distance, floors) >= worst:
         return False
+    best = _best(folder)
     if best is None or distance < best["distance"]:
         publish_folder(checkpoint, f"{folder}/{BEST}", RECORD)
-        write_record(folder, VALIDATED, {"best": {"step": step, "distance": distance}})
+        write_record(folder, VALIDATED, {"best": {"step": step, "distance": distance, "floors": floors}})
         return True
-    if distance > EXPLOSION * best["distance"]:
+    if floors > EXPLOSION * best["floors"]:
         exploded = (
-            f"the motion's distance to the footage is {distance:,.0f} floors at step {step:,}, "
-            f"{best['distance']:.3g} at step {best['step']:,}: training diverged. The checkpoint of step "
+            f"the motion's Frechet distance to the footage is {floors:,.0f} floors at step {step:,}, "
+            f"{best['floors']:.3g} at step {best['step']:,}: training diverged. The checkpoint of step "
             f"{best['step']:,} is {folder}/{BEST}. Train with a lower learning rate or another seed."
         )
         write_record(folder, VALIDATED, {"best": best, "exploded": exploded})
     return False
+
+
+def _best(folder: str) -> dict[str, Any] | None:
+    """The best so far; one of version 0.1.0, which is known by its Frechet distance alone, is none."""
+    best: dict[str, Any] | None = (read_record(folder, VALIDATED) or {}).get("best")
+    return best if best is not None and "floors" in best else None
 
 
 def explosion_of(folder: str) -> str:

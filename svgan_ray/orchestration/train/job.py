@@ -45,7 +45,7 @@ from svgan_ray.orchestration.train.export import export_model, restore_model
 from svgan_ray.orchestration.train.loop import Outcome, train_worker
 from svgan_ray.orchestration.train.plan import FINISHED, Finished, TrainingPlan, plan_training
 from svgan_ray.orchestration.train.progress import training_progress
-from svgan_ray.orchestration.train.validation import OBJECTIVE, Validator
+from svgan_ray.orchestration.train.validation import FRECHET, OBJECTIVE, Validator
 
 __all__ = ["TrainReport", "plan", "run"]
 
@@ -74,7 +74,7 @@ class TrainReport:
             )
         snapshot_rows(self.plan.job.snapshot, table)
         table.add_row("steps", f"{self.finished.steps:,} in {self.finished.elapsed_s / 60:.1f} minutes")
-        for name in (OBJECTIVE, "diversity", "jitter"):
+        for name in (OBJECTIVE, FRECHET, "diversity", "jitter"):
             if name in self.finished.figures:
                 table.add_row(name, f"{self.finished.figures[name]:.3g}")
         table.add_row("model", self.plan.model)

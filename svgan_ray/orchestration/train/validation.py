@@ -16,6 +16,7 @@ from torch import Tensor
 
 from svgan_ray.device import best_device
 from svgan_ray.errors import DataError
+from svgan_ray.metrics.distance import floors_by_place, mean_floors
 from svgan_ray.metrics.evaluation import (
     WINDOWS_S,
     MotionReport,
@@ -46,9 +47,11 @@ from svgan_ray.video.writing import SYNTHETIC_TAGS, write_video
 __all__ = [
     "DRIFT",
     "FIDELITY",
+    "FRECHET",
     "OBJECTIVE",
     "WORST",
     "Validator",
+    "distance_of",
     "figures_of",
     "frechet_of",
     "generated_motion",
@@ -58,9 +61,11 @@ __all__ = [
     "sides_of",
 ]
 
-OBJECTIVE = "frechet_motion"
+OBJECTIVE = "motion_distance"
+FRECHET = "frechet_motion"
+"""What studies and trainings of before were compared by."""
 FIDELITY, DRIFT = "fidelity", "drift"
-"""Its two sides: the distance at the start of a sample, and what the distance grows by within a minute."""
+"""Two sides of the Frechet distance: at the start of a sample, and what it grows by within a minute."""
 WORST = 1e6
 """Each of these of motion that diverged, or cannot be measured."""
 SEED = 0
@@ -89,7 +94,8 @@ class Validator:
     def _log(self, folder: Path, step: int, figures: dict[str, float]) -> None:
         """Keep the checkpoint where it is the best; the scores are then its own as well as the run's."""
         model, snapshot = "", self.job.snapshot
-        if take_validated(self.job.folder, folder, step, figures[OBJECTIVE], WORST):
+        distance, floors = figures[OBJECTIVE], figures[FRECHET]
+        if take_validated(self.job.folder, folder, step, distance, floors, WORST):
             model = f"{self.run.key.name} step {step}"
             self.run.log_checkpoint(model, step, f"{self.job.folder}/{BEST}")
         self.run.log_metrics(figures, step, model, Dataset(snapshot.name, snapshot.digest))
@@ -168,18 +174,22 @@ def measure(model: MotionModel, data: TrainingSet, generated: Tensor) -> MotionR
     return score_motion(real, generated, model.frame_rate_hz, variances, angle=mean_angle(model))
 
 
-def frechet_of(report: MotionReport) -> float:
-    """The one scalar that trainings are compared by: the mean over places in a sample and window lengths.
+def distance_of(report: MotionReport) -> float:
+    """The one scalar that trainings are compared by, finite whatever the model does; smaller is better."""
+    return _bounded(report.standing.motion_distance)
 
-    It is in multiples of the real-to-real floor, and finite whatever the model does. Window lengths for which
-    the footage is too short are left out, unless it is for all.
+
+def frechet_of(report: MotionReport) -> float:
+    """The mean Frechet distance over places in a sample and window lengths, finite whatever the model does.
+
+    It is in multiples of the real-to-real floor, and what studies of before are searched by.
     """
-    return _mean([value for places in _by_place(report) for value in places])
+    return _bounded(mean_floors(report.frechet))
 
 
 def sides_of(report: MotionReport) -> dict[str, float]:
     """Fidelity and drift, finite whatever the model does; smaller is better."""
-    places = [values for values in _by_place(report) if values]
+    places = [values for values in floors_by_place(report.frechet) if values]
     fidelity = _mean([values[0] for values in places])
     return {FIDELITY: fidelity, DRIFT: _mean([max(values[-1] - values[0], 0.0) for values in places])}
 
@@ -187,19 +197,15 @@ def sides_of(report: MotionReport) -> dict[str, float]:
 def figures_of(report: MotionReport) -> dict[str, float]:
     """What is logged of a report."""
     finite = {name: value for name, value in report.figures().items() if math.isfinite(value)}
-    return {**finite, OBJECTIVE: frechet_of(report), **sides_of(report)}
-
-
-def _by_place(report: MotionReport) -> list[list[float]]:
-    """Distances of generated motion by window length, each from the start of a sample to its end."""
-    measured = [motion for motion in report.frechet if math.isfinite(motion.floor)]
-    fit = [motion for motion in measured if motion.verdict == "fit"] or measured
-    return [[v for of, v in motion.compared.items() if of.startswith("generated")] for motion in fit]
+    return {**finite, OBJECTIVE: distance_of(report), FRECHET: frechet_of(report), **sides_of(report)}
 
 
 def _mean(values: list[float]) -> float:
-    mean = sum(values) / len(values) if values else WORST
-    return mean if math.isfinite(mean) and mean < WORST else WORST
+    return _bounded(sum(values) / len(values) if values else WORST)
+
+
+def _bounded(value: float) -> float:
+    return value if math.isfinite(value) and value < WORST else WORST
 
 
 def sample_rows(

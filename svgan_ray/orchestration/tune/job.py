@@ -29,7 +29,7 @@ from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.start import started
 from svgan_ray.orchestration.train.data import training_set
 from svgan_ray.orchestration.train.export import export_model
-from svgan_ray.orchestration.train.validation import OBJECTIVE, require_measurable
+from svgan_ray.orchestration.train.validation import require_measurable
 from svgan_ray.orchestration.tune.earlier_versions import find_moved_modules
 from svgan_ray.orchestration.tune.plan import StudyPlan, plan_only, plan_study
 from svgan_ray.orchestration.tune.progress import TrialBook, study_progress
@@ -111,7 +111,7 @@ def _tuner(plan: StudyPlan, study: optuna.Study, storage: Any, path: str) -> Tun
         trainable,
         param_space={},
         tune_config=tune.TuneConfig(
-            metric=None if plan.config.pareto else OBJECTIVE,  # several are the search's own
+            metric=None if plan.config.pareto else plan.objective,  # several are the search's own
             mode=None if plan.config.pareto else "min",
             search_alg=study_search(plan, optuna.storages.RDBStorage(plan.search_storage)),
             scheduler=None if plan.config.pareto else _early_stopping(plan),

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import optuna
 from rich.console import Group, RenderableType
 from rich.table import Table
+from sqlalchemy.exc import SQLAlchemyError
 
 from svgan_ray.config import TuneConfig
 from svgan_ray.errors import ConfigError
@@ -19,7 +22,7 @@ from svgan_ray.orchestration.runtime.journal import RunKey
 from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot, snapshot_rows
 from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.orchestration.train.estimate import step_time_s
-from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, OBJECTIVE
+from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, FRECHET, OBJECTIVE
 from svgan_ray.store import LatentStore, Snapshot, open_store
 from svgan_ray.store.keys import content_id
 from svgan_ray.store.weights import put_weights
@@ -27,9 +30,12 @@ from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.spaces import SPACE
 
-__all__ = ["SQLITE", "StudyPlan", "plan_only", "plan_study"]
+__all__ = ["SETTINGS", "SQLITE", "StudyPlan", "objective_of", "plan_only", "plan_study"]
 
 SQLITE = "sqlite:///"
+SETTINGS = "svgan_ray.settings"
+"""The attribute of an Optuna study that holds what it was begun with."""
+_COMPARED_BY = "compared_by"
 _NAME_BYTES = 200
 
 
@@ -45,6 +51,8 @@ class StudyPlan:
     search_storage: str
     model: str
     preset: str
+    objective: str = FRECHET
+    """What its trials are compared by; plans that version 0.1.0 stored have no such field."""
 
     @property
     def base(self) -> TemporalConfig:
@@ -54,7 +62,7 @@ class StudyPlan:
     @property
     def objectives(self) -> tuple[str, ...]:
         """What the search makes small."""
-        return (FIDELITY, DRIFT) if self.config.pareto else (OBJECTIVE,)
+        return (FIDELITY, DRIFT) if self.config.pareto else (self.objective,)
 
     @property
     def sequences(self) -> int:
@@ -64,7 +72,10 @@ class StudyPlan:
     @property
     def settings(self) -> dict[str, Any]:
         """What may not change between the runs of one study."""
+        # Studies begun while Frechet distances were the only ones do not say what they are compared by.
+        says = self.config.pareto and self.objective != FRECHET
         return {
+            **({_COMPARED_BY: self.objective} if says else {}),
             "temporal": self.base.to_dict(),
             "snapshot": self.snapshot.digest,
             "trials": self.config.trials,
@@ -121,15 +132,37 @@ def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
     generator_sha256 = put_weights(store, generator_folder) if put else weights_hash(generator_folder)
     for path in config.enqueue:
         load_preset(path)
+    search_storage = _database(config.search_storage)
     return StudyPlan(
         config,
         store.uri,
         resolve_snapshot(store, config, generator_sha256, put),
         durable(config.study_folder, "--study-folder"),
-        _database(config.search_storage),
+        search_storage,
         durable(config.model, "--model"),
         str(local_file(config.out, "--out")),
+        _begun_objective(config.study, search_storage),
     )
+
+
+def objective_of(study: optuna.Study) -> str:
+    """What a study's trials are compared by, from what it was begun with."""
+    settings = study.user_attrs.get(SETTINGS)
+    if settings is None:
+        return OBJECTIVE
+    if _COMPARED_BY in settings:
+        return str(settings[_COMPARED_BY])
+    return OBJECTIVE if settings["objectives"] == [OBJECTIVE] else FRECHET
+
+
+def _begun_objective(name: str, storage: str) -> str:
+    """That of the study of this name where it was begun; `open_study` tells what is wrong."""
+    if storage.startswith(SQLITE) and not Path(storage.removeprefix(SQLITE)).exists():
+        return OBJECTIVE
+    try:
+        return objective_of(optuna.load_study(study_name=name, storage=storage))
+    except (KeyError, ImportError, SQLAlchemyError):
+        return OBJECTIVE
 
 
 def _database(url: str) -> str:

@@ -14,7 +14,6 @@ from rich.progress import BarColumn, TaskID, TimeElapsedColumn
 from svgan_ray.orchestration.runtime.background import repeat_in_background
 from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.runtime.terminal import LoggedProgress, plain_column
-from svgan_ray.orchestration.train.validation import OBJECTIVE
 from svgan_ray.orchestration.tune.plan import StudyPlan
 
 __all__ = ["TrialBook", "study_progress"]
@@ -30,8 +29,9 @@ class TrialBook(tune.Callback):
         self._close(trial, "FINISHED")
         over = (Trial.TERMINATED, Trial.ERROR)  # the trial itself may not have that status yet
         ended = [one for one in trials if one.trial_id == trial.trial_id or one.status in over]
-        objectives = [one.last_result[OBJECTIVE] for one in ended if OBJECTIVE in one.last_result]
-        values = {"trials": float(len(ended)), f"best_{OBJECTIVE}": min(objectives)} if objectives else {}
+        name = self._plan.objective
+        objectives = [one.last_result[name] for one in ended if name in one.last_result]
+        values = {"trials": float(len(ended)), f"best_{name}": min(objectives)} if objectives else {}
         self._run().log_metrics(values, len(ended))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
@@ -50,13 +50,13 @@ def study_progress(run: RemoteRun, plan: StudyPlan) -> Iterator[None]:
     about = plain_column("{task.fields[about]}")
     with LoggedProgress(plain_column("tuning"), BarColumn(), about, TimeElapsedColumn()) as bar:
         task = bar.add_task("tuning", total=plan.config.trials, about="starting trials")
-        with repeat_in_background(lambda: _show(bar, task, run)):
+        with repeat_in_background(lambda: _show(bar, task, run, plan.objective)):
             yield
 
 
-def _show(bar: LoggedProgress, task: TaskID, run: RemoteRun) -> None:
+def _show(bar: LoggedProgress, task: TaskID, run: RemoteRun, objective: str) -> None:
     ended, values = run.latest()
     if ended:
-        best = values[f"best_{OBJECTIVE}"]
-        bar.update(task, completed=ended, about=f"{ended} trials ended, best {OBJECTIVE} {best:.2f}")
+        best = values[f"best_{objective}"]
+        bar.update(task, completed=ended, about=f"{ended} trials ended, best {objective} {best:.2f}")
     bar.log_line(f"tuning: {bar.tasks[0].fields['about']}")

@@ -12,7 +12,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from svgan_ray.orchestration.runtime.terminal import command
-from svgan_ray.orchestration.train.validation import OBJECTIVE
 from svgan_ray.orchestration.tune.plan import StudyPlan
 from svgan_ray.orchestration.tune.trial import SEQUENCES
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
@@ -62,7 +61,9 @@ class TuneReport:
     def _table(self) -> Table:
         options = list(dict.fromkeys(name for trial in self.trials for name in trial.params))
         sides = self.plan.objectives if self.plan.config.pareto else ()
-        table = Table("trial", OBJECTIVE, *sides, "state", "sequences", "minutes", *options, box=None)
+        table = Table(
+            "trial", self.plan.objective, *sides, "state", "sequences", "minutes", *options, box=None
+        )
         front = self.front
         for trial in self.trials:
             objective = "" if trial.objective is None else f"{trial.objective:.2f}"
@@ -77,9 +78,7 @@ class TuneReport:
 
     def _summary(self) -> Table:
         table = Table(box=None, show_header=False)
-        table.add_row(
-            "best trial", f"{self.best.number}, {OBJECTIVE} {self.best.objective:.2f} times the floor"
-        )
+        table.add_row("best trial", f"{self.best.number}, {self.plan.objective} {self.best.objective:.2f}")
         table.add_row("model", self.plan.model)
         table.add_row("preset", self.plan.preset)
         table.add_row("next", command("train", "--preset", self.plan.preset))
@@ -105,7 +104,7 @@ def trial_rows(plan: StudyPlan, results: ResultGrid) -> tuple[TrialRow, ...]:
         params = {name: value for name, value in (result.config or {}).items() if name != "temporal"}
         minutes = metrics.get("time_total_s", 0.0) / 60
         values = tuple(metrics[name] for name in plan.objectives if name in metrics)
-        trial_id, objective = metrics.get("trial_id", ""), metrics.get(OBJECTIVE)
+        trial_id, objective = metrics.get("trial_id", ""), metrics.get(plan.objective)
         rows.append(TrialRow(number, trial_id, objective, state, sequences, minutes, params, values))
     return tuple(rows)
 
@@ -115,7 +114,7 @@ def preset_of(plan: StudyPlan, best: TemporalConfig, row: TrialRow) -> bytes:
     recipe = plan.config.recipe
     changes = _difference(RECIPES[recipe]().to_dict(), best.to_dict())
     changes.pop("steps", None)
-    found_by = {"study": plan.config.study, "trial": row.number, OBJECTIVE: row.objective}
+    found_by = {"study": plan.config.study, "trial": row.number, plan.objective: row.objective}
     found_by["snapshot"] = plan.snapshot.digest
     return (
         json.dumps({"recipe": recipe, "temporal": changes, "found_by": found_by}, indent=2) + "\n"

@@ -17,15 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from svgan_ray.errors import ConfigError
 from svgan_ray.experiment_file import load_preset
-from svgan_ray.orchestration.train.validation import OBJECTIVE
 from svgan_ray.orchestration.tune.optuna_compat import proposed_numbers, study_of
-from svgan_ray.orchestration.tune.plan import SQLITE, StudyPlan
+from svgan_ray.orchestration.tune.plan import SETTINGS, SQLITE, StudyPlan
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.spaces import Trial, known_point, suggest_config
 
 __all__ = ["StudySearch", "close_open_trials", "open_study", "sampler", "study_search"]
 
-_SETTINGS = "svgan_ray.settings"
 _STARTUP_TRIALS = 8
 
 
@@ -48,7 +46,7 @@ def study_search(plan: StudyPlan, storage: optuna.storages.BaseStorage) -> Study
     several = plan.config.pareto
     return StudySearch(
         space=partial(_propose, base=plan.base),
-        metric=list(plan.objectives) if several else OBJECTIVE,
+        metric=list(plan.objectives) if several else plan.objective,
         mode=["min"] * len(plan.objectives) if several else "min",
         study_name=plan.config.study,
         storage=storage,
@@ -76,9 +74,9 @@ def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
     """The study in its database. Raises ConfigError where it was begun with other settings, or elsewhere."""
     storage, study = plan.search_storage, _stored_study(plan, is_begun)
     settings = json.loads(json.dumps(plan.settings))
-    stored = study.user_attrs.get(_SETTINGS)
+    stored = study.user_attrs.get(SETTINGS)
     if stored is None and not is_begun:
-        study.set_user_attr(_SETTINGS, settings)
+        study.set_user_attr(SETTINGS, settings)
     elif stored != settings or not is_begun:
         changed = [name for name in settings if (stored or {}).get(name) != settings[name]] or [
             "its folder is gone"

@@ -17,6 +17,7 @@ from svgan_ray.orchestration.train.loop import LOG_EVERY_STEPS, Speed, check_wei
 from svgan_ray.orchestration.train.validation import (
     DRIFT,
     FIDELITY,
+    FRECHET,
     OBJECTIVE,
     WORST,
     figures_of,
@@ -34,7 +35,7 @@ __all__ = ["SEQUENCES", "run_trial"]
 
 SEQUENCES = "sequences"
 """Training sequences seen so far: the clock of early stopping."""
-_MEASURED = (OBJECTIVE, FIDELITY, DRIFT)
+_MEASURED = (OBJECTIVE, FRECHET, FIDELITY, DRIFT)
 
 
 def run_trial(config: dict[str, Any], plan: StudyPlan) -> None:

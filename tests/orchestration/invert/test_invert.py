@@ -95,7 +95,7 @@ def test_both_nodes_work_and_a_second_run_finds_nothing_to_do(
     nodes = {node for commit in commits for node in commit.node.split()}
     assert len(nodes) == 2, nodes
 
-    run_is_tracked(report.inversion_id)
+    run_is_in_mlflow(report.inversion_id)
     again = invert(config)
     assert again.is_idle and again.videos_done_before == 6 and again.frames_encoded == 0
     assert list(store.commits(report.inversion_id)) == commits
@@ -107,7 +107,7 @@ def meet_both_nodes(folder: Path) -> None:
         wait_for(lambda: len(nodes_at_work(folder)) == 2, "both nodes")
 
 
-def run_is_tracked(inversion_id: str) -> None:
+def run_is_in_mlflow(inversion_id: str) -> None:
     """One finished run with settings, figures, and reconstructions: typical ones and the worst."""
     client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
     experiment = client.get_experiment_by_name("tests")

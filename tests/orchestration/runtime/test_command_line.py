@@ -171,3 +171,22 @@ def test_a_setting_is_read_under_its_former_name(tmp_path: Path) -> None:
     for flag in (["--evaluations", "4"], ["--evaluations=4"]):
         config, _, _ = parse(TuneConfig, [*flag, "--experiment-file", str(file)])
         assert config.rungs == 4
+
+
+def test_sigterm_ends_a_job_as_ctrl_c_does() -> None:
+    code = (
+        "import sys, time\n"
+        "from svgan_ray.config import EvaluateConfig\n"
+        "from svgan_ray.orchestration.runtime.command_line import run_job\n"
+        "def act(config):\n"
+        "    print('at work', flush=True)\n"
+        "    time.sleep(60)\n"
+        "sys.exit(run_job(EvaluateConfig, act, argv=[]))\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None and job.stderr is not None
+        while job.stdout.readline() != "at work\n":
+            assert job.poll() is None
+        job.terminate()
+        assert job.wait() == 130 and job.stderr.read() == ""

@@ -26,7 +26,14 @@ from svgan_ray.orchestration.train.export import publish
 from svgan_ray.orchestration.train.job import plan as dry_run
 from svgan_ray.orchestration.train.loop import Outcome, check_weights, train_worker
 from svgan_ray.orchestration.train.plan import plan_training
-from svgan_ray.orchestration.train.validation import OBJECTIVE, WORST, Validator, frechet_of
+from svgan_ray.orchestration.train.validation import (
+    FRECHET,
+    OBJECTIVE,
+    WORST,
+    Validator,
+    distance_of,
+    frechet_of,
+)
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.checkpoints import load_checkpoint, save_checkpoint
 from svgan_ray.temporal.model import model_of, save_model
@@ -245,18 +252,18 @@ def test_the_best_checkpoint_is_kept_and_an_explosion_ends_the_training(weights:
     for step, distance in ((10, 50.0), (20, 7.0), (30, 90.0), (40, WORST)):
         state.step = step
         save_checkpoint(state, "checkpoint")
-        validator._log(Path("checkpoint"), step, {OBJECTIVE: distance})
+        validator._log(Path("checkpoint"), step, {OBJECTIVE: distance, FRECHET: min(WORST, 2 * distance)})
     assert recorder.models == ["train demo step 10", "train demo step 20", "", ""]
     place = f"{plan.folder}/{BEST}"
     assert recorder.checkpoints == [("train demo step 10", 10, place), ("train demo step 20", 20, place)]
     assert load_checkpoint(Path(plan.folder) / BEST).step == 20
     assert explosion_of(plan.folder) == ""
 
-    take_validated(plan.folder, Path("checkpoint"), 50, 701.0, WORST)
+    take_validated(plan.folder, Path("checkpoint"), 50, 8.0, 1401.0, WORST)
     outcome, _ = local_training(weights, checkpoint_every_steps=5)
 
     assert outcome.steps == 5
-    assert "701 floors at step 50, 7 at step 20: training diverged" in outcome.diverged
+    assert "1,401 floors at step 50, 14 at step 20: training diverged" in outcome.diverged
     assert f"step 20 is {plan.folder}/{BEST}" in outcome.diverged
 
 
@@ -305,6 +312,7 @@ def test_the_scalar_orders_motion(weights: Path) -> None:
     real = [data.coefficients[first:stop] for first, stop in data.segments]
     generated = torch.stack([data.basis.project(motion(1700, 100 + n)) for n in range(40)])
 
-    scores = [frechet_of(score_motion(real, share * generated, 25.0)) for share in (1.0, 0.5, 0.0)]
+    reports = [score_motion(real, share * generated, 25.0) for share in (1.0, 0.5, 0.0)]
 
-    assert scores[0] < scores[1] < scores[2] < WORST
+    for scores in ([frechet_of(report) for report in reports], [distance_of(report) for report in reports]):
+        assert scores[0] < scores[1] < scores[2] < WORST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -16,7 +17,7 @@ from ray import tune
 from svgan_ray.config import TrainConfig, TuneConfig
 from svgan_ray.errors import ConfigError
 from svgan_ray.experiment_file import ExperimentFile
-from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, OBJECTIVE, WORST
+from svgan_ray.orchestration.train.validation import DRIFT, FIDELITY, FRECHET, OBJECTIVE, WORST
 from svgan_ray.orchestration.tune import trial as trial_module
 from svgan_ray.orchestration.tune.job import run as tune_study
 from svgan_ray.orchestration.tune.plan import StudyPlan, plan_study
@@ -208,7 +209,7 @@ def test_a_preset_gives_training_the_trials_options_and_the_recipes_steps(plan: 
 
     assert config.preset == "preset.json"
     assert config.temporal == tiny(demo().steps, optimiser=OptimiserOptions(1e-3, 2e-3), ema_decay=0.99)
-    assert json.loads(Path("preset.json").read_text())["found_by"]["frechet_motion"] == 1.5
+    assert json.loads(Path("preset.json").read_text())["found_by"][OBJECTIVE] == 1.5
     Path("preset.json").write_text('{"recipe": "demo", "temporal": {"baches": 4}}')
     with pytest.raises(ConfigError, match="no key 'baches'"):
         ExperimentFile(Path("experiment.toml"), {}, {}).config(TrainConfig, preset="preset.json")
@@ -232,6 +233,23 @@ def test_known_good_presets_are_tried_right_after_the_recipe(plan: StudyPlan, we
     speeds = [proposal["optimiser"]["critic_learning_rate"] for proposal in proposals]
     assert speeds[:2] == [plan.base.optimiser.critic_learning_rate, 3e-4]
     assert speeds[2] not in speeds[:2] and proposals[1]["batch_size"] == 64
+
+
+@pytest.mark.parametrize("pareto", [False, True])
+def test_a_study_that_was_begun_with_frechet_distances_goes_on_with_them(
+    plan: StudyPlan, weights: Path, pareto: bool
+) -> None:
+    """Its settings, as version 0.1.0 wrote them, name them or say nothing of what else there might be."""
+    config = config_for(weights, study="old", pareto=pareto)
+    old = dataclasses.replace(plan_study(config), objective=FRECHET)
+    assert set(old.settings) == set(plan.settings) and old.objectives[0] in (FRECHET, FIDELITY)
+    open_study(old, is_begun=False)
+
+    again = plan_study(config)
+
+    assert again.objective == FRECHET and again.identity == old.identity
+    open_study(again, is_begun=True)
+    assert plan_study(config_for(weights, study="new", pareto=pareto)).objective == OBJECTIVE
 
 
 def test_two_objectives_make_a_front_and_a_diverged_trial_ends_with_the_worst_of_both(
