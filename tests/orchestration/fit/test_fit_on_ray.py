@@ -61,8 +61,8 @@ def test_a_submitted_fit_survives_a_killed_worker(
     track_only(tmp_path / "footage", weights, open_store(f"{BUCKET}/store", create=True))
     command = f"""
         --store {BUCKET}/store --subject anna --weights {weights} --out {BUCKET}/weights/anna
-        --steps {STEPS} --batch 4 --checkpoints {BUCKET}/checkpoints --checkpoint-every-steps {CHECKPOINT} --workers 2
-        --experiment fits
+        --steps {STEPS} --batch 4 --checkpoints {BUCKET}/checkpoints --checkpoint-every-steps {CHECKPOINT}
+        --workers 2 --experiment fits
     """.split()
     job = [sys.executable, str(ROOT / "jobs" / "fit.py"), *command]
     ray_command = str(Path(sys.executable).parent / "ray")
