@@ -21,7 +21,7 @@ from ray.train import Checkpoint, CheckpointUploadMode
 
 from svgan_ray.errors import DivergenceError
 from svgan_ray.orchestration.fit.data import Rows, Shard, shard_name
-from svgan_ray.orchestration.fit.page import Progress, fit_page, pair_strip
+from svgan_ray.orchestration.fit.page import FitHistory, fit_page, pair_strip
 from svgan_ray.orchestration.fit.schedule import Mask, Schedule
 from svgan_ray.orchestration.runtime.journal import RemoteRun
 from svgan_ray.orchestration.runtime.worker_groups import Uploader, make_process_deterministic, worker_group
@@ -223,21 +223,21 @@ def _shard(kind: str, schedule: Schedule, workers: Workers, batch: int) -> Shard
     return Shard(read, schedule, places_of(workers, batch))
 
 
-def _resume(fit: PersonalFit) -> Progress:
+def _resume(fit: PersonalFit) -> FitHistory:
     """Put the last checkpoint into the fitter; returns what was told up to then."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
-        return Progress()
+        return FitHistory()
     with checkpoint.as_directory() as folder:
         extra = load_checkpoint(fit.fitter, Path(folder, CHECKPOINT))
     fit.left_out[extra["left_out"]] = True
-    return Progress(**extra["progress"])
+    return FitHistory(**extra["progress"])
 
 
 class _Teller:
     """What a worker tells of the fit: to the run and, with checkpoints, to Ray."""
 
-    def __init__(self, job: FittingJob, run: RemoteRun, fit: PersonalFit, progress: Progress) -> None:
+    def __init__(self, job: FittingJob, run: RemoteRun, fit: PersonalFit, progress: FitHistory) -> None:
         self._job, self._run, self._fit, self._progress = job, run, fit, progress
         self._began_s = time.monotonic() - progress.elapsed_s
         self._is_first = fit.fitter.workers.rank == 0

@@ -15,7 +15,7 @@ from svgan_ray.report.plots import Chart, Line, as_html
 from svgan_ray.stylegan.fitting import CONSENT, HeldOutScores
 from svgan_ray.video.pictures import film_strip
 
-__all__ = ["GALLERY", "Progress", "fit_page", "pair_strip"]
+__all__ = ["GALLERY", "FitHistory", "fit_page", "pair_strip"]
 
 GALLERY = "gallery.html"
 _TEXT = (
@@ -25,7 +25,7 @@ _TEXT = (
 
 
 @dataclass
-class Progress:
+class FitHistory:
     """The scores so far, in the order of steps."""
 
     steps: list[int] = field(default_factory=list)
@@ -49,7 +49,7 @@ def pair_strip(pairs: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def fit_page(
-    progress: Progress, strip: npt.NDArray[np.uint8], left_out: Sequence[str] = (), title: str = ""
+    progress: FitHistory, strip: npt.NDArray[np.uint8], left_out: Sequence[str] = (), title: str = ""
 ) -> Html:
     """The whole page; `left_out` names spans of frames that stood out."""
     last = progress.scores[-1]

@@ -81,7 +81,7 @@ def test_a_copy_is_made_once_with_its_landmarks(client: Any) -> None:
 
 
 def test_what_changed_or_went_after_planning_is_noticed(client: Any) -> None:
-    anna, ben, _ = expand(["s3://footage"])
+    anna, ben = expand(["s3://footage/raw"])
     client.put_object(Bucket="footage", Key="raw/anna.mp4", Body=b"something else")
     with pytest.raises(VideoError, match="changed"):
         local_copy(anna)
@@ -116,7 +116,7 @@ def test_an_object_that_changes_while_it_is_fetched(client: Any, monkeypatch: py
 
 
 def test_old_copies_make_room(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    anna, ben, carl = expand(["s3://footage"])
+    anna, ben, carl = expand(["s3://footage/raw", "s3://footage/raw2"])
     first, second = local_copy(anna), local_copy(ben)
     local_copy(anna)  # used again: ben's is the oldest now
     used_bytes = sum(file.stat().st_size for path in (first, second) for file in path.parent.iterdir())
