@@ -37,7 +37,7 @@ from svgan_ray.latents.denoising import denoised
 from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.metrics.evaluation import footage_coefficients, generate_coefficients, score_motion
 from svgan_ray.metrics.features import evaluation_basis
-from svgan_ray.metrics.figures import fast_power_share, memorisation
+from svgan_ray.metrics.scores import fast_power_share, memorisation
 from svgan_ray.temporal.checkpoints import RECORD, load_checkpoint, save_checkpoint
 from svgan_ray.temporal.model import model_of
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
@@ -69,7 +69,7 @@ class Footage:
         return fit_basis(self.training, min(size, self.rank))
 
 
-def figures_of(state: TrainingState, footage: Footage, samples: int = SAMPLES) -> dict[str, float]:
+def scores_of(state: TrainingState, footage: Footage, samples: int = SAMPLES) -> dict[str, float]:
     """All scores in latent space; jitter is also compared with that of the true factors."""
     basis = footage.evaluation()
     model = model_of(state, basis.mean, "0" * 64)
@@ -82,12 +82,12 @@ def figures_of(state: TrainingState, footage: Footage, samples: int = SAMPLES) -
     variances = basis.sigma.square()
     report = score_motion(training, generated, FRAME_RATE_HZ, variances, held_out)
     fast, fast_true = (fast_power_share(x, FRAME_RATE_HZ, variances) for x in (list(generated), true))
-    return report.figures() | {"jitter_against_truth": fast / fast_true}
+    return report.scores() | {"jitter_against_truth": fast / fast_true}
 
 
-def distance_of(figures: dict[str, float]) -> float:
+def distance_of(scores: dict[str, float]) -> float:
     """The largest Frechet distance over all positions, as a multiple of the floor."""
-    return max(figures[f"frechet_motion_{w}/generated_at_{at}_s"] for w in WINDOWS for at in POSITIONS)
+    return max(scores[f"frechet_motion_{w}/generated_at_{at}_s"] for w in WINDOWS for at in POSITIONS)
 
 
 def changed(config: TemporalConfig, changes: Iterable[str]) -> TemporalConfig:
@@ -125,30 +125,30 @@ def train(options: argparse.Namespace) -> None:
             losses = train_step(state, features, index)
         cpu_s += spent_s
         check_finite(losses, state.step)
-        figures = figures_of(state, footage)
+        scores = scores_of(state, footage)
         save_checkpoint(state, folder)
         line = {"name": name, "recipe": options.recipe, "changes": options.change, "seed": options.seed}
-        line |= {"latents": options.latents, "step": state.step, "cpu_s": cpu_s, "figures": figures}
+        line |= {"latents": options.latents, "step": state.step, "cpu_s": cpu_s, "figures": scores}
         with curves.open("a") as file:
             file.write(json.dumps(line) + "\n")
-        print(f"{name}: {cpu_s / 60:.1f} min, step {state.step}, {_summary(figures)}", flush=True)
+        print(f"{name}: {cpu_s / 60:.1f} min, step {state.step}, {_summary(scores)}", flush=True)
 
 
-def _summary(figures: dict[str, float]) -> str:
+def _summary(scores: dict[str, float]) -> str:
     at = " | ".join(
-        " ".join(f"{figures[f'frechet_motion_{w}/generated_at_{at}_s']:.2f}" for at in POSITIONS)
+        " ".join(f"{scores[f'frechet_motion_{w}/generated_at_{at}_s']:.2f}" for at in POSITIONS)
         for w in WINDOWS
     )
     return (
-        f"frechet {at}, diversity {figures['diversity']:.2f}, jitter {figures['jitter']:.2f}, "
-        f"against truth {figures['jitter_against_truth']:.2f}, "
-        f"copied {_copied(figures)}"
+        f"frechet {at}, diversity {scores['diversity']:.2f}, jitter {scores['jitter']:.2f}, "
+        f"against truth {scores['jitter_against_truth']:.2f}, "
+        f"copied {_copied(scores)}"
     )
 
 
-def _copied(figures: dict[str, float]) -> str:
+def _copied(scores: dict[str, float]) -> str:
     share, ratios, distances = (
-        figures[f"memorisation/{name}"] for name in ("copied_share", "copied_p_value", "p_value")
+        scores[f"memorisation/{name}"] for name in ("copied_share", "copied_p_value", "p_value")
     )
     return f"{share:.3f} ({ratios:.2f}, {distances:.1g})"
 
@@ -177,17 +177,17 @@ def table(options: argparse.Namespace) -> None:
     )
     print("|" + "---|" * 9)
     for name, lines in runs.items():
-        last, figures = lines[-1], lines[-1]["figures"]
+        last, scores = lines[-1], lines[-1]["figures"]
         cells = [
-            ", ".join(f"{figures[f'frechet_motion_{w}/generated_at_{at}_s']:.2f}" for at in POSITIONS)
+            ", ".join(f"{scores[f'frechet_motion_{w}/generated_at_{at}_s']:.2f}" for at in POSITIONS)
             for w in WINDOWS
         ]
         met = next((x["cpu_s"] / 60 for x in lines if distance_of(x["figures"]) <= BAR_FLOORS), None)
         when = "no" if met is None else f"{met:.1f} min"
         print(
             f"| {name} | {last['cpu_s'] / 60:.1f} | {last['step']:,} | {cells[0]} | {cells[1]} | "
-            f"{figures['diversity']:.2f} | {figures['jitter_against_truth']:.2f} | "
-            f"{_copied(figures)} | {when} |"
+            f"{scores['diversity']:.2f} | {scores['jitter_against_truth']:.2f} | "
+            f"{_copied(scores)} | {when} |"
         )
 
 

@@ -83,7 +83,7 @@ def study(folder: Path, trials: int, trial_steps: int) -> str:
     return f"study of {trials} trials: {clock:.1f} minutes{cut_off}, {processor:.1f} of processor time"
 
 
-def figures_of(folder: Path, kind: str, seed: int, steps: int | None) -> dict[str, float]:
+def scores_of(folder: Path, kind: str, seed: int, steps: int | None) -> dict[str, float]:
     """Train with a seed; returns the scores on the held-out footage."""
     name = f"{kind.replace(' ', '-')}-{seed}"
     report = folder / "reports" / f"{name}.json"
@@ -94,18 +94,18 @@ def figures_of(folder: Path, kind: str, seed: int, steps: int | None) -> dict[st
         options |= {} if steps is None else {"temporal.steps": steps}
         call("train", folder, {**place, **options})
         call("evaluate", folder, {**place, "subject": HELD_OUT, "out": report})
-    figures = json.loads(report.read_text())["figures"]
-    return {"distance": distance(figures), "diversity": figures["diversity"], "jitter": figures["jitter"]}
+    scores = json.loads(report.read_text())["figures"]
+    return {"distance": distance(scores), "diversity": scores["diversity"], "jitter": scores["jitter"]}
 
 
-def distance(figures: dict[str, float | None]) -> float:
+def distance(scores: dict[str, float | None]) -> float:
     """Fréchet motion as a multiple of the floor, averaged over positions and the windows where it is fit."""
     fit = [
-        name.removesuffix("/is_fit") for name, is_so in figures.items() if name.endswith("/is_fit") and is_so
+        name.removesuffix("/is_fit") for name, is_so in scores.items() if name.endswith("/is_fit") and is_so
     ]
     of_generated = [
         value
-        for name, value in figures.items()
+        for name, value in scores.items()
         if any(name.startswith(f"{window}/generated") for window in fit) and value is not None
     ]
     return mean(of_generated) if of_generated else math.nan
@@ -128,7 +128,7 @@ def main() -> None:
         call("invert", folder, {"videos": videos, "store": folder / "store", "subject": name})
     took = study(folder, options.trials, options.trial_steps)
     seeds = range(FIRST_SEED, FIRST_SEED + options.seeds)
-    by_kind = {kind: [figures_of(folder, kind, seed, options.steps) for seed in seeds] for kind in KINDS}
+    by_kind = {kind: [scores_of(folder, kind, seed, options.steps) for seed in seeds] for kind in KINDS}
 
     print(f"\n{took}\n")
     print("| options | distance, floors | by seed | diversity | jitter |\n|---|---|---|---|---|")

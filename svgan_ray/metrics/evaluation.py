@@ -16,7 +16,11 @@ from svgan_ray.latents.denoising import denoised
 from svgan_ray.latents.windows import seeded
 from svgan_ray.metrics.distance import CHEAP_NOISES, Standing, Yardstick, mean_floors
 from svgan_ray.metrics.features import blocks_of, cut_windows, evaluation_basis
-from svgan_ray.metrics.figures import (
+from svgan_ray.metrics.frechet import FrechetMotion, frechet_motion
+from svgan_ray.metrics.judge import NOISES
+from svgan_ray.metrics.panel import SCORES
+from svgan_ray.metrics.rivals import RIVALS
+from svgan_ray.metrics.scores import (
     LEAST_GENERATED,
     Memorisation,
     diversity,
@@ -24,10 +28,6 @@ from svgan_ray.metrics.figures import (
     memorisation,
     noise_angle,
 )
-from svgan_ray.metrics.frechet import FrechetMotion, frechet_motion
-from svgan_ray.metrics.judge import NOISES
-from svgan_ray.metrics.panel import SCORES
-from svgan_ray.metrics.rivals import RIVALS
 from svgan_ray.temporal.model import MotionModel
 from svgan_ray.temporal.sampling import generate
 
@@ -90,7 +90,7 @@ class MotionReport:
             return None
         return not any(judgement.excludes_guessing for judgement in self.held_out.judgements)
 
-    def figures(self) -> dict[str, float]:
+    def scores(self) -> dict[str, float]:
         """Flat names and values, as a run takes them."""
         values = {"diversity": self.diversity, "jitter": self.jitter, **self.standing.values()}
         for of, standing in list(self.standings.items())[1:]:

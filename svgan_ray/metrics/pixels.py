@@ -23,9 +23,9 @@ from svgan_ray.metrics.frechet import frechet_distance
 
 __all__ = [
     "FVD_CLIPS",
-    "ClipShape",
     "Networks",
     "SnippetFeatures",
+    "SnippetShape",
     "acd",
     "fid",
     "fvd",
@@ -42,7 +42,7 @@ BATCH_CLIPS = 4
 
 
 @dataclass(frozen=True)
-class ClipShape:
+class SnippetShape:
     """How many frames a clip has, of every how-many-th frame of the video."""
 
     frames: int
@@ -54,7 +54,7 @@ class ClipShape:
         return (self.frames - 1) * self.stride + 1
 
 
-FVD_CLIPS = {"16": ClipShape(16), "128": ClipShape(128), "16x8": ClipShape(16, 8)}
+FVD_CLIPS = {"16": SnippetShape(16), "128": SnippetShape(128), "16x8": SnippetShape(16, 8)}
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def see(clips: Iterable[Clip], networks: Networks, device: torch.device | str = 
     return SnippetFeatures(*(torch.cat(parts).double().cpu() if parts else empty for parts in seen.values()))
 
 
-def fvd(shape: ClipShape, real: Tensor, generated: Tensor, protocol: str) -> Row:
+def fvd(shape: SnippetShape, real: Tensor, generated: Tensor, protocol: str) -> Row:
     """Between features of clips [N, F]."""
     of = f"{shape.frames} frames" + (f", stride {shape.stride}" if shape.stride > 1 else "")
     return _frechet_row("FVD", of, real, generated, protocol)

@@ -254,7 +254,7 @@ class LatentStore(ModelStore):
     def put_snapshot(self, snapshot: Snapshot) -> Snapshot:
         """Store a snapshot as the next generation of its name; if the latest one is equal, it is returned."""
         while True:
-            head = self.head_snapshot(snapshot.name)
+            head = self.latest_snapshot(snapshot.name)
             if head is not None and head.digest == snapshot.digest:
                 return head
             generation = head.generation + 1 if head else 1
@@ -262,7 +262,7 @@ class LatentStore(ModelStore):
             if self.backend.put_if_absent(keys.snapshot(snapshot.name, generation), numbered.to_json()):
                 return numbered
 
-    def head_snapshot(self, name: str) -> Snapshot | None:
+    def latest_snapshot(self, name: str) -> Snapshot | None:
         """The latest generation of a snapshot."""
         generations = [keys.snapshot_generation(key) for key in self.record_keys(keys.snapshots(name))]
         return self.get_snapshot(name, max(generations)) if generations else None

@@ -21,7 +21,7 @@ from svgan_ray.metrics.evaluation import (
     score_motion,
 )
 from svgan_ray.metrics.features import evaluation_basis
-from svgan_ray.metrics.figures import fast_power_share
+from svgan_ray.metrics.scores import fast_power_share
 from svgan_ray.temporal.sampling import generate
 
 RATE_HZ = 25.0
@@ -43,10 +43,10 @@ def test_a_perfect_model_gets_perfect_marks(report):
 
 
 def test_figures_and_rows_say_the_same(report):
-    figures, rows = report.figures(), report.rows()
-    assert figures["frechet_motion_2s/generated_at_60_s"] in [row.value for row in rows]
-    assert figures["angle"] == 0.9 and figures["frechet_motion_5s/is_fit"] == 1.0
-    assert all(isinstance(value, float) for value in figures.values())
+    scores, rows = report.scores(), report.rows()
+    assert scores["frechet_motion_2s/generated_at_60_s"] in [row.value for row in rows]
+    assert scores["angle"] == 0.9 and scores["frechet_motion_5s/is_fit"] == 1.0
+    assert all(isinstance(value, float) for value in scores.values())
     two = [row for row in rows if row.measure.startswith("frechet motion, 2 s")]
     assert [row.of for row in two if row.of.startswith("control")] != [] and two[0].of.startswith("floor")
     assert all(row.windows == two[0].windows and row.features == row.windows // 10 for row in two)

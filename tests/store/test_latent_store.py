@@ -215,7 +215,7 @@ def test_the_first_basis_stands(store: LatentStore) -> None:
 
 
 def test_snapshots_number_their_generations(store: LatentStore) -> None:
-    assert store.head_snapshot("anna") is None
+    assert store.latest_snapshot("anna") is None
     put_clip(store, "11" * 16)
     first = store.put_snapshot(select(store, "anna", INVERSION))
     assert first.generation == 1 and first.frames == 6
@@ -223,7 +223,7 @@ def test_snapshots_number_their_generations(store: LatentStore) -> None:
     put_clip(store, "22" * 16)
     second = store.put_snapshot(select(store, "anna", INVERSION))
     assert second.generation == 2 and second.digest != first.digest
-    assert store.head_snapshot("anna") == second
+    assert store.latest_snapshot("anna") == second
     assert store.get_snapshot("anna", 1) == first
     assert store.get_snapshot("anna", 3) is None
     assert store.snapshot_names() == ["anna"]

@@ -18,7 +18,6 @@ from svgan_ray.errors import ConfigError, DataError, MlflowError
 from svgan_ray.files import write_whole
 from svgan_ray.latents.windows import valid_segments
 from svgan_ray.metrics.evaluation import MotionReport, Row, evaluate_motion
-from svgan_ray.orchestration.evaluate.figure import draw_figure
 from svgan_ray.orchestration.evaluate.pixels import (
     LoadedNetworks,
     PixelReport,
@@ -26,6 +25,7 @@ from svgan_ray.orchestration.evaluate.pixels import (
     evaluate_pixels,
     load_networks,
 )
+from svgan_ray.orchestration.evaluate.plots import draw_plots
 from svgan_ray.orchestration.runtime.cluster import durable
 from svgan_ray.orchestration.runtime.folders import local_file, model_folder
 from svgan_ray.orchestration.runtime.settings import log_settings
@@ -96,9 +96,9 @@ class EvaluateReport:
         return [*self.motion.rows(), *(self.pixels.rows if self.pixels else ())]
 
     @property
-    def figures(self) -> dict[str, float]:
+    def scores(self) -> dict[str, float]:
         """Flat names and values, as a run takes them."""
-        return {**self.motion.figures(), **(self.pixels.figures() if self.pixels else {})}
+        return {**self.motion.scores(), **(self.pixels.scores() if self.pixels else {})}
 
     def __rich__(self) -> Table:
         table = Table("measure", "of", "value", "unit", "windows", "verdict", box=None)
@@ -120,7 +120,7 @@ class EvaluateReport:
             "samples": plan.config.samples,
             "seconds": plan.config.seconds,
             "seed": plan.config.seed,
-            "figures": {name: _number(value) for name, value in self.figures.items()},
+            "figures": {name: _number(value) for name, value in self.scores.items()},
             "rows": [{k: _number(v) for k, v in dataclasses.asdict(row).items()} for row in self.rows],
         }
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
@@ -150,7 +150,7 @@ def _write(report: EvaluateReport, real: list[Tensor]) -> None:
     """The report, and figures beside it: each whole or not at all."""
     plan = report.plan
     write_whole(plan.out, report.to_json())
-    draw_figure(report.motion, plan.model, real, plan.out.with_suffix(".png"))
+    draw_plots(report.motion, plan.model, real, plan.out.with_suffix(".png"))
     if report.pixels is not None:
         draw_pixels(report.pixels, plan.out.with_suffix(_PIXELS))
 
@@ -232,7 +232,7 @@ def _log(report: EvaluateReport) -> None:
         for snapshot, context in ((plan.real, "evaluation"), (plan.held_out, "held out")):
             if snapshot is not None:
                 run.log_input(snapshot.name, snapshot.digest, plan.store.uri, context)
-        finite = {k: v for k, v in report.figures.items() if math.isfinite(v)}
+        finite = {k: v for k, v in report.scores.items() if math.isfinite(v)}
         on = Dataset(plan.real.name, plan.real.digest)
         compared = {OBJECTIVE: distance_of(report.motion), FRECHET: frechet_of(report.motion)}
         run.log_metrics({**finite, **compared}, 0, plan.model_sha256, on)

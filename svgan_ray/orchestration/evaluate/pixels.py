@@ -18,9 +18,9 @@ from svgan_ray.files import written_whole
 from svgan_ray.metrics.evaluation import Row
 from svgan_ray.metrics.pixels import (
     FVD_CLIPS,
-    ClipShape,
     Networks,
     SnippetFeatures,
+    SnippetShape,
     acd,
     fid,
     fvd,
@@ -28,7 +28,7 @@ from svgan_ray.metrics.pixels import (
     see,
     similarity,
 )
-from svgan_ray.orchestration.runtime.footage import footage_clips
+from svgan_ray.orchestration.runtime.footage import footage_snippets
 from svgan_ray.orchestration.runtime.terminal import shown_progress
 from svgan_ray.orchestration.runtime.weights import folders_of
 from svgan_ray.store import LatentStore, Snapshot
@@ -58,7 +58,7 @@ class PixelReport:
     rows: tuple[Row, ...]
     faces: dict[str, Tensor]
 
-    def figures(self) -> dict[str, float]:
+    def scores(self) -> dict[str, float]:
         """Flat names and values, as a run takes them."""
         return {
             f"{row.measure.lower()}/{row.of.replace(', ', '/').replace(' ', '_')}": row.value
@@ -114,7 +114,7 @@ def evaluate_pixels(
         if networks == Networks():
             continue
         clips = {
-            "footage": footage_clips(
+            "footage": footage_snippets(
                 store, real, shape, model.frame_rate_hz, config.clips, config.seed, side
             ),
             "generated": generated_clips(config, model, generator, shape),
@@ -130,7 +130,7 @@ def evaluate_pixels(
 
 
 def generated_clips(
-    config: EvaluateConfig, model: MotionModel, generator: Generator, shape: ClipShape
+    config: EvaluateConfig, model: MotionModel, generator: Generator, shape: SnippetShape
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """`config.clips` clips [T, S, S, 3], each of a sample of its own at a random offset."""
     frames = max(round(config.seconds * model.frame_rate_hz), shape.span_frames)
@@ -152,7 +152,7 @@ def _for_shape(config: EvaluateConfig, networks: Networks, name: str) -> Network
     return Networks(i3d, networks.inception, networks.arc_face)
 
 
-def _rows(shape: ClipShape, seen: dict[str, SnippetFeatures], protocols: dict[str, str]) -> list[Row]:
+def _rows(shape: SnippetShape, seen: dict[str, SnippetFeatures], protocols: dict[str, str]) -> list[Row]:
     real, generated, rows = seen["footage"], seen["generated"], list[Row]()
     if len(real.motion):
         rows.append(fvd(shape, real.motion, generated.motion, protocols["i3d"]))
@@ -166,7 +166,7 @@ def _rows(shape: ClipShape, seen: dict[str, SnippetFeatures], protocols: dict[st
 def _protocols(
     config: EvaluateConfig,
     loaded: LoadedNetworks,
-    shape: ClipShape,
+    shape: SnippetShape,
     rate_hz: float,
     side: int,
     device: torch.device,

@@ -23,7 +23,7 @@ def report_page(
     """
     return page(
         f"{'Tracks' if report.tracks_only else 'Inversion'} into {report.store}",
-        table(("", ""), report.figures().items()),
+        table(("", ""), report.summary().items()),
         _failures(report),
         _faces(report, most_jittery),
         _frames("Typical frames", _TYPICAL, typical),

@@ -84,7 +84,7 @@ class InvertReport:
 
     def metrics(self) -> dict[str, float]:
         """Figures of the whole run."""
-        figures = {
+        summary = {
             "clips_committed": self.clips_committed,
             "clips_skipped": self.clips_skipped,
             "frames_encoded": self.frames_encoded,
@@ -95,10 +95,10 @@ class InvertReport:
             "frames_per_s": self.frames_per_s,
         }
         if self.mean_error is not None:
-            figures["mean_reconstruction_error"] = self.mean_error
+            summary["mean_reconstruction_error"] = self.mean_error
         if self.processors and self.hours_per_hour is not None:
-            figures[f"{self.processors.unit.lower()}_hours_per_footage_hour"] = self.hours_per_hour
-        return figures
+            summary[f"{self.processors.unit.lower()}_hours_per_footage_hour"] = self.hours_per_hour
+        return summary
 
     def __rich__(self) -> RenderableType:
         parts: list[RenderableType] = [self._summary()]
@@ -112,14 +112,14 @@ class InvertReport:
             done = f"{self.videos_done_before} of {self.videos} videos are in {self.store} already"
             return f"nothing to do: {done}{failed if self.failures else ''}"
         table = Table(box=None, show_header=False)
-        for name, value in self.figures().items():
+        for name, value in self.summary().items():
             table.add_row(name, value)
         return table
 
-    def figures(self) -> dict[str, str]:
+    def summary(self) -> dict[str, str]:
         """The closing table."""
         if self.tracks_only:
-            return self._tracking_figures()
+            return self._tracking_summary()
         return {
             "videos": f"{self.videos} ({self.videos_done_before} done before, {self.failed_videos} failed)",
             "clips committed": str(self.clips_committed),
@@ -139,7 +139,7 @@ class InvertReport:
             "page": "invert_report.html among the run's artifacts: failures, faces, reconstructions",
         }
 
-    def _tracking_figures(self) -> dict[str, str]:
+    def _tracking_summary(self) -> dict[str, str]:
         return {
             "videos": f"{self.videos} ({self.videos_done_before} done before, {self.failed_videos} failed)",
             "clips tracked": f"{self.clips_tracked} in {self.duration_s:.0f} s",

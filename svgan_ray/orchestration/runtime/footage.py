@@ -13,7 +13,7 @@ from torch import Tensor
 from svgan_ray.errors import ConfigError, DataError, InputError
 from svgan_ray.latents.clips import resample
 from svgan_ray.latents.windows import seeded, valid_segments
-from svgan_ray.metrics.pixels import ClipShape
+from svgan_ray.metrics.pixels import SnippetShape
 from svgan_ray.orchestration.runtime.choosing import expand
 from svgan_ray.orchestration.runtime.sources import Source, local_copy
 from svgan_ray.store import CommitRecord, LatentStore, Snapshot, TrackRecord
@@ -21,7 +21,7 @@ from svgan_ray.video.cropping import crop_quads, crop_span
 from svgan_ray.video.footage_facts import facts_of
 from svgan_ray.video.reading import VideoReader, open_video
 
-__all__ = ["aligned_footage", "footage_clips", "longest_clip", "source_of", "track_of"]
+__all__ = ["aligned_footage", "footage_snippets", "longest_clip", "source_of", "track_of"]
 
 
 def longest_clip(store: LatentStore, inversion_id: str, subject: str) -> CommitRecord:
@@ -44,13 +44,19 @@ def aligned_footage(
         yield from crop_span(video, record.first_frame, quad[:frames], side)
 
 
-def footage_clips(
-    store: LatentStore, snapshot: Snapshot, shape: ClipShape, rate_hz: float, count: int, seed: int, side: int
+def footage_snippets(
+    store: LatentStore,
+    snapshot: Snapshot,
+    shape: SnippetShape,
+    rate_hz: float,
+    count: int,
+    seed: int,
+    side: int,
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """`count` clips [T, side, side, 3] from random places in a snapshot's footage, at `rate_hz`.
+    """`count` snippets [T, side, side, 3] from random places in a snapshot's footage, at `rate_hz`.
 
-    They overlap only if there is too little footage. Each frame is the one nearest in time; no clip crosses a
-    gap. Raises DataError if no clip is long enough, InputError if a video is gone or its content has changed.
+    They overlap only if there is too little footage. Each frame is the one nearest in time; no snippet
+    crosses a gap. Raises DataError if no clip is long enough, InputError if a video is gone or has changed.
     """
     masks = [resample(clip, rate_hz)[1] for clip in store.snapshot_clips(snapshot)]
     places = [(number, first) for number, mask in enumerate(masks) for first in _starts(mask, shape)]
@@ -77,8 +83,8 @@ def footage_clips(
                 yield crop_quads(span[frames - low], quad[frames], side)
 
 
-def _starts(mask: Tensor, shape: ClipShape) -> list[int]:
-    """The frames at which complete spans of a clip's valid frames [S] begin."""
+def _starts(mask: Tensor, shape: SnippetShape) -> list[int]:
+    """The frames at which complete spans of a clip\'s valid frames [S] begin."""
     return [
         start
         for first, stop in valid_segments([mask])

@@ -68,7 +68,7 @@ def named_snapshot(store: LatentStore, name: str) -> Snapshot:
     stem, _, generation = name.partition("@")
     if generation and not generation.isdecimal():
         raise DataError(f"snapshot {name}: expected NAME or NAME@GENERATION, such as {stem}@1")
-    found = store.get_snapshot(stem, int(generation)) if generation else store.head_snapshot(stem)
+    found = store.get_snapshot(stem, int(generation)) if generation else store.latest_snapshot(stem)
     if found is None:
         names = ", ".join(store.snapshot_names()) or "none"
         raise DataError(f"{store.uri}: no snapshot {name}; it holds: {names}")
@@ -155,7 +155,7 @@ def _name(store: LatentStore, subject: str) -> str:
     """
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", subject).strip("-._")
     short = name[:_NAME_LENGTH] or "subject"
-    holder = store.head_snapshot(short)
+    holder = store.latest_snapshot(short)
     if holder is not None:
         is_free = {clip.subject for clip in holder.clips} == {subject}
     else:

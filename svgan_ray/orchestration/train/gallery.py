@@ -47,10 +47,10 @@ def charts_of(model: MotionModel, data: TrainingSet, generated: Tensor) -> dict[
 
 
 def gallery(
-    steps: int, charts: Mapping[str, Sequence[Chart]], shown: Shown, figures: Mapping[str, float]
+    steps: int, charts: Mapping[str, Sequence[Chart]], shown: Shown, scores: Mapping[str, float]
 ) -> Html:
     """The page of a model after so many steps."""
-    rows = [[name, f"{value:.3g}"] for name, value in sorted(figures.items())]
+    rows = [[name, f"{value:.3g}"] for name, value in sorted(scores.items())]
     return page(
         f"Motion after {steps:,} steps",
         paragraph("What is marked as a sample never happened. Real motion has variance 1 in each component."),

@@ -52,12 +52,12 @@ __all__ = [
     "WORST",
     "Validator",
     "distance_of",
-    "figures_of",
     "frechet_of",
     "generated_motion",
     "measure",
     "require_measurable",
     "sample_rows",
+    "scores_of",
     "sides_of",
 ]
 
@@ -86,19 +86,19 @@ class Validator:
     def __call__(self, checkpoint: Checkpoint, **_: Any) -> dict[str, float]:
         """Figures of the checkpoint, which is kept where it is the best."""
         with checkpoint.as_directory() as folder:
-            state, figures = self._measure(Path(folder))
-            if figures:
-                self._log(Path(folder), state.step, figures)
-        return figures
+            state, scores = self._measure(Path(folder))
+            if scores:
+                self._log(Path(folder), state.step, scores)
+        return scores
 
-    def _log(self, folder: Path, step: int, figures: dict[str, float]) -> None:
+    def _log(self, folder: Path, step: int, scores: dict[str, float]) -> None:
         """Keep the checkpoint where it is the best; the scores are then its own as well as the run's."""
         model, snapshot = "", self.job.snapshot
-        distance, floors = figures[OBJECTIVE], figures[FRECHET]
+        distance, floors = scores[OBJECTIVE], scores[FRECHET]
         if take_validated(self.job.folder, folder, step, distance, floors, WORST):
             model = f"{self.run.key.name} step {step}"
             self.run.log_checkpoint(model, step, f"{self.job.folder}/{BEST}")
-        self.run.log_metrics(figures, step, model, Dataset(snapshot.name, snapshot.digest))
+        self.run.log_metrics(scores, step, model, Dataset(snapshot.name, snapshot.digest))
 
     def _measure(self, folder: Path) -> tuple[TrainingState, dict[str, float]]:
         store = open_store(self.job.store)
@@ -106,14 +106,14 @@ class Validator:
         model = self._model(state, data)
         generated = generated_motion(model)
         try:
-            figures = figures_of(measure(model, data, generated))
+            scores = scores_of(measure(model, data, generated))
         except DataError:  # footage too short to be measured is long enough to be shown
-            figures = {}
+            scores = {}
         charts = charts_of(model, data, generated)
         shown = self._show(store, model, data, charts, state.step)
         self.run.log_file(f"samples/step-{state.step:08d}.mp4", shown.video)
-        self.run.log_file(GALLERY, gallery(state.step, charts, shown, figures).encode())
-        return state, figures
+        self.run.log_file(GALLERY, gallery(state.step, charts, shown, scores).encode())
+        return state, scores
 
     def show_beginning(self) -> None:
         """Pictures before the first step: where they are missing, MLflow's slider starts with none at all."""
@@ -194,9 +194,9 @@ def sides_of(report: MotionReport) -> dict[str, float]:
     return {FIDELITY: fidelity, DRIFT: _mean([max(values[-1] - values[0], 0.0) for values in places])}
 
 
-def figures_of(report: MotionReport) -> dict[str, float]:
+def scores_of(report: MotionReport) -> dict[str, float]:
     """What is logged of a report."""
-    finite = {name: value for name, value in report.figures().items() if math.isfinite(value)}
+    finite = {name: value for name, value in report.scores().items() if math.isfinite(value)}
     return {**finite, OBJECTIVE: distance_of(report), FRECHET: frechet_of(report), **sides_of(report)}
 
 

@@ -20,9 +20,9 @@ from svgan_ray.orchestration.train.validation import (
     FRECHET,
     OBJECTIVE,
     WORST,
-    figures_of,
     generated_motion,
     measure,
+    scores_of,
 )
 from svgan_ray.orchestration.tune.plan import StudyPlan
 from svgan_ray.runs import Dataset
@@ -85,14 +85,14 @@ def _advance(state: TrainingState, data: TrainingSet, steps: int, run: RemoteRun
 
 def _report(state: TrainingState, data: TrainingSet, plan: StudyPlan, run: RemoteRun) -> None:
     model = model_of(state, data.basis.mean, plan.snapshot.generator_sha256)
-    figures = figures_of(measure(model, data, generated_motion(model)))
+    scores = scores_of(measure(model, data, generated_motion(model)))
     checkpoint = f"{run.key.name} step {state.step}"
     run.log_checkpoint(checkpoint, state.step, plan.folder)
-    run.log_metrics(figures, state.step, checkpoint, Dataset(plan.snapshot.name, plan.snapshot.digest))
+    run.log_metrics(scores, state.step, checkpoint, Dataset(plan.snapshot.name, plan.snapshot.digest))
     with tempfile.TemporaryDirectory() as folder:
         save_checkpoint(state, folder)
         result = {
-            **{name: figures[name] for name in _MEASURED},
+            **{name: scores[name] for name in _MEASURED},
             SEQUENCES: state.step * state.config.batch_size,
             "diverged": False,
         }

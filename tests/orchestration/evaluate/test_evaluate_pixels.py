@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from svgan_ray.config import DataChoice, EvaluateConfig, InvertConfig
 from svgan_ray.errors import ConfigError, DataError, InputError, WeightsError
-from svgan_ray.metrics.pixels import ClipShape
+from svgan_ray.metrics.pixels import SnippetShape
 from svgan_ray.orchestration.evaluate.job import plan as plan_evaluation
 from svgan_ray.orchestration.evaluate.job import run as evaluate
-from svgan_ray.orchestration.runtime.footage import aligned_footage, footage_clips, longest_clip
+from svgan_ray.orchestration.runtime.footage import aligned_footage, footage_snippets, longest_clip
 from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.store import open_store
 from svgan_ray.stylegan import import_weights
@@ -117,7 +117,7 @@ def test_every_measure_of_pictures_says_how_it_was_measured(
     assert run.data.metrics["fid/frames_of_clips"] == pytest.approx(rows["FID", "frames of clips"]["value"])
     assert "evaluation.pixels.png" in {file.path for file in client.list_artifacts(run.info.run_id)}
     again = evaluate(config_for(weights, networks, out="again.json"))
-    assert again.figures == report.figures
+    assert again.scores == report.scores
 
 
 def test_clips_of_footage_are_its_own_frames_nearest_in_time(trained: Path, weights: Path) -> None:
@@ -126,7 +126,7 @@ def test_clips_of_footage_are_its_own_frames_nearest_in_time(trained: Path, weig
     record = longest_clip(store, snapshot.inversion_id, "anna")
     every = np.concatenate(list(aligned_footage(store, record, FRAMES, 32)))
 
-    clips = list(footage_clips(store, snapshot, ClipShape(16, 4), 12.5, 5, seed=0, side=32))
+    clips = list(footage_snippets(store, snapshot, SnippetShape(16, 4), 12.5, 5, seed=0, side=32))
 
     assert [clip.shape for clip in clips] == [(16, 32, 32, 3)] * 5
     starts = []
@@ -144,10 +144,10 @@ def test_what_cannot_be_shown_is_refused(
     store = open_store("store")
     snapshot = resolve_snapshot(store, DataChoice("anna"), weights_hash(weights / "generator"))
     with pytest.raises(DataError, match=r"no clip holds 8\.0 s of pictures"):
-        next(footage_clips(store, snapshot, ClipShape(200), 25.0, 1, seed=0, side=32))
+        next(footage_snippets(store, snapshot, SnippetShape(200), 25.0, 1, seed=0, side=32))
     with pytest.raises(WeightsError, match="belongs to generator"):
         evaluate(config_for(Path("demo"), networks))
     Path("footage/anna.mp4").unlink()
-    with pytest.raises(InputError, match=r"anna\.mp4: the footage of clip .* is not there"):
+    with pytest.raises(InputError, match=r"anna\.mp4: the footage is not there"):
         evaluate(config_for(weights, networks))
     assert not Path("reports").exists()

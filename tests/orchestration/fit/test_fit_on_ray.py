@@ -60,8 +60,9 @@ def test_a_submitted_fit_survives_a_killed_worker(
     render_footage(tmp_path / "footage" / "anna.mp4", subject(1), 12.0, seed=1)
     track_only(tmp_path / "footage", weights, open_store(f"{BUCKET}/store", create=True))
     command = f"""
-        --store {BUCKET}/store --weights {weights} --out {BUCKET}/weights/anna --steps {STEPS} --batch 4
-        --checkpoints {BUCKET}/checkpoints --checkpoint-every-steps {CHECKPOINT} --workers 2 --experiment fits
+        --store {BUCKET}/store --subject anna --weights {weights} --out {BUCKET}/weights/anna
+        --steps {STEPS} --batch 4 --checkpoints {BUCKET}/checkpoints --checkpoint-every-steps {CHECKPOINT}
+        --workers 2 --experiment fits
     """.split()
     job = [sys.executable, str(ROOT / "jobs" / "fit.py"), *command]
     ray_command = str(Path(sys.executable).parent / "ray")

@@ -87,7 +87,7 @@ def test_mirrored_footage_has_clips_of_its_own(tmp_path: Path, weights: Path, st
     record = only_track(store, report.tracking_id)
     assert facts_of(record.parameters).rules == ("mirrored",)
     assert record.clips[0].clip_id != clip_id(record.video_id, record.tracking_id, 0, FRAMES)
-    assert report.figures()["files converted"] == "1 mirrored"
+    assert report.summary()["files converted"] == "1 mirrored"
     plan, _ = plan_for(config_for(tmp_path / "footage", weights, store), store)
     assert len(plan.done) == 1, "planning knows the clips by the record"
 
@@ -102,7 +102,7 @@ def test_a_damaged_spot_costs_its_frames_and_is_told(
     assert [(clip.first_frame, clip.stop_frame) for clip in record.clips] == [(0, 50), (75, 100)]
     assert [(s.first_frame, s.stop_frame, s.reason) for s in record.skipped] == [(50, 75, "damaged")]
     assert (report.clips_committed, report.failures) == (2, ())
-    assert report.figures()["files damaged"] == "1"
+    assert report.summary()["files damaged"] == "1"
     assert any("25 frames are damaged" in note for note in report.notes)
 
 
@@ -117,7 +117,7 @@ def test_mended_times_are_recorded_and_told(tmp_path: Path, weights: Path, store
     assert set(facts_of(record.parameters).mends) == {"reordered"}
     [clip] = record.clips
     assert clip.clip_id == clip_id(record.video_id, record.tracking_id, 0, FRAMES), "its pictures are as ever"
-    assert report.figures()["files with mended times"] == "1"
+    assert report.summary()["files with mended times"] == "1"
     assert any("old.avi" in note and "decoder's order" in note for note in report.notes)
     time_s = store.track_tensors(record)[f"{clip.clip_id}.time_s"]
     assert time_s.numpy() == pytest.approx(np.arange(FRAMES) / 25, abs=1e-6)

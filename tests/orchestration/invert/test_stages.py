@@ -351,7 +351,7 @@ def test_an_inversion_can_stop_after_tracking_and_go_on_from_it(
     footage: Path, weights: Path, store: LatentStore
 ) -> None:
     report = track_only(footage / "anna.mp4", weights, store)
-    assert report.figures()["clips tracked"].startswith("1 in") and not report.failures
+    assert report.summary()["clips tracked"].startswith("1 in") and not report.failures
     assert store.inversion_ids() == []
     [record] = store.tracks(report.tracking_id)
     assert record.landmarks is not None

@@ -21,6 +21,8 @@ WRITTEN = [
     if isinstance(mark, Place) and mark.use != "input" and section not in ("doctor", "replay")
 ]
 
+FILES = [(section, name) for section, name in WRITTEN if declared(SECTIONS[section])[name] == Place("file")]
+
 
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,7 +52,7 @@ def test_a_place_that_cannot_be_written_is_named_before_anything_starts(
     assert [path.name for path in Path().iterdir()] == ["file"], "looking leaves nothing behind"
 
 
-@pytest.mark.parametrize(("section", "name"), [(s, n) for s, n in WRITTEN if n == "out"])
+@pytest.mark.parametrize(("section", "name"), FILES)
 def test_a_file_to_write_is_no_folder_and_no_address(
     section: str, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

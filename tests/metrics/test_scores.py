@@ -9,7 +9,7 @@ import torch
 
 from svgan_ray.errors import DataError
 from svgan_ray.metrics.features import cut_windows
-from svgan_ray.metrics.figures import (
+from svgan_ray.metrics.scores import (
     diversity,
     fast_power_share,
     mean_pairwise_distance,

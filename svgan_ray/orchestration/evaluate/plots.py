@@ -13,23 +13,23 @@ from torch import Tensor
 from svgan_ray.files import written_whole
 from svgan_ray.metrics.evaluation import MotionReport, footage_coefficients, generate_coefficients
 from svgan_ray.metrics.features import evaluation_basis
-from svgan_ray.metrics.figures import Memorisation
 from svgan_ray.metrics.frechet import FrechetMotion
 from svgan_ray.metrics.panel import SCORES
 from svgan_ray.metrics.rivals import RIVALS
+from svgan_ray.metrics.scores import Memorisation
 from svgan_ray.report.plots import courses, draw, mean_power_spectrum
 from svgan_ray.temporal.model import MotionModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["draw_figure"]
+__all__ = ["draw_plots"]
 
 _REAL, _GENERATED, _CONTROL = "#2563a8", "#c4541b", "#9aa5b1"
 _SHOWN_SAMPLES, _SHOWN_S = 32, 10.0
 
 
-def draw_figure(motion: MotionReport, model: MotionModel, real: Sequence[Tensor], path: Path) -> None:
+def draw_plots(motion: MotionReport, model: MotionModel, real: Sequence[Tensor], path: Path) -> None:
     """Write a PNG, whole or not at all; `real` are clips of W+ [T, n, d]."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
