@@ -187,9 +187,7 @@ def _deliver_one(spool: Spool, sink: MlflowSink, event: Event) -> bool:
     try:
         sink.send([event])
     except RejectedError as error:
-        if (
-            spool.reject(event, str(error)) == 1
-        ):  # warn once: a run deleted in the UI refuses all events
+        if spool.reject(event, str(error)) == 1:  # warn once: a run deleted in the UI refuses all events
             _log.warning(
                 "MLflow refuses events of run %r, kept in %s: %s", spool.info.name, spool.folder, error
             )

@@ -160,9 +160,7 @@ def _write(target: Path, parts: Path, run_id: str, model_id: str) -> None:
     from mlflow.pyfunc import save_model
 
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # MLflow warns that integers cannot be missing; here they never are
+        warnings.simplefilter("ignore")  # MLflow warns that integers cannot be missing; here they never are
         save_model(
             path=str(target),
             python_model=str(_CODE),
