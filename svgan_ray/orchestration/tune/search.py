@@ -82,7 +82,7 @@ def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
             "its folder is gone"
         ]
         raise ConfigError(
-            f"--study {plan.config.study}: {storage} holds a study of that name with other settings "
+            f"--study {plan.config.study}: {storage} holds a study of that name that does not match "
             f"({', '.join(changed)}); name another --study, or take the settings that it was begun with"
         )
     return study
