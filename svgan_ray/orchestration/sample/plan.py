@@ -46,7 +46,7 @@ class SamplePlan:
         return self.config.makes_a_folder
 
     def load_generator(self) -> Generator:
-        """The synthesis network on the model's device. Raises WeightsError, MachineError (memory is short)."""
+        """The synthesis network on the model's device. Raises WeightsError and MachineError."""
         generator = load_generator(folders_of(self.config.weights)[0], self.model.w_ref.device)
         if self.model.w_ref.device.type == "cpu":
             needed = synthesis_bytes(generator.config, self.config.batch_frames)
