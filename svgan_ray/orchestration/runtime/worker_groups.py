@@ -128,8 +128,8 @@ class Uploader:
                     checkpoint.path, path, source_filesystem=LocalFileSystem(), destination_filesystem=storage
                 )
                 break
-            except OSError as error:
-                if wait_s is None or error.errno in _HOPELESS:
+            except (OSError, StoreError) as error:
+                if wait_s is None or getattr(error, "errno", None) in _HOPELESS:
                     raise StoreError(
                         f"{self.folder}: checkpoint {name} cannot be written: {error}; mend that (free "
                         "space, say) and run the same command again: it goes on from the last checkpoint"
