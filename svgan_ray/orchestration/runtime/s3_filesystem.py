@@ -11,6 +11,7 @@ what is absent, and the errors of svgan_ray.store.backend.Backend.
 from __future__ import annotations
 
 import io
+import logging
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from typing import Any
 from pyarrow import Buffer, NativeFile, PythonFile
 from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType
 
+from svgan_ray.errors import StoreError
 from svgan_ray.store.backend import Entry
 from svgan_ray.store.s3 import S3Backend
 
@@ -29,7 +31,7 @@ _REQUEST_BYTES = 8 * 2**20
 
 
 class S3Handler(FileSystemHandler):  # type: ignore[misc]
-    """What pyarrow asks of a file system: each method does what its namesake of `pyarrow.fs.FileSystem` does."""
+    """What pyarrow asks of a file system: each method is what its namesake of pyarrow.fs.FileSystem calls."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, S3Handler)
@@ -112,7 +114,10 @@ class S3Handler(FileSystemHandler):  # type: ignore[misc]
 
     def open_output_stream(self, path: str, metadata: object = None) -> NativeFile:
         """A new object, which appears when the stream is closed, unless an exception closes it."""
-        return PythonFile(_Writer(*_place(path)), mode="w")
+        backend, key = _place(path)
+        if not key:
+            raise ValueError(f"s3://{path} is a bucket; expected bucket/key")
+        return PythonFile(_Writer(backend, key), mode="w")
 
     def open_append_stream(self, path: str, metadata: object = None) -> NativeFile:
         """Refuse: an object cannot grow."""
@@ -153,12 +158,11 @@ class _Writer:
     """Bytes on this machine's disk, which become an object when the writer is closed.
 
     A writer that is dropped leaves no object, nor does one that an exception closes: pyarrow closes it at the
-    end of a `with` block however that ended, and does not say how.
+    end of a `with` block however that ended, and does not say how. `pyarrow.fs.copy_files`, which Ray uses,
+    never asks whether closing failed, so that is logged here.
     """
 
     def __init__(self, backend: S3Backend, key: str) -> None:
-        if not key:
-            raise ValueError(f"s3://{backend.bucket} is a bucket; expected bucket/key")
         self._backend, self._key = backend, key
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 closed by `close`
         self._handled = sys.exc_info()[1]  # whoever writes may be handling another exception
@@ -180,9 +184,17 @@ class _Writer:
         if self.closed:
             return
         with self._file:
-            if sys.exc_info()[1] is self._handled:
-                self._file.seek(0)
+            if sys.exc_info()[1] is not self._handled:
+                return
+            self._file.seek(0)
+            try:
                 self._backend.put_file(self._key, self._file)
+            except StoreError as error:
+                logging.getLogger(__name__).error("not written: %s", error)
+                raise
+
+    def __del__(self) -> None:
+        self._file.close()
 
 
 def _normalized(path: str) -> str:
