@@ -1,4 +1,4 @@
-"""What each job can be told: one frozen dataclass a job, each option with its meaning.
+"""The settings of each job: one frozen dataclass for each job, and the meaning of each option.
 
 Precedence: flags of the command line, then the experiment file (svgan_ray/experiment_file.py), then the
 defaults below.
@@ -20,13 +20,13 @@ Machines = Literal["any", "spot", "on-demand"]
 """Machines of a cluster by Ray's own label `ray.io/market-type`."""
 
 SHARE = Range(0, 1, holds_least=False)
-"""Shares of a GPU: more than one is of no use to a process that computes on one."""
+"""Shares of a GPU. A process here computes on one GPU, so it cannot use more than one."""
 SEEDS = from_to(-(2**63), 2**63 - 1)
-"""What fits 64 bits."""
+"""Seeds that fit into 64 bits."""
 FINITE = Range()
 
 FORMER_NAMES: dict[str, dict[str, str]] = {"tune": {"evaluations": "rungs"}}
-"""By job: settings that had another name once. Flags and experiment files may still use it."""
+"""For each job, the former names of its settings, which flags and experiment files may still use."""
 
 
 @dataclass(frozen=True)
@@ -40,43 +40,45 @@ class InvertConfig:
     weights: Annotated[str, Place("input")] = "demo"
     """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`."""
     faces: Literal["sidecar", "aligned", "mediapipe"] = "sidecar"
-    """Where faces are: landmarks in `<video>.landmarks.safetensors`, footage that is aligned already, or what
-    mediapipe finds (needs the extra `face`)."""
+    """How faces are found: by the landmarks in `<video>.landmarks.safetensors`, not at all because the
+    footage is already aligned, or by mediapipe (which needs the extra `face`)."""
     face_model: Annotated[str | None, Place("input")] = None
-    """A FaceLandmarker `.task` file for mediapipe instead of the model that it ships; workers get it from
-    the store."""
+    """A FaceLandmarker `.task` file that mediapipe uses instead of the model that it ships with. Workers
+    fetch it from the store."""
     people: str = "longest"
-    """Whom to follow of several people: `longest`, the one seen in most frames; `2`, the second most, and so
-    on; or `all`, each a subject of its own."""
+    """Whom to follow if a video shows several people: `longest` is the person seen in the most frames, `2`
+    the person seen in the second most, and so on; `all` makes each person a subject."""
     subject: Annotated[str | None, Name()] = None
-    """Whom the footage shows; by default each video's file name without its ending, or, where files of equal
-    names lie in different folders, the name of the folder."""
+    """Whom the footage shows. The default is each video's file name without its ending, or the folder's name
+    if several folders hold files of the same name."""
     until: Literal["latents", "tracks"] = "latents"
-    """Where to stop: `tracks` finds and follows faces only, which is what `jobs/fit.py` needs."""
+    """The last stage to run. `tracks` only finds and follows faces, which is all that `jobs/fit.py` needs."""
     batch_frames: Annotated[int, at_least(1)] = 16
-    """Frames that the encoder takes at once; part of the identity of the result."""
+    """Number of frames that the encoder processes at once; part of the identity of the result."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """What the encoder computes in; bfloat16 is faster on GPUs; part of the identity of the result."""
+    """Precision that the encoder computes in; bfloat16 is faster on GPUs. Part of the identity of the
+    result."""
     error_every_frames: Annotated[int, at_least(1)] = 25
     """Measure the reconstruction error of every n-th frame; part of the identity of the result."""
     refine_steps: Annotated[int, at_least(0)] = 0
-    """Steps of optimisation after the encoder, 0 for none; part of the identity of the result."""
+    """Optimisation steps that refine the encoder's latents; 0 is none. Part of the identity of the result."""
     float16: bool = False
-    """Keep latents in half the bytes; each commit tells how near their pictures stay to those of float32
-    (PSNR); part of the identity of the result."""
+    """Store latents as float16, in half the bytes. Each commit records how close their pictures stay to those
+    of float32 (PSNR). Part of the identity of the result."""
     refine_lpips: Annotated[str | None, Place("input")] = None
-    """Folder with an imported `lpips`, whose distance the optimisation then minimises too; part of the
-    identity of the result."""
+    """Folder with an imported `lpips` network. If it is given, the optimisation also minimises the LPIPS
+    distance. Part of the identity of the result."""
     actors: str | None = None
-    """Encoders at work at once: a number, or `LEAST:MOST` as there is work; by default 1 to what fits."""
+    """Number of encoders that run in parallel, or a range `LEAST:MOST` that follows the amount of work. The
+    default is from 1 to as many as the cluster has room for."""
     gpus_per_actor: Annotated[float, SHARE] = 0.25
-    """Share of a GPU for each encoder, in a cluster that has GPUs."""
+    """Share of a GPU that each encoder gets, if the cluster has GPUs."""
     machines: Machines = "any"
     """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
     retry_failures: bool = False
-    """Try again what failed in earlier runs."""
+    """Try the videos and clips that failed in earlier runs again."""
     max_failure_fraction: Annotated[float, from_to(0, 1)] = 0.5
-    """The job fails when more than this share of the videos fails."""
+    """The job fails if more than this share of the videos fails."""
     experiment: Annotated[str, Name()] = "svgan-ray"
     """Experiment in MLflow."""
 
@@ -96,7 +98,7 @@ class InvertConfig:
 
     @property
     def actor_range(self) -> tuple[int, int] | None:
-        """Least and most encoders at once; None where `actors` says nothing that can be used."""
+        """Least and greatest number of parallel encoders; None if `actors` is not set or is malformed."""
         least, colon, most = (self.actors or "").partition(":")
         most = most if colon else least
         if not (least.isdecimal() and most.isdecimal()):
@@ -107,46 +109,48 @@ class InvertConfig:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """Fit a generator and an encoder to the people in footage: weights of one's own from weights at hand."""
+    """Fit a generator and an encoder to the people in footage, starting from existing weights."""
 
     store: Annotated[str, Place("input")] = "store"
-    """Latent store that holds the footage's tracks: a folder or s3://bucket/prefix; `jobs/invert.py --until
-    tracks` makes them."""
+    """Latent store that holds the footage's tracks: a folder or s3://bucket/prefix. `jobs/invert.py --until
+    tracks` makes the tracks."""
     subject: Annotated[str | None, Name()] = None
-    """Whom to fit to, several with commas between; by default the only subject in the store."""
+    """Subjects to fit to, separated by commas. The default is the only subject in the store."""
     weights: Annotated[str, Place("input")] = "demo"
-    """Folder or s3:// prefix that holds the `generator` and `encoder` to begin with, or `demo`."""
+    """Folder or s3:// prefix that holds the `generator` and `encoder` that the fit starts from, or `demo`."""
     out: Annotated[str, Place("folder")] = "weights/fitted"
-    """Folder of the fitted `generator` and `encoder`, a local one or s3://bucket/prefix."""
+    """Folder to write the fitted `generator` and `encoder` to, a local one or s3://bucket/prefix."""
     what: Literal["both", "generator"] = "both"
-    """`both` trains synthesis and encoder; `generator` tunes synthesis alone to the latents that the store
-    holds of the footage (pivotal tuning), which large generators want."""
+    """`both` trains the synthesis network and the encoder. `generator` tunes only the synthesis network, to
+    the footage's latents in the store (pivotal tuning); use it for large generators."""
     minutes: Annotated[float, above(0)] = 10.0
-    """How long to fit; becomes a number of steps when one step was measured, once for each fit."""
+    """How long to fit. It is converted into a number of steps once for each fit, after one step was timed."""
     steps: Annotated[int | None, at_least(1)] = None
-    """Steps to fit for, whatever time they take."""
+    """Number of steps to fit for, however long they take."""
     batch: Annotated[int, at_least(1)] = 16
-    """Images in a step, over all workers."""
+    """Images in each step, over all workers."""
     micro_batch: Annotated[int, at_least(1)] = 16
-    """Images that a worker holds the feature maps of at once; fewer take less memory and give the same."""
+    """Images whose feature maps a worker keeps in memory at once. Fewer need less memory; the result is the
+    same."""
     tracking: Annotated[str | None, Name()] = None
-    """Tracking whose crops are taken; needed where the store holds several of a subject."""
+    """Tracking whose crops are used. It is needed if the store holds several trackings of a subject."""
     inversion: Annotated[str | None, Name()] = None
-    """Inversion whose latents are the pivots of `generator`; needed where several fit."""
+    """Inversion whose latents are the pivots of `--what generator`. It is needed if several match."""
     checkpoints: Annotated[str, Place("folder")] = "runs/fit"
     """Where checkpoints are kept, a local folder or s3://bucket/prefix; a second run goes on from them."""
     checkpoint_every_steps: Annotated[int, at_least(1)] = 100
-    """Score the held-out frames, show some of them and keep a checkpoint this often."""
+    """How often the fit scores the held-out frames, shows some of them and writes a checkpoint."""
     workers: Annotated[int, at_least(1)] = 1
     """Processes that share each batch."""
     cpus_per_worker: Annotated[int, at_least(1)] = 1
     """Cores of each of them."""
     gpu: bool | None = None
-    """Fit on GPUs; by default where the cluster has one for each worker, or has some and grows."""
+    """Fit on GPUs. The default is to do so if the cluster has a GPU for each worker, or has GPUs and can
+    grow."""
     machines: Machines = "any"
     """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
     seed: Annotated[int, SEEDS] = 0
-    """Seeds which frames each step sees."""
+    """Seed of the choice of frames for each step."""
     experiment: Annotated[str, Name()] = "svgan-ray"
     """Experiment in MLflow."""
 
@@ -165,18 +169,18 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class DataChoice:
-    """Which clips of a store a job takes; None leaves it to what the store holds."""
+    """The clips of a store that a job uses; None lets the content of the store decide."""
 
     subject: Annotated[str | None, Name()] = None
-    """Whom to learn; by default the only subject in the store."""
+    """Subject to learn. The default is the only subject in the store."""
     snapshot: Annotated[str | None, Name()] = None
-    """Snapshot to train on, NAME or NAME@GENERATION; by default one is taken of the subject's clips."""
+    """Snapshot to train on, NAME or NAME@GENERATION. The default is a new snapshot of the subject's clips."""
     inversion: Annotated[str | None, Name()] = None
-    """Inversion whose latents are taken; needed where the store holds several made with these weights."""
+    """Inversion whose latents are used. It is needed if the store holds several that these weights made."""
     min_clip_s: Annotated[float, at_least(0)] = 0.0
-    """Leave out shorter clips."""
+    """Leave out clips that are shorter than this."""
     max_error: Annotated[float | None, at_least(0)] = None
-    """Leave out clips with a larger mean reconstruction error."""
+    """Leave out clips whose mean reconstruction error is larger than this."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -185,19 +189,19 @@ class DataChoice:
 
 @dataclass(frozen=True)
 class LearningConfig(DataChoice):
-    """What a training and a study are told alike."""
+    """The settings that a training and a study share."""
 
     store: Annotated[str, Place("input")] = "store"
     """Latent store: a folder or s3://bucket/prefix."""
     weights: Annotated[str, Place("input")] = "demo"
-    """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`; must be the pair that made the
-    latents."""
+    """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`. It must be the pair that made
+    the latents."""
     recipe: Literal["demo", "paper", "faces_1024"] = "demo"
-    """Preset that `temporal` starts from; flags and file change it field by field."""
+    """Recipe that the fields of `temporal` start from. Flags and the experiment file change single fields."""
     preset: Annotated[str | None, Place("input")] = None
-    """JSON file that a study left (`preset.json`): takes the recipe's place."""
+    """JSON file that a study wrote (`preset.json`). It is used in place of the recipe."""
     temporal: TemporalConfig = field(default_factory=demo)
-    """The temporal GAN and its training; the search of a study changes some of it."""
+    """Options of the temporal GAN and its training. A study searches for better values of some of them."""
     machines: Machines = "any"
     """Machines that do the work, in a cluster that labels them `ray.io/market-type`."""
     experiment: Annotated[str, Name()] = "svgan-ray"
@@ -209,56 +213,58 @@ class TrainConfig(LearningConfig):
     """Train a temporal GAN on one subject's latents."""
 
     model: Annotated[str, Place("folder")] = "models/demo"
-    """Folder of the trained model, a local one or s3://bucket/prefix."""
+    """Folder to write the trained model to, a local one or s3://bucket/prefix."""
     minutes: Annotated[float | None, above(0)] = None
-    """Stop after this much training, however many of the steps are done by then."""
+    """Stop the training after this many minutes, even if not all steps are done."""
     checkpoints: Annotated[str, Place("folder")] = "runs/train"
     """Where checkpoints are kept, a local folder or s3://bucket/prefix; a second run goes on from them."""
     workers: Annotated[int, at_least(1)] = 1
     """Processes that share each batch."""
     cpus_per_worker: Annotated[int, at_least(1)] = 1
-    """Cores of each of them: more help large networks, and penalties at every step, where there is no GPU."""
+    """CPU cores for each of these processes. Without a GPU, more cores speed up large networks, and training
+    that computes the penalties at every step."""
     gpu: bool | None = None
-    """Train on GPUs; by default where the cluster has one for each worker, or has some and grows."""
+    """Train on GPUs. The default is to do so if the cluster has a GPU for each worker, or has GPUs and can
+    grow."""
     checkpoint_every_steps: Annotated[int, at_least(1)] = 500
-    """A killed training goes on from the last of these."""
+    """How often the training writes a checkpoint. A killed training goes on from its last checkpoint."""
     sample_every_steps: Annotated[int, at_least(1)] = 1000
-    """Log metrics, a film strip and a video of fixed noises this often, beside the training."""
+    """How often a background thread logs metrics, a film strip and a video of fixed noises."""
     sample_seconds: Annotated[float, above(0)] = 4.0
-    """Length of those videos."""
+    """Length of the videos that the training logs."""
 
 
 @dataclass(frozen=True)
 class TuneConfig(LearningConfig):
-    """Search for the options of the temporal GAN that move most like the subject."""
+    """Search for the options of the temporal GAN whose motion is most like the subject's."""
 
     model: Annotated[str, Place("folder")] = "models/demo-tuned"
-    """Folder of the best trial's model, a local one or s3://bucket/prefix."""
+    """Folder to write the best trial's model to, a local one or s3://bucket/prefix."""
     out: Annotated[str, Place("file")] = "presets/tuned.json"
-    """Preset to write: the best trial's options, as `jobs/train.py --preset` takes them."""
+    """File to write the best trial's options to; `jobs/train.py --preset` reads it."""
     study: Annotated[str, Name()] = "demo"
-    """Name of the study; the same name goes on with the same study."""
+    """Name of the study. A second run with the same name goes on with that study."""
     resume: bool = False
-    """Insist on going on: an error where no study of that name was begun."""
+    """Only go on with a study that exists: the job ends with an error if no study has that name."""
     study_folder: Annotated[str, Place("folder")] = "runs/tune"
-    """Where the state of the study and its checkpoints are kept, a local folder or s3://bucket/prefix."""
+    """Where the study's state and checkpoints are kept, a local folder or s3://bucket/prefix."""
     search_storage: Annotated[str, Place("database")] = "sqlite:///optuna.db"
-    """Database of the search, without a password in it: sqlite:///FILE, or
+    """Database of the search, given without a password: sqlite:///FILE, or
     postgresql://USER@HOST/DATABASE?passfile=FILE."""
     trials: Annotated[int, at_least(1)] = 6
-    """Trials in all, the recipe itself being the first."""
+    """Total number of trials. The first one is the recipe itself."""
     enqueue: Annotated[tuple[str, ...], Place("input")] = ()
-    """Presets known to be good, which are tried right after the recipe."""
+    """Presets that are known to be good; the study tries them right after the recipe."""
     pareto: bool = False
-    """Search for fidelity and drift at once: no trial stops early, and the result is a Pareto front."""
+    """Optimise fidelity and drift together. No trial stops early then, and the result is a Pareto front."""
     rungs: Annotated[int, at_least(1)] = 6
-    """Measurements of a trial; after each of them the worse half of the trials is stopped early."""
+    """How often each trial is measured. After each measurement, the worse half of the trials is stopped."""
     concurrent_trials: Annotated[int | None, at_least(1)] = None
-    """Trials at once; by default as many as the cluster holds."""
+    """Number of trials that run in parallel. The default is as many as the cluster has room for."""
     gpus_per_trial: Annotated[float, SHARE] = 0.5
-    """Share of a GPU for each trial, in a cluster that has GPUs."""
+    """Share of a GPU that each trial gets, if the cluster has GPUs."""
     seed: Annotated[int, from_to(0, 2**32 - 1)] = 0
-    """Seeds the search."""
+    """Seed of the search."""
 
     def __post_init__(self) -> None:
         check_ranges(self)
@@ -273,53 +279,57 @@ class TuneConfig(LearningConfig):
 
 @dataclass(frozen=True)
 class SampleConfig:
-    """Generate videos from a trained model: of its subject, of a photo's person, of somebody in the store."""
+    """Generate videos from a trained model: of its subject, of the person in a photo, or of a subject in the
+    store."""
 
     model: Annotated[str, Place("input")] = "models/demo"
     """A trained model: a local folder, s3://bucket/prefix or models:/NAME@champion in MLflow's registry."""
     out: Annotated[str, Place("file")] = "samples/sample.mp4"
-    """Video to write; of several samples a folder of that name without .mp4, or s3://bucket/prefix."""
+    """Video to write. Several samples go into a folder of that name without .mp4, or to
+    s3://bucket/prefix."""
     seed: Annotated[int, SEEDS] = 0
-    """Seeds the noise: the same seed gives the same video."""
+    """Seed of the noise: the same seed gives the same video."""
     seconds: Annotated[float, above(0)] = 10.0
-    """Length of a video."""
+    """Length of each video."""
     samples: Annotated[int, at_least(1)] = 1
-    """Videos to make, in parallel; a second run makes those that are missing."""
+    """Number of videos to make, in parallel. A second run makes the ones that are missing."""
     grid: bool = False
-    """All samples side by side in one video."""
+    """Put all samples side by side into one video."""
     weights: Annotated[str, Place("input")] = "demo"
-    """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`; must be the pair that made the
-    latents."""
+    """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`. It must be the pair that made
+    the latents."""
     photo: Annotated[str | None, Place("input")] = None
-    """Who moves instead of the model's subject: the largest face in this picture."""
+    """A picture whose largest face moves instead of the model's subject."""
     faces: Literal["sidecar", "aligned", "mediapipe"] | None = None
-    """Where the photo's face is: in landmarks beside it, all over it, or where mediapipe finds it (needs the
-    extra `face`); by default the first where there are landmarks, else the last."""
+    """How the photo's face is found: by a file of landmarks beside the photo, not at all because the photo is
+    already an aligned crop, or by mediapipe (which needs the extra `face`). The default is the landmarks if
+    there are any, else mediapipe."""
     refine_steps: Annotated[int, at_least(0)] = 100
-    """Steps of optimisation of the photo's latents after the encoder, 0 for none."""
+    """Optimisation steps that refine the photo's latents after the encoder, 0 for none."""
     subject: Annotated[str | None, Name()] = None
-    """Who moves instead of the model's subject: a subject or clip of the store, or `demo:7`."""
+    """The subject or clip of the store, or `demo:7`, that moves instead of the model's subject."""
     store: Annotated[str, Place("input")] = "store"
-    """Latent store in which the other subject is looked up."""
+    """Latent store that holds the other subject."""
     strength: Annotated[float, FINITE] = 1.0
-    """How far another subject follows the motion."""
+    """How strongly another subject follows the motion."""
     reference: Literal["mean", "first"] = "mean"
-    """What of the motion another subject rests at: the mean of the footage, or the first generated frame."""
+    """The state of the motion at which another subject is at rest: the mean of the footage, or the first
+    generated frame."""
     layers: Annotated[tuple[int, ...] | None, at_least(0)] = None
-    """Style vectors of another subject that move; by default all."""
+    """Style vectors of another subject that move. By default all of them do."""
     truncation: Annotated[float, above(0)] = 1.0
-    """Below 1: motion closer to the mean."""
+    """Truncation of the motion: a value below 1 keeps it closer to the mean."""
     blend_seed: Annotated[int | None, SEEDS] = None
-    """Seed of a second motion, for one between the two."""
+    """Seed of a second motion that is blended with the first."""
     blend: Annotated[float, from_to(0, 1)] = 0.5
-    """How far towards it: 0 is the motion of `seed`, 1 that of `blend_seed`."""
+    """Share of the second motion: 0 gives the motion of `seed`, 1 the motion of `blend_seed`."""
     paste_into: Annotated[str | None, Place("input")] = None
-    """Video of the subject that takes the generated face in place of its own, along its longest clip in the
-    store; it must have been inverted as the model's footage was."""
+    """A video of the subject in which the generated face replaces the face of the longest clip in the store.
+    The video must have been inverted as the model's footage was."""
     batch_frames: Annotated[int, at_least(1)] = 16
-    """Frames rendered at once; others change a pixel by one grey level at most."""
+    """Frames that are rendered at once. Another value changes a pixel by one grey level at most."""
     gpus_per_actor: Annotated[float, SHARE] = 0.25
-    """Share of a GPU for each renderer of several samples, in a cluster that has GPUs."""
+    """Share of a GPU that each renderer of several samples gets, if the cluster has GPUs."""
     experiment: Annotated[str, Name()] = "svgan-ray"
     """Experiment in MLflow."""
 
@@ -332,7 +342,7 @@ class SampleConfig:
 
     @property
     def makes_a_folder(self) -> bool:
-        """Whether several samples become a video each."""
+        """Whether the job writes several videos, one for each sample."""
         return self.samples > 1 and not self.grid
 
 
@@ -345,26 +355,28 @@ class EvaluateConfig:
     store: Annotated[str, Place("input")] = "store"
     """Latent store: a folder or s3://bucket/prefix."""
     subject: Annotated[str | None, Name()] = None
-    """Whose footage is the truth; by default the one that the model learnt."""
+    """Subject whose footage the motion is compared with. The default is the subject that the model learnt."""
     snapshot: Annotated[str | None, Name()] = None
-    """Held-out footage, NAME or NAME@GENERATION; by default what the model was trained on."""
+    """Snapshot of held-out footage, NAME or NAME@GENERATION. The default is the model's training footage."""
     seconds: Annotated[float, above(0)] = 66.0
     """Length of each generated sample."""
     samples: Annotated[int, at_least(1)] = 150
-    """Generated samples."""
+    """Number of generated samples."""
     seed: Annotated[int, SEEDS] = 0
-    """Seeds the noise."""
+    """Seed of the noise."""
     out: Annotated[str, Place("file")] = "reports/evaluation.json"
-    """Report to write."""
+    """File to write the report to."""
     networks: Annotated[str | None, Place("input")] = None
-    """Folder of imported networks that look at pictures, any of `i3d` (FVD), `inception` (FID) and `arc_face`
-    (identity, ACD); the footage must be where it was inverted from."""
+    """Folder of imported networks that score pictures: any of `i3d` (FVD), `inception` (FID) and `arc_face`
+    (identity, ACD). The footage must still be where it was when it was inverted."""
     weights: Annotated[str, Place("input")] = "demo"
-    """Folder that holds `generator` and `encoder`, or `demo`; what these networks see is made with it."""
+    """Folder that holds `generator` and `encoder`, or `demo`. The generator renders what these networks
+    see."""
     clips: Annotated[int, at_least(1)] = 2048
-    """Clips of footage, and as many generated ones, that these networks see."""
+    """Number of real clips, and of generated clips, that these networks see."""
     fvd_clips: tuple[Literal["16", "128", "16x8"], ...] = ("16", "128", "16x8")
-    """Clips that FVD is measured on: 16 frames, 128, or 16 of every eighth."""
+    """Clips that FVD is measured on: 16 frames, 128 frames, or 16 frames of which each is eight frames after
+    the one before."""
     experiment: Annotated[str, Name()] = "svgan-ray"
     """Experiment in MLflow."""
 
@@ -375,12 +387,13 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class ReplayConfig:
-    """Bring what dead or cut-off jobs have told about themselves to MLflow; nothing arrives twice."""
+    """Send the waiting events of jobs that died or were disconnected to MLflow. No event arrives twice."""
 
     spool: Annotated[str, Place("input")] = "mlspool"
-    """Folder of the events that wait, `mlspool` in the working directory of the job that left them."""
+    """Folder of the waiting events: `mlspool` in the working directory of the job that left them."""
     tracking_uri: Annotated[str | None, Place("database")] = None
-    """Server or database that takes them; by default MLFLOW_TRACKING_URI, else mlflow.db here."""
+    """Server or database that receives them. The default is MLFLOW_TRACKING_URI, or mlflow.db in the working
+    directory if that is not set."""
 
     def __post_init__(self) -> None:
         settle_places(self)
@@ -392,20 +405,20 @@ class DemoConfig:
     """The whole experiment at once: footage, latents, models, new videos, a page that shows them."""
 
     folder: Annotated[str, Place("folder")] = "demo"
-    """Where footage, store, models and videos go."""
+    """Folder for the footage, the store, the models and the videos."""
     video: Annotated[str | None, Place("input")] = None
-    """Your own footage in place of the rendered subjects: a generator is fitted to whom it shows."""
+    """Your own footage, used in place of the rendered subjects. A generator is fitted to the people in it."""
     faces: Literal["sidecar", "aligned", "mediapipe"] | None = None
-    """Where the faces of your own footage are; by default in landmarks beside it, where there are any, and
-    else where mediapipe finds them (needs the extra `face`)."""
+    """How the faces in your own footage are found. The default is the landmarks beside it if there are any,
+    else mediapipe (which needs the extra `face`)."""
     fit_minutes: Annotated[float, above(0)] = 8.0
-    """How long to fit to your own footage."""
+    """How long to fit the generator to your own footage."""
     train_minutes: Annotated[float, above(0)] = 6.0
-    """How long to train a motion model on your own footage, at most."""
+    """The longest time to train a motion model on your own footage."""
     subjects: Annotated[int, at_least(1)] = 3
-    """Rendered subjects."""
+    """Number of rendered subjects."""
     seconds: Annotated[float, above(0)] = 60.0
-    """Rendered footage of each subject."""
+    """Length of the footage that is rendered for each subject."""
     experiment: Annotated[str, Name()] = "demo"
     """Experiment in MLflow."""
 
@@ -418,11 +431,13 @@ class DemoConfig:
 class DoctorConfig:
     """Check whether jobs can run here: packages, GPU, video, memory, disk, weights, store, MLflow, Ray.
 
-    Prints a line for each check and each machine, with what helps; the exit code is 0 where jobs can run.
+    The job prints a line for each check and each machine, and what to do about each problem. The exit code is
+    0 if jobs can run.
     """
 
     store: Annotated[str, Place("input")] = "store"
-    """Latent store that jobs will use, a folder or s3://bucket/prefix; written to and cleaned up again."""
+    """Latent store that jobs will use, a folder or s3://bucket/prefix. The check writes there and cleans
+    up."""
     weights: Annotated[str, Place("input")] = "demo"
     """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`."""
     free_disk_gb: Annotated[float, above(0)] = 2.0
@@ -434,7 +449,7 @@ class DoctorConfig:
 
 
 def flatten(config: object, prefix: str = "") -> dict[str, object]:
-    """Fields of a config by dotted name, nested ones too: what is printed and logged."""
+    """Fields of a config by dotted name, including nested ones, as they are printed and logged."""
     flat: dict[str, object] = {}
     for f in dataclasses.fields(config):  # type: ignore[arg-type]
         value = getattr(config, f.name)
@@ -451,6 +466,6 @@ def _require(condition: object, name: str, expected: str, got: object) -> None:
 
 
 def _require_no_password(address: str, name: str, place: str) -> None:
-    """Settings are printed, logged and shown among the arguments of processes; so this tells no value."""
+    """Settings are printed, logged and visible as process arguments, so the error does not show the value."""
     if re.search(r"://[^/@]*:[^/@]*@", address) or re.search(r"[?&]password=", address):
         raise ConfigError(f"{name}: holds a password, which others would see; set it in {place}")

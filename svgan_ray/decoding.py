@@ -1,7 +1,7 @@
-"""JSON and TOML as typed dataclasses: the one decoder of settings, presets, records and network options.
+"""Decodes JSON and TOML into typed dataclasses: settings, presets, records and network options.
 
-A field's type says what it takes: bool, int, float, str, dict, a Literal, a tuple (a list in the file),
-another dataclass (a table), a union of these, and `Any`. Whole numbers become floats where the type says
+A field's type decides which values it accepts: bool, int, float, str, dict, a Literal, a tuple (a list in the
+file), another dataclass (a table), a union of these, or `Any`. Whole numbers become floats if the type is
 float; nothing else is converted.
 """
 
@@ -26,13 +26,13 @@ class DecodingError(ValueError):
 def decode(
     hint: Any, value: Any, path: str = "", base: Any = None, complete: bool = False, ranged: bool = False
 ) -> Any:
-    """The value as the type `hint` wants it.
+    """Convert the value to the type `hint`.
 
-    Raises DecodingError, which names the field by its dotted `path`, and what the dataclasses raise.
-    A table only changes the fields that it names of `base`, a dataclass, if there is one. If `complete`, a
-    table must name every field of its dataclass, else only those that have no default.
-    A `ranged` number may be fractional where a whole one is wanted: of a field that declares a range
-    (`svgan_ray.ranges`) the check of ranges says so, together with the range.
+    Raises DecodingError, which names the field by its dotted `path`, and whatever the dataclasses raise. If
+    `base`, a dataclass, is given, a table changes only the fields that it names. If `complete`, a table must
+    name every field of its dataclass, otherwise only the fields without a default. A `ranged` number may be
+    fractional although the type is int: the check of ranges (`svgan_ray.ranges`) rejects it later, with a
+    message that also names the range.
     """
     if get_origin(hint) is Annotated:
         return decode(get_args(hint)[0], value, path, base, complete, ranged=True)
@@ -52,7 +52,7 @@ def decode(
 
 
 def require_known(names: Iterable[str], known: Iterable[str], complaint: str) -> None:
-    """Raises DecodingError, which begins with `complaint`, for the first name that is not known."""
+    """Raises DecodingError, whose message begins with `complaint`, for the first name that is not known."""
     known = sorted(known)
     for name in names:
         if name not in known:
@@ -62,7 +62,7 @@ def require_known(names: Iterable[str], known: Iterable[str], complaint: str) ->
 
 
 def _table(cls: Any, values: Any, path: str, base: Any, complete: bool) -> Any:
-    """A dataclass of a table, or `base` with what the table changes."""
+    """The dataclass that a table describes, or `base` with the fields that the table changes."""
     if not isinstance(values, Mapping):
         raise DecodingError(f"{_subject(path)}expected a table, got {_shown(values)}")
     hints = _hints(cls)
@@ -81,7 +81,7 @@ def _table(cls: Any, values: Any, path: str, base: Any, complete: bool) -> Any:
 
 
 def _either(hint: Any, value: Any, path: str, complete: bool, ranged: bool) -> Any:
-    """The value as the first type of a union that takes it; where there is one beside None, as that."""
+    """The value as the first type of a union that accepts it. Of `X | None`, only X is tried for a value."""
     options = [option for option in get_args(hint) if option is not type(None)]
     if value is None and len(options) < len(get_args(hint)):
         return None

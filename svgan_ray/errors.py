@@ -8,15 +8,15 @@ SvganRayError
 │   ├── WeightsError         a weight file is foreign, damaged or does not fit
 │   └── DataError            latents do not suit what is asked of them
 ├── StoreError               the latent store cannot serve a request
-│   ├── StoreAccessError     missing, forbidden, read-only or unreachable
-│   ├── StoreSchemaError     written by a newer version
-│   ├── CorruptObjectError   content differs from its hash
-│   └── ConflictError        unequal work under one id
+│   ├── StoreAccessError     the store is missing, forbidden, read-only or unreachable
+│   ├── StoreSchemaError     a newer version wrote the store
+│   ├── CorruptObjectError   an object's content differs from its hash
+│   └── ConflictError        two different results were offered under one id
 ├── ClusterError             the Ray cluster, or a machine of it, cannot do the job
-├── MachineError             this machine lacks what the work takes
+├── MachineError             this machine lacks what the work needs
 ├── TrainingError            training cannot go on
-│   └── DivergenceError      non-finite or exploding
-└── MlflowError              MLflow does not answer, or refuses what it is told for good
+│   └── DivergenceError      a loss is not finite, or a metric exploded
+└── MlflowError              MLflow does not answer, or refuses a request for good
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class SvganRayError(Exception):
-    """Base of all errors raised on purpose; it says what, where, what was expected and what to do."""
+    """Base of all errors raised on purpose. It says what is wrong, where, what was expected, what to do."""
 
 
 class ConfigError(SvganRayError):
@@ -89,7 +89,7 @@ class WeightsError(InputError):
 
 
 class DataError(InputError):
-    """Latents do not suit what is asked of them (too short, mixed subjects, another generator)."""
+    """Latents do not suit what is asked of them: too short, of several subjects, of another generator."""
 
 
 class StoreError(SvganRayError):
@@ -109,11 +109,11 @@ class CorruptObjectError(StoreError):
 
 
 class ConflictError(StoreError):
-    """Unequal work was offered under one id; the first one is kept."""
+    """Two different results were offered under one id; the first one is kept."""
 
 
 class MachineError(SvganRayError):
-    """This machine lacks what the work takes, such as memory; nothing was started."""
+    """This machine lacks what the work needs, such as memory; nothing was started."""
 
 
 class ClusterError(SvganRayError):
@@ -129,4 +129,4 @@ class DivergenceError(TrainingError):
 
 
 class MlflowError(SvganRayError):
-    """MLflow does not answer, or refuses what it is told for good."""
+    """MLflow does not answer, or refuses a request for good."""

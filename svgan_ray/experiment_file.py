@@ -1,6 +1,7 @@
-"""The experiment file, `experiment.toml`: what fills a job's config where no flag does.
+"""The experiment file, `experiment.toml`, sets the fields of a job's config that no flag sets.
 
-A key before the first section goes to every job that has such a field, a section to the job of its name:
+A key before the first section applies to every job that has such a field; a section applies to the job of its
+name:
 
     store = "store"
     [train]
@@ -52,7 +53,7 @@ SECTIONS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True)
 class ExperimentFile:
-    """The content of an experiment file, keys and sections known to be right."""
+    """The content of an experiment file whose keys and sections were checked."""
 
     path: Path
     shared: Mapping[str, Any]
@@ -61,7 +62,7 @@ class ExperimentFile:
     def config(
         self, config_type: type[Config], recipe: str | None = None, preset: str | None = None
     ) -> Config:
-        """The config of a job: the file over the defaults, `recipe` and `preset` (flags) over the file."""
+        """The config of a job. The file overrides defaults, the flags `recipe` and `preset` override it."""
         section = next(name for name, cls in SECTIONS.items() if cls is config_type)
         known = {f.name for f in dataclasses.fields(config_type)}  # type: ignore[arg-type]
         former = FORMER_NAMES.get(section, {})
@@ -78,7 +79,7 @@ class ExperimentFile:
 
 
 def load_experiment_file(path: str | Path, must_exist: bool = False) -> ExperimentFile:
-    """Read an experiment file; one that is not there is empty, unless it must exist. Raises ConfigError."""
+    """Read an experiment file; a missing file counts as empty unless it must exist. Raises ConfigError."""
     path = Path(path)
     try:
         text = path.read_text("utf-8-sig")  # editors on Windows begin a file with a mark of its encoding
@@ -97,7 +98,7 @@ def load_experiment_file(path: str | Path, must_exist: bool = False) -> Experime
     shareable = {f.name for cls in SECTIONS.values() for f in dataclasses.fields(cls)}
     _require_known(shared, shareable, f"{path.name}: no job has the key")
     experiment = ExperimentFile(path, shared, sections)
-    for config_type in SECTIONS.values():  # a mistake in another job's section is better found now
+    for config_type in SECTIONS.values():  # a mistake in another job's section is reported now, not later
         experiment.config(config_type)
     return experiment
 
@@ -109,7 +110,7 @@ def _recipe(name: object) -> TemporalConfig:
 
 
 def load_preset(path: object) -> TemporalConfig:
-    """What the search of a study found: a recipe and what differs from it. Raises ConfigError."""
+    """The preset that a study wrote: a recipe with some options changed. Raises ConfigError."""
     try:
         document = json.loads(Path(str(path)).read_text("utf-8"))
         recipe, changes = document["recipe"], document["temporal"]
@@ -124,7 +125,7 @@ def load_preset(path: object) -> TemporalConfig:
 
 
 def _decoded(hint: Any, values: Any, where: str, base: Any = None) -> Any:
-    """Values of a file as a config, or as what they change of `base`. Raises ConfigError."""
+    """The values of a file as a config, or `base` changed by them. Raises ConfigError."""
     try:
         return decode(hint, values, base=base)
     except (DecodingError, ConfigError) as error:

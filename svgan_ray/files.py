@@ -15,9 +15,10 @@ __all__ = ["file_sha256", "write_whole", "written_whole", "written_whole_folder"
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """A new file to write beside `path`: it takes its place when the block ends well, and else is removed.
+    """A temporary file beside `path`: it replaces `path` if the block succeeds, otherwise it is removed.
 
-    Its name is short, since that of `path` may be as long as the file system allows. The folder is made.
+    Its name is short, because the name of `path` may be as long as the file system allows. The folder is
+    created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,7 @@ def write_whole(path: str | Path, content: bytes | str) -> None:
 
 @contextmanager
 def written_whole_folder(folder: str | Path) -> Iterator[Path]:
-    """A new folder to fill beside `folder`: it takes its place when the block ends well, else is removed."""
+    """A temporary folder beside `folder`: it replaces `folder` if the block succeeds, else it is removed."""
     folder = Path(folder).absolute()
     partial, old = _beside(folder), _beside(folder)
     partial.mkdir(parents=True)

@@ -9,9 +9,9 @@
         def __post_init__(self) -> None:
             settle_places(self)
 
-In every place `~` is the home folder and `$VAR` or `${VAR}` an environment variable, as a shell has it; a
-path that exists as it is written stays so. What is to be written is looked at before a job begins
-(`svgan_ray.orchestration.runtime.outputs`).
+In every place, `~` means the home folder and `$VAR` or `${VAR}` an environment variable, as in a shell; a
+path that exists exactly as written is not expanded. Before a job begins, it checks that its places can be
+written (`svgan_ray.orchestration.runtime.outputs`).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Name:
 
 
 def declared(config_type: Any) -> dict[str, Place | Name]:
-    """The fields of a dataclass that name a place or a thing, those of nested dataclasses not among them."""
+    """The fields of a dataclass that name a place or a thing, without those of nested dataclasses."""
     hints = get_type_hints(config_type, include_extras=True)
     found: dict[str, Place | Name] = {}
     for field in dataclasses.fields(config_type):
@@ -59,7 +59,7 @@ def declared(config_type: Any) -> dict[str, Place | Name]:
 
 
 def settle_places(config: Any) -> None:
-    """Expand the places of a config that is being made. Raises ConfigError for what can name nothing."""
+    """Expand the places of a new config. Raises ConfigError for a value that cannot be a place or a name."""
     for name, mark in declared(type(config)).items():
         value = getattr(config, name)
         settle = functools.partial(_settled, field=name, change=expanded if isinstance(mark, Place) else None)

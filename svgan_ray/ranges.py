@@ -9,8 +9,8 @@
         def __post_init__(self) -> None:
             check_ranges(self)
 
-A range applies to every number that the field holds; None is let through where the type names it. No range
-holds infinity or NaN.
+A range applies to every number that the field holds. None is accepted if the type allows it. No range
+contains infinity or NaN.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers from `least` to `most`, with or without these two themselves."""
+    """Finite numbers from `least` to `most`; either end may be included or excluded."""
 
     least: float = -math.inf
     most: float = math.inf
@@ -104,7 +104,7 @@ class NumericField:
 
 @functools.cache
 def numeric_fields(config_type: type[Any]) -> tuple[NumericField, ...]:
-    """The fields of a dataclass that hold ints or floats, those of nested dataclasses not among them."""
+    """The fields of a dataclass that hold ints or floats, without those of nested dataclasses."""
     hints = get_type_hints(config_type, include_extras=True)
     found = []
     for f in dataclasses.fields(config_type):

@@ -1,10 +1,10 @@
 """How a demo subject moves: a seeded, stationary process of a talking person with known statistics.
 
-The person talks in turns of seconds to tens of seconds and rests between them. In a turn, phrases follow
-one another, in which the mouth opens at syllable rate and the head nods with the stress. The gaze rests and
-jumps, and the head follows it about half a second later; otherwise head motion is band-limited noise,
-livelier in a turn than at rest. Blinks of 0.1 to 0.17 s come at random times, and lids close faster than they
-open. All of it is in the factors' standard-normal units.
+The person talks in turns of seconds to tens of seconds and rests between them. In a turn, phrases follow one
+another, in which the mouth opens at syllable rate and the head nods with the stress. The gaze rests and
+jumps, and the head follows it about half a second later. Apart from that, head motion is band-limited noise,
+which is livelier in a turn than at rest. Blinks of 0.1 to 0.17 s come at random times, and lids close faster
+than they open. All factors are in standard-normal units.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ OPEN_LID, CLOSED_LID = 1.0, -2.2
 CLOSED_MOUTH = -1.5
 
 CLOSING_SHARE = 0.3
-"""Of a blink's length, what its closing takes."""
+"""The share of a blink's length in which the lids close."""
 REST_LIVELINESS, TURN_LIVELINESS = 0.6, 1.15
-"""The head's reach at rest and in a turn, as multiples whose mean square is about 1."""
+"""Factors of the head's reach at rest and in a turn; their mean square is about 1."""
 FOLLOWING_S, FOLLOWING_WIDTH_S = 0.45, 0.25
-"""How long after the gaze the head is halfway, and the width of its motion."""
+"""The delay after which the head is halfway to the gaze, and the width of its motion."""
 STRESS_WIDTH_S, MEAN_STRESS = 0.15, 0.27
-"""Syllables smoothed so much are the stress that the head nods with."""
+"""The width of the smoothing that turns syllables into the stress with which the head nods."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Subject:
 
 
 def subject(seed: int, own_temperament: bool = False) -> Subject:
-    """Draws a person; with `own_temperament` the person also moves in a way of their own."""
+    """Draws a person; with `own_temperament`, the person also gets random statistics of motion."""
     generator = torch.Generator().manual_seed(0x5B1EC7 + seed)
     rest = torch.zeros(NUM_FACTORS)
     still = indices(GROUPS["identity"] + GROUPS["light"] + GROUPS["background"])
@@ -105,7 +105,7 @@ def behave(person: Subject, frames: int, frame_rate_hz: float = 25.0, seed: int 
 def _head(
     t: Temperament, clock: _Clock, turn: Tensor, speech: Tensor, gaze: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Pose: noise that is livelier in a turn, what follows the gaze, and nods with the stress of speech."""
+    """The pose: noise that is livelier in a turn, a part that follows the gaze, and nods with the stress."""
     engaged = clock.smoothed(turn, 0.5)
     liveliness = REST_LIVELINESS + (TURN_LIVELINESS - REST_LIVELINESS) * engaged
     noise = {name: liveliness * clock.band_noise(t.head_band_hz) for name in ("yaw", "pitch", "roll")}
@@ -154,12 +154,12 @@ class _Clock:
         return torch.nn.functional.conv1d(padded, (kernel / kernel.sum())[None, None])[0, 0]
 
     def delayed(self, course: Tensor, delay_s: float) -> Tensor:
-        """The course that much later; it begins at rest in its first value."""
+        """The course delayed by `delay_s`; it begins at rest in its first value."""
         late = min(round(delay_s * self.rate_hz), self.frames - 1)
         return torch.cat([course[:1].expand(late), course[: self.frames - late]])
 
     def alternating(self, share_on: float, mean_on_s: float, least_s: float) -> Tensor:
-        """1 in states of at least `least_s`, 0 in others between them, with soft edges."""
+        """1 in states that last at least `least_s` and 0 in the states between them, with soft edges."""
         course = torch.zeros(self.frames)
         mean_off_s = mean_on_s * (1 - share_on) / share_on
         now_s, on = -self.uniform(0, mean_on_s), self.uniform(0, 1) < share_on

@@ -1,1 +1,1 @@
-"""How good generated motion is, measured in latent space."""
+"""Measures the quality of generated motion in latent space."""

@@ -1,7 +1,8 @@
-"""Real motion spoilt in known ways: a measure that does not mind them measures nothing.
+"""Controls: real motion that is spoilt in known ways. A measure that does not detect them measures nothing.
 
-The easy ones spoil amplitude and pace. Those that hurt keep what a person's variances, spectra and even
-correlations are, and break the rest: signs, the direction of time, what leads what, the shape of blinks.
+The easy controls spoil amplitude and pace. The hard ones keep a person's variances, spectra and even
+correlations, and change the rest: signs, the direction of time, which component leads which, the shape of
+blinks.
 """
 
 from __future__ import annotations
@@ -16,18 +17,19 @@ from svgan_ray.metrics.features import Windows, blocks_of, cut_windows
 __all__ = ["CONTROLS", "event_direction", "negative_controls", "spoilt"]
 
 BLOCK_WINDOW_S = 2.0
-EVENT_S = 0.4  # from an event's middle to where it has ended
+EVENT_S = 0.4  # from the middle of an event to its end
 TREND_S = 1.0
-EVENT_SHARE = 0.5  # of the height of the highest ones, from which on it is an event
+EVENT_SHARE = 0.5  # a peak of at least this share of the height of the highest ones is an event
 STARTS, ITERATIONS = 24, 40
 _STILL = 1e-6
 
 Control = Callable[[list[Tensor], float, torch.Generator], list[Tensor]]
-"""From blocks of footage [T, K], frames a second and chance to spoilt blocks."""
+"""A function of blocks of footage [T, K], the frame rate and a random generator that returns spoilt
+blocks."""
 
 
 def negative_controls(blocks: Sequence[Tensor], window_frames: int) -> dict[str, Windows]:
-    """The easy controls in windows: real motion spoilt in five ways."""
+    """Windows of the easy controls: real motion spoilt in five ways."""
     real = cut_windows(blocks, window_frames)
     mean = real.data.mean((0, 1))
     order = torch.rand(real.data.shape[:2], generator=torch.Generator().manual_seed(0)).argsort(1)
@@ -41,16 +43,17 @@ def negative_controls(blocks: Sequence[Tensor], window_frames: int) -> dict[str,
 
 
 def spoilt(footage: Sequence[Tensor], control: str, rate_hz: float, seed: int = 0) -> list[Tensor]:
-    """Footage, clips [T, K], spoilt in one of `CONTROLS`' ways, in spans of up to 20 s."""
+    """Footage, clips [T, K], spoilt by one of `CONTROLS` in spans of up to 20 s."""
     blocks = [block.float() for block in blocks_of(footage, round(BLOCK_WINDOW_S * rate_hz))]
     return CONTROLS[control](blocks, rate_hz, torch.Generator().manual_seed(seed))
 
 
 def event_direction(blocks: Sequence[Tensor], rate_hz: float) -> Tensor:
-    """The direction [K] along which fast motion is the most lopsided: that of blinks, where a face blinks.
+    """The direction [K] along which fast motion is the most skewed: that of blinks, if a face blinks.
 
-    Projections of whitened data with the largest third moment, found by fixed-point iteration from many
-    starts (Hyvarinen, "Fast and robust fixed-point algorithms for independent component analysis", 1999).
+    It is the projection of whitened data with the largest third moment, found by fixed-point iteration from
+    many starts (Hyvarinen, "Fast and robust fixed-point algorithms for independent component analysis",
+    1999).
     """
     fast = torch.cat([_fast(block, rate_hz) for block in blocks])
     variances, vectors = torch.linalg.eigh(torch.cov(fast.T))
@@ -67,14 +70,14 @@ def event_direction(blocks: Sequence[Tensor], rate_hz: float) -> Tensor:
 
 
 def _fast(block: Tensor, rate_hz: float) -> Tensor:
-    """A block [T, K] without what changes within a second and more."""
+    """A block [T, K] without its slow motion, which changes over a second or more."""
     reach = round(TREND_S * rate_hz / 2)
     padded = torch.nn.functional.pad(block.T[None], (reach, reach), mode="replicate")
     return block - torch.nn.functional.avg_pool1d(padded, 2 * reach + 1, 1)[0].T
 
 
 def _with_events(pace: float) -> Control:
-    """Blinks played at another pace about their middle; at none, they are taken away."""
+    """Blinks played at another pace around their middle; with a pace of 0, they are removed."""
 
     def spoil(blocks: list[Tensor], rate_hz: float, random: torch.Generator) -> list[Tensor]:
         direction = event_direction(blocks, rate_hz)
@@ -82,7 +85,7 @@ def _with_events(pace: float) -> Control:
         together = torch.cat(courses)
         high = EVENT_SHARE * float(together.sort().values[-max(1, len(together) // 1000)])
         moving = torch.cat([_fast(block, rate_hz) for block in blocks])
-        shape = moving.T @ together / together.square().sum()  # [K], how much each component has of an event
+        shape = moving.T @ together / together.square().sum()  # [K], each component's part in an event
         return [
             block + torch.outer(_repaced(course, high, pace, rate_hz) - course, shape)
             for block, course in zip(blocks, courses, strict=True)
@@ -92,7 +95,7 @@ def _with_events(pace: float) -> Control:
 
 
 def _repaced(course: Tensor, high: float, pace: float, rate_hz: float) -> Tensor:
-    """A course [T] with every event of it above `high` played at another pace."""
+    """A course [T] in which every event above `high` is played at another pace."""
     reach = round(EVENT_S * rate_hz)
     changed = course.clone()
     end = 0
@@ -117,7 +120,7 @@ def _repaced(course: Tensor, high: float, pace: float, rate_hz: float) -> Tensor
 
 
 def _peaks(course: Tensor, high: float) -> list[int]:
-    """Frames at which a course [T] is highest within each stay above `high`."""
+    """The frame of the maximum in each span in which a course [T] stays above `high`."""
     above = torch.nn.functional.pad((course > high).int(), (1, 1))
     begins, ends = ((above.diff() == step).nonzero().flatten().tolist() for step in (1, -1))
     return [first + int(course[first:last].argmax()) for first, last in zip(begins, ends, strict=True)]
@@ -147,7 +150,7 @@ def _reversed(blocks: list[Tensor], rate_hz: float, random: torch.Generator) -> 
 
 
 def _phases_scrambled(blocks: list[Tensor], rate_hz: float, random: torch.Generator) -> list[Tensor]:
-    """All components' phases are turned alike, so the cross-spectrum stays (Prichard and Theiler, 1994)."""
+    """Add equal random phases to all components, which keeps cross-spectra (Prichard and Theiler, 1994)."""
     found = []
     for block in blocks:
         spectrum = torch.fft.rfft(block, dim=0)
@@ -160,7 +163,7 @@ def _phases_scrambled(blocks: list[Tensor], rate_hz: float, random: torch.Genera
 
 
 def _desynchronised(blocks: list[Tensor], rate_hz: float, random: torch.Generator) -> list[Tensor]:
-    """Every component begins at another place of its block, and goes round."""
+    """Shift every component cyclically within its block, each by another amount."""
     found = []
     for block in blocks:
         shifts = torch.randint(0, len(block), (block.shape[1],), generator=random)

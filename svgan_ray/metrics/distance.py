@@ -1,4 +1,4 @@
-"""One number for how far motion is from footage, and the scores that it is made of."""
+"""The motion distance, one number for how far motion is from footage, and the scores that it is made of."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["CHEAP_NOISES", "Standing", "Yardstick", "floors_by_place", "mean_flo
 
 FRECHET_BAR_FLOORS = 2.0
 JUDGED_BAR = 0.1
-"""What the judge may see beyond guessing, as a part of the area under its curve."""
+"""The bar of the judge: how far the area under its curve may be above 0.5, which is guessing."""
 CHEAP_NOISES = NOISES[1:]
-"""Without noise the judge is certain of almost anything that was generated: that ranks nothing."""
+"""Noises of the judge. Without noise, it detects almost all generated motion, so it could not rank models."""
 PANEL_S = 1800.0
 LIMIT = 1e6
-"""Motion is held within so many deviations, so that what explodes is measured too."""
+"""Motion is clipped to this many standard deviations, so that motion that explodes can be measured, too."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How some motion compares with footage."""
+    """The scores of some motion compared with footage."""
 
     scores: Mapping[str, float]
     bars: Mapping[str, float]
     judgements: tuple[Judgement, ...]
     floors: float
-    """Mean Frechet distance over window lengths and places in a sample; nan where it cannot be measured."""
+    """Mean Frechet distance over window lengths and places in a sample; nan if it cannot be measured."""
 
     @property
     def in_bars(self) -> dict[str, float]:
@@ -47,13 +47,13 @@ class Standing:
 
     @property
     def motion_distance(self) -> float:
-        """What models are compared by; smaller is better, and footage anew stands near 0.7.
+        """The score that models are compared by; smaller is better, and new footage gets about 0.7.
 
-        It is the mean of eight multiples of bars, the panel's seven scores and the Frechet distance (whose
-        bar is 2 floors), plus what the judge sees: the area under its curve beyond 0.5, with noise of 0.1 and
-        0.3 deviations, as a multiple of 0.1. The panel sees the shape and the order of motion, the Frechet
-        distance its amplitude and its drift within a minute, the judge whatever else there is. Parts that
-        footage is too short for are left out; nan if all are.
+        It is the mean of eight scores divided by their bars: the panel's seven scores and the Frechet
+        distance (whose bar is 2 floors). The judge's part is added to it: the area under its curve above 0.5,
+        with noise of 0.1 and 0.3 deviations, divided by 0.1. The panel measures the shape and the order of
+        motion, the Frechet distance its amplitude and its drift within a minute, the judge all other
+        differences. Parts for which the footage is too short are left out; the result is nan if all are.
         """
         parts = [*self.in_bars.values(), self.floors / FRECHET_BAR_FLOORS]
         known = [part for part in parts if not math.isnan(part)]
@@ -62,7 +62,7 @@ class Standing:
         return sum(known) / len(known) + judged if known else math.nan
 
     def values(self) -> dict[str, float]:
-        """Flat names and values, without what the footage is too short for."""
+        """Flat names and values, without the scores for which the footage is too short."""
         panel = {f"panel/{name}": value for name, value in self.in_bars.items()}
         judged = {f"judge/noise_{one.noise:g}": one.auc for one in self.judgements}
         values = {"motion_distance": self.motion_distance, **panel, **judged}
@@ -70,7 +70,7 @@ class Standing:
 
 
 class Yardstick:
-    """Footage, clips [T, K] of one evaluation basis, that any number of motions are held against."""
+    """Footage, clips [T, K] of one evaluation basis, with which any number of motions can be compared."""
 
     def __init__(self, footage: Sequence[Tensor], rate_hz: float) -> None:
         self.footage = [clip.float() for clip in footage]
@@ -81,7 +81,7 @@ class Yardstick:
     def measure(
         self, motion: Sequence[Tensor], floors: float = math.nan, noises: Sequence[float] = NOISES
     ) -> Standing:
-        """How motion, clips [T, K], compares; of the panel at most half an hour of it is asked."""
+        """Compare motion, clips [T, K], with the footage; the panel measures at most half an hour of it."""
         clips = [torch.nan_to_num(clip.float()).clamp(-LIMIT, LIMIT) for clip in motion]
         if not all(bool(clip.isfinite().all()) for clip in motion):
             floors = math.inf
@@ -91,9 +91,9 @@ class Yardstick:
 
 
 def floors_by_place(frechet: Sequence[FrechetMotion]) -> list[list[float]]:
-    """Distances of generated motion by window length, each from the start of a sample to its end.
+    """Distances of generated motion for each window length, from the start of a sample to its end.
 
-    Window lengths for which the footage is too short are left out, unless it is for all.
+    Window lengths for which the footage is too short are left out, unless it is too short for all of them.
     """
     measured = [motion for motion in frechet if math.isfinite(motion.floor)]
     fit = [motion for motion in measured if motion.verdict == "fit"] or measured
@@ -101,6 +101,6 @@ def floors_by_place(frechet: Sequence[FrechetMotion]) -> list[list[float]]:
 
 
 def mean_floors(frechet: Sequence[FrechetMotion]) -> float:
-    """Mean Frechet distance over places in a sample and window lengths, in floors; nan without one."""
+    """Mean Frechet distance over places in a sample and window lengths, in floors; nan if there is none."""
     values = [value for places in floors_by_place(frechet) for value in places]
     return sum(values) / len(values) if values else math.nan

@@ -1,4 +1,4 @@
-"""All scores of a motion model in latent space: cheap enough for every validation, no image network."""
+"""All scores of a motion model in latent space; without image networks, cheap enough for each validation."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ POSITIONS_S = (0.0, 10.0, 60.0)
 
 ANGLE_SAMPLES = 150
 
-# How far behind a position windows may begin where there are fewer samples than windows wanted.
+# How far after a position windows may begin if there are fewer samples than windows wanted.
 REACH_S = 8.0
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: a value, its unit, the counts behind it, whether it can be read."""
+    """One line of the table: a value, its unit, the counts that it is based on, and whether it is valid."""
 
     measure: str
     of: str
@@ -67,31 +67,32 @@ class Row:
 
 @dataclass(frozen=True)
 class MotionReport:
-    """What is known of generated motion; 1 is as diverse, or as smooth, as real footage."""
+    """The scores of generated motion. A diversity or jitter of 1 is that of real footage."""
 
     frechet: tuple[FrechetMotion, ...]
     standing: Standing
     diversity: float
     jitter: float  # share of the power above 6 Hz over the real share
-    angle: float | None  # mean phi in radians; None where motion alone was at hand, not its model
+    angle: float | None  # mean phi in radians; None if only motion was given, without its model
     memorisation: Memorisation | None  # None without held-out footage
     samples: int
     held_out: Standing | None = None
-    """How held-out footage stands: what may be asked of generated motion at most."""
+    """The scores of held-out footage: the best that generated motion can be expected to reach."""
     rivals: Mapping[str, Standing] = field(default_factory=dict)
 
     @property
     def judge_is_fit(self) -> bool | None:
-        """Whether the judge can only guess between footage and held-out footage; None without any.
+        """Whether the judge can only guess between footage and held-out footage; None if none is held out.
 
-        Where it can do more, they differ by more than chance, and it says nothing of generated motion.
+        If it can do more, the two differ by more than chance, and the judge's scores of generated motion mean
+        nothing.
         """
         if self.held_out is None:
             return None
         return not any(judgement.excludes_guessing for judgement in self.held_out.judgements)
 
     def scores(self) -> dict[str, float]:
-        """Flat names and values, as a run takes them."""
+        """Flat names and values, as they are logged to a run."""
         values = {"diversity": self.diversity, "jitter": self.jitter, **self.standing.values()}
         for of, standing in list(self.standings.items())[1:]:
             name = re.sub(r"\W+", "_", of).strip("_").lower()
@@ -109,7 +110,7 @@ class MotionReport:
         return values
 
     def rows(self) -> list[Row]:
-        """The table: floors and controls stand beside what they are there to judge."""
+        """The rows of the table; floors and controls follow the distances that they help to interpret."""
         rows = self._standing_rows()
         rows += [row for motion in self.frechet for row in _frechet_rows(motion)]
         rows.append(Row("diversity", "generated", self.diversity, "x real", self.samples))
@@ -127,13 +128,13 @@ class MotionReport:
 
     @property
     def standings(self) -> dict[str, Standing]:
-        """Of generated motion, then of all that stands beside it, by name."""
+        """The standing of generated motion, then of everything it is compared with, by name."""
         rivals = {f"rival: {name}": standing for name, standing in self.rivals.items()}
         held_out = {} if self.held_out is None else {"held-out footage": self.held_out}
         return {"generated": self.standing, **rivals, **held_out}
 
     def _standing_rows(self) -> list[Row]:
-        """Motion distance, panel and judge, each of all that was compared."""
+        """Rows of the motion distance, the panel and the judge, each for everything that was compared."""
         every = self.standings
         rows = [
             Row("motion distance", of, standing.motion_distance, "1", self.samples, None, _over(standing))
@@ -166,9 +167,9 @@ def evaluate_motion(
 ) -> MotionReport:
     """Generate motion and compare it with footage, W+ clips [T, n, d] at the model's frame rate.
 
-    `held_out` footage of the subject, which the model was not trained on, makes memorisation measurable and
-    stands in the table as one more real set. `basis` is the evaluation basis, by default the first 16 of the
-    model's own components; give one to compare models of fewer.
+    `held_out` is footage of the subject that the model was not trained on. It makes memorisation measurable
+    and is one more real set in the table. `basis` is the evaluation basis, by default the first 16 of the
+    model's own components; pass one to compare models that have fewer.
     """
     basis = basis or evaluation_basis(model.basis)
     generated = generate_coefficients(model, basis, samples, round(seconds * model.frame_rate_hz), seed)
@@ -178,7 +179,7 @@ def evaluate_motion(
 
 
 def footage_coefficients(model: MotionModel, basis: LatentBasis, clips: Sequence[Tensor]) -> list[Tensor]:
-    """Coefficients [T, K] of W+ clips [T, n, d], denoised where the model learnt from denoised ones."""
+    """Coefficients [T, K] of W+ clips [T, n, d], denoised if the model learnt from denoised ones."""
     coefficients = [basis.to(clip.device).project(clip) for clip in clips]
     return denoised(coefficients, model.frame_rate_hz) if model.config.denoise else coefficients
 
@@ -193,9 +194,9 @@ def generate_coefficients(
 
 
 def mean_angle(model: MotionModel, seed: int = 0) -> float:
-    """The gradient angle penalty's phi in radians, mean over windows as training draws them.
+    """The gradient angle penalty's phi in radians, the mean over windows as training draws them.
 
-    pi/4 and above where a window's later noise moves its end as much as its first noise does.
+    It is pi/4 or more if a window's later noise moves its end at least as much as its first noise does.
     """
     options, random, device = model.config.generator, seeded("angle", seed), model.w_ref.device
 
@@ -219,10 +220,10 @@ def score_motion(
 ) -> MotionReport:
     """Compare generated motion [S, T, K] with real clips [T, K], coefficients of one evaluation basis.
 
-    `variances` [K] of the components weight the jitter as W+ does. A `thorough` comparison sets rivals beside
-    the model, and lets the judge also look without noise. Positions with less than half as many
-    windows as the start are left out. Short footage gives figures with the verdict "not fit"; where not even
-    one window fits, DataError.
+    `variances` [K] of the components weight the jitter as in W+. A `thorough` comparison also measures
+    rivals, and lets the judge also judge without noise. Positions with less than half as many windows as the
+    start are left out. Short footage gives scores with the verdict "not fit". Raises DataError if not even
+    one window fits.
     """
     frames = round(WINDOWS_S[0] * rate_hz)
     _require_windows(real, generated, frames)
@@ -245,13 +246,13 @@ def score_motion(
 
 
 def _rivals(yardstick: Yardstick, generated: Tensor) -> dict[str, Standing]:
-    """What the cheapest things that could do the same come to, on as many samples of as many frames."""
+    """The standings of the cheapest rivals of a model, with as many samples of as many frames."""
     real, rate_hz = yardstick.footage, yardstick.rate_hz
     standings = {}
     for name, rival in RIVALS.items():
         try:
             motion = rival(real, len(generated), generated.shape[1], rate_hz, 0)
-        except DataError:  # footage too short for this one
+        except DataError:  # the footage is too short for this rival
             continue
         floors = mean_floors(frechet_of_all(real, (), motion, rate_hz))
         standings[name] = yardstick.measure(list(motion), floors)
@@ -284,14 +285,14 @@ def _frechet(
         for position_s in POSITIONS_S
     }
     sets["held-out footage"] = cut_windows(blocks_of(held_out, frames), frames).data
-    # Counts are equal on all sides, so a set of few windows would take the weight from all the others.
+    # All sets get the count of the smallest one, so a set of few windows would make all others unreliable.
     least = max(1, len(sets["generated at 0 s"]) // 2)
     compared = {of: windows for of, windows in sets.items() if len(windows) >= least}
     return frechet_motion(real, compared, rate_hz, window_s)
 
 
 def _windows_at(generated: Tensor, position_s: float, frames: int, rate_hz: float, wanted: int) -> Tensor:
-    """Windows [N, frames, K] of every sample at a position, and behind it until about `wanted`."""
+    """Windows [N, frames, K] of every sample at a position, and after it until there are about `wanted`."""
     first, stride = round(position_s * rate_hz), max(1, frames // 2)
     reach = generated[:, first : first + round(REACH_S * rate_hz) + frames]
     if reach.shape[1] < frames:
@@ -301,17 +302,17 @@ def _windows_at(generated: Tensor, position_s: float, frames: int, rate_hz: floa
 
 
 def _some_windows(generated: Tensor, frames: int) -> Tensor:
-    """About as many windows [N, frames, K] as memorisation asks for, from the whole length of all samples."""
+    """About as many windows [N, frames, K] as memorisation needs, from the whole length of all samples."""
     every = generated.unfold(1, frames, frames).flatten(0, 1).transpose(1, 2)
     return every[:: max(1, len(every) // LEAST_GENERATED)]
 
 
 def _projection(model: MotionModel, basis: LatentBasis) -> Callable[[Tensor], Tensor]:
-    """From what the generator emits to evaluation coefficients."""
+    """The function from the generator's output to evaluation coefficients."""
     basis = basis.to(model.w_ref.device)
     if model.config.head != "basis":
         return lambda features: basis.project(model.decode(features))
-    # Both steps are affine: as one matrix they need no W+, which is two orders of magnitude larger.
+    # Both steps are affine, so they are one matrix, and W+, which is 100 times larger, is never computed.
     axes = torch.eye(model.basis.size, device=model.w_ref.device)
     offset = basis.project(model.decode(torch.zeros_like(axes[0])))
     matrix = basis.project(model.decode(axes)) - offset
@@ -319,7 +320,7 @@ def _projection(model: MotionModel, basis: LatentBasis) -> Callable[[Tensor], Te
 
 
 def _over(standing: Standing) -> str:
-    """Which of the panel's bars are missed."""
+    """A text that names the panel's bars that are missed."""
     if all(math.isnan(bar) for bar in standing.bars.values()):
         return "footage too short for the panel's bars"
     return f"over its bar: {', '.join(standing.over)}" if standing.over else "within all bars of the panel"

@@ -1,4 +1,4 @@
-"""Windows of motion, and what is measured of each."""
+"""Windows of motion and their features."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ LAGS_FRAMES = (1, 2, 4, 8)
 BANDS_HZ = (0.4, 1.5, 3.0, 6.0, math.inf)
 BLOCK_WINDOWS = 10
 
-# What counts as no motion, in standard deviations of a component: it keeps the logarithm finite.
+# Smaller motion counts as this much, in standard deviations of a component, to keep the logarithm finite.
 STILL = 1e-2
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of equal length, and the number of the block of footage that each was cut from."""
+    """Windows of equal length, and the number of the block of footage that each one was cut from."""
 
     data: Tensor  # [N, T, K] float64
     block: Tensor  # [N] int64
 
 
 def evaluation_basis(basis: LatentBasis) -> LatentBasis:
-    """The first 16 components of the real snapshot's basis: models of any K are compared in these."""
+    """The first 16 components of the real snapshot's basis, in which models of any K are compared."""
     count = EVALUATION_COMPONENTS
     return LatentBasis(basis.mean, basis.components[:count], basis.sigma[:count], basis.explained)
 
 
 def blocks_of(clips: Sequence[Tensor], window_frames: int) -> list[Tensor]:
-    """Clips [T, K] in spans of ten windows; footage is divided by blocks, as windows overlap."""
+    """Clips [T, K] cut into blocks of ten windows; footage is divided by blocks, because windows overlap."""
     size = BLOCK_WINDOWS * window_frames
     blocks = [clip[first : first + size] for clip in clips for first in range(0, len(clip), size)]
     return [block.double() for block in blocks if len(block) >= window_frames]
 
 
 def cut_windows(blocks: Sequence[Tensor], window_frames: int, speed: int = 1) -> Windows:
-    """Windows that overlap by half; with a speed above 1 of every speed-th frame, at the same places."""
+    """Windows that overlap by half; with a speed above 1, of every speed-th frame, at the same places."""
     stride = max(1, window_frames // (2 * speed))
     played = {number: block[::speed] for number, block in enumerate(blocks)}
     cut = {
@@ -62,10 +62,11 @@ def cut_windows(blocks: Sequence[Tensor], window_frames: int, speed: int = 1) ->
 
 
 def window_features(windows: Tensor, rate_hz: float) -> Tensor:
-    """Features [N, F] of windows [N, T, K]: of each component mean, log standard deviation, logs of the
-    differences at 1, 2, 4 and 8 frames (root mean square) and of the amplitudes in four frequency bands.
+    """Features [N, F] of windows [N, T, K].
 
-    Logarithms turn a change of amplitude into a shift of equal size for large and small motion.
+    They are, for each component, the mean, the log standard deviation, the logs of the differences at 1, 2, 4
+    and 8 frames (root mean square) and the logs of the amplitudes in four frequency bands. Logarithms turn a
+    change of amplitude into an equally large shift for large and small motion.
     """
     lags = [lag for lag in LAGS_FRAMES if lag < windows.shape[1]]
     amplitudes = [windows.std(1)]
@@ -78,7 +79,7 @@ def window_features(windows: Tensor, rate_hz: float) -> Tensor:
 
 
 def power_spectrum(windows: Tensor, rate_hz: float) -> tuple[Tensor, Tensor]:
-    """Power [N, T // 2 + 1, K] of windows [N, T, K] about their mean, Hann-tapered, and frequencies in Hz."""
+    """Power [N, T // 2 + 1, K] of Hann-tapered windows [N, T, K] minus their mean, and frequencies in Hz."""
     frames = windows.shape[1]
     taper = torch.hann_window(frames, dtype=windows.dtype)[:, None]
     spectrum = torch.fft.rfft((windows - windows.mean(1, keepdim=True)) * taper, dim=1)

@@ -1,4 +1,4 @@
-"""Frechet distance between windows of motion, with the floor and the controls that say what a value means."""
+"""Frechet distance between windows of motion, with a floor and controls that show what a value means."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def gaussian_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tens
 
 @dataclass(frozen=True)
 class FrechetMotion:
-    """Distances at one window length; read them only where `verdict` is "fit".
+    """Distances at one window length; they are valid only if `verdict` is "fit".
 
-    Each is between `windows` windows of real footage and as many others, in `features` dimensions. `floor` is
-    the distance between two halves of the real footage, the others are given in floors.
+    Each one is between `windows` windows of real footage and as many others, in `features` dimensions.
+    `floor` is the distance between two halves of the real footage; the other distances are multiples of it.
     """
 
     window_s: float
@@ -53,7 +53,7 @@ class FrechetMotion:
 
     @property
     def verdict(self) -> str:
-        """ "fit", or why the figures say nothing."""
+        """ "fit", or the reason why the distances are not valid."""
         if self.windows < LEAST_WINDOWS:
             return f"not fit: {self.windows} windows a side, {LEAST_WINDOWS} are the least"
         weak = [name for name, floors in self.controls.items() if not floors >= LEAST_CONTROL]
@@ -65,11 +65,12 @@ def frechet_motion(
 ) -> FrechetMotion:
     """Compare real clips [T, K] with sets of windows [N, T_window, K], all in one evaluation basis.
 
-    Real footage is halved by blocks, four times; one half stands against each set, against the other half
-    (the floor) and against the other half spoilt (the controls), with equal counts on all sides. Features are
-    standardised by the real ones and seen through 8 random orthonormal projections to a tenth as many
-    dimensions as there are windows; the distance is the mean over them. So no direction is left out, and no
-    covariance is estimated from too few windows. Footage too short for one feature gives nan.
+    Real footage is divided into halves of blocks, four times. One half is compared with each set, with the
+    other half (the floor) and with the spoilt other half (the controls), with equal counts on all sides.
+    Features are standardised by the real ones and projected by 8 random orthonormal matrices to a tenth as
+    many dimensions as there are windows; the distance is the mean over these projections. So no direction is
+    left out, and no covariance is estimated from too few windows. Footage that is too short for one feature
+    gives nan.
     """
     frames = round(window_s * rate_hz)
     blocks = blocks_of(real, frames)
@@ -110,14 +111,16 @@ def _half(blocks: int, split: int) -> Tensor:
 
 
 def _draw(points: Tensor, chosen: Tensor, count: int, seed: int) -> Tensor:
-    """`count` of the chosen [N] windows of points [P, N, F], at random."""
+    """Draw `count` of the chosen [N] windows of points [P, N, F] at random."""
     rows = chosen.nonzero().flatten()
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
     return points[:, rows[order[:count]]]
 
 
 def _description(real: Tensor, rate_hz: float, features: int) -> Callable[[Tensor], Tensor]:
-    """From windows [N, T, K] to features standardised by the real ones, in P projections: [P, N, F]."""
+    """The function from windows [N, T, K] to features, standardised by the real ones, in P projections
+    [P, N, F].
+    """
     real_features = window_features(real, rate_hz)  # [N, D]
     mean, scale = real_features.mean(0), real_features.std(0).clamp(min=1e-6)
     generator = torch.Generator().manual_seed(0)

@@ -1,10 +1,10 @@
-"""A judge of whole windows: a classifier learns to tell generated motion from footage.
+"""A judge of whole windows: a classifier that learns to distinguish generated motion from footage.
 
 This is the classifier two-sample test (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", 2017).
-Windows are described by random convolutions (Dempster, Petitjean and Webb, "ROCKET", 2020) and told apart by
-ridge regression. The area under the ROC curve is 0.5 where the judge can only guess, and 1 where it never
-errs. A judge that sees every detail says little about how far apart two sides are, so it also judges with
-noise on both.
+Windows are described by random convolutions (Dempster, Petitjean and Webb, "ROCKET", 2020) and classified by
+ridge regression. The area under the ROC curve is 0.5 if the judge can only guess, and 1 if it never errs. A
+judge that sees every detail shows little about how far apart two sides are, so it also judges with noise
+added to both.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from torch.nn.functional import conv1d
 __all__ = ["NOISES", "Judgement", "judge"]
 
 NOISES = (0.0, 0.1, 0.3)
-"""Standard deviations of the noise that is laid on both sides, in the footage's."""
+"""Standard deviations of the noise that is added to both sides, relative to those of the footage."""
 WINDOW_S, STRIDE_S = 4.0, 2.0
 BLOCK_S, GAP_S = 10.0, 2.0
 FOLDS = 5
 KERNELS, TAPS, MOST_COMPONENTS = 96, 9, 4
 DILATIONS_S = (0.04, 0.08, 0.16, 0.32)
-RIDGE = 1.0  # of the mean eigenvalue of the kernel matrix
+RIDGE = 1.0  # times the mean eigenvalue of the kernel matrix
 RESAMPLED = 500
 ASKED = 16  # windows of footage from which the biases of kernels are drawn
 _STILL = 1e-6
@@ -34,23 +34,23 @@ _STILL = 1e-6
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the judge makes of motion with some noise on both sides; nan where there is too little of it."""
+    """The judge's result for one noise on both sides; nan if there is too little motion."""
 
     noise: float
     auc: float
-    low: float  # 95 % interval: the bootstrap's spread about the mean
+    low: float  # lower end of the 95 % interval: the bootstrap's spread around the mean
     high: float
     windows: int  # of the side that has fewer
 
     @property
     def excludes_guessing(self) -> bool:
-        """Whether a judge that only guesses would hardly ever come so far."""
+        """Whether a judge that only guesses would hardly ever reach this area."""
         return self.low > 0.5
 
 
 @dataclass(frozen=True)
 class _Side:
-    """Windows [N, T, K] of one side, and the block and the clip that each was cut from."""
+    """Windows [N, T, K] of one side, and the block and the clip that each one was cut from."""
 
     windows: Tensor
     block: Tensor  # [N]
@@ -58,7 +58,7 @@ class _Side:
 
     @property
     def fold(self) -> Tensor:
-        """Of each window [N]: by clips where there are enough of them."""
+        """The fold of each window [N]: folds are clips if there are enough of them, else blocks."""
         names, rank = self.clip.unique(return_inverse=True)
         fold: Tensor = (rank if len(names) >= FOLDS else self.block) % FOLDS
         return fold
@@ -73,8 +73,8 @@ def judge(
 ) -> list[Judgement]:
     """Judge motion, clips [T, K], against footage of the same basis, once for each noise.
 
-    Windows of 4 s are cut from blocks of 10 s with gaps of 2 s. A side's folds are disjoint clips where it
-    has five or more, and disjoint blocks otherwise. Both sides have as many blocks.
+    Windows of 4 s are cut from blocks of 10 s with gaps of 2 s. A side's folds are disjoint clips if it has
+    five or more, and disjoint blocks otherwise. Both sides get equally many blocks.
     """
     sides = [_side(clips, rate_hz) for clips in (footage, motion)]
     blocks = min(int(side.block.max()) + 1 if len(side.block) else 0 for side in sides)
@@ -107,7 +107,7 @@ def _side(clips: Sequence[Tensor], rate_hz: float) -> _Side:
 
 
 def _thinned(side: _Side, blocks: int) -> _Side:
-    """So many blocks, spread evenly over all, numbered anew."""
+    """A side reduced to this many blocks, spread evenly over all and renumbered."""
     every = int(side.block.max()) + 1
     kept = torch.linspace(0, every - 1, blocks).round().long()
     number = torch.full((every,), -1)
@@ -133,7 +133,7 @@ class _Filters:
         self.offset = torch.rand(len(DILATIONS_S), 2 * KERNELS, generator=random)
 
     def thresholds(self, windows: Tensor) -> list[Tensor]:
-        """A bias for each kernel: a random quantile of what it answers to the footage [N, T, K]."""
+        """A bias for each kernel: a random quantile of its response to the footage [N, T, K]."""
         found = []
         for answers, offsets in zip(
             self._answers(windows[:: max(1, len(windows) // ASKED)]), self.offset, strict=True
@@ -144,7 +144,7 @@ class _Filters:
         return found
 
     def features(self, windows: Tensor, thresholds: Sequence[Tensor]) -> Tensor:
-        """Share of a window above the bias, the most, and the mean of what is above: [N, 3 * kernels]."""
+        """The share of a window above the bias, the maximum, the mean above the bias: [N, 3 * kernels]."""
         found = []
         for answers, bias in zip(self._answers(windows), thresholds, strict=True):
             above = answers - bias[:, None]
@@ -186,7 +186,7 @@ def _judged(
 
 
 def _ridge(known: Tensor, label: Tensor, asked: Tensor) -> Tensor:
-    """What ridge regression, fitted to known features [N, F] of label 1 or -1, answers to others [M, F]."""
+    """Predictions [M] for features [M, F] by ridge regression on known features [N, F] of label 1 or -1."""
     mean, scale = known.mean(0), known.std(0).clamp(min=_STILL)
     known, asked = (((x - mean) / scale).clamp(-8, 8) for x in (known, asked))
     kernel = known @ known.T
@@ -197,7 +197,7 @@ def _ridge(known: Tensor, label: Tensor, asked: Tensor) -> Tensor:
 
 
 def _wins(answers: Tensor, label: Tensor, block: Tensor) -> Tensor:
-    """How often windows of a generated block are given more than those of a real one [B, R], ties by half."""
+    """How often a generated block's windows score higher than a real block's [B, R]; ties count half."""
     real, other = label < 0, label > 0
     won = torch.sign(answers[other][:, None] - answers[real]) / 2 + 0.5
     rows, columns = (_membership(block[side]) for side in (other, real))
@@ -206,7 +206,7 @@ def _wins(answers: Tensor, label: Tensor, block: Tensor) -> Tensor:
 
 
 def _membership(block: Tensor) -> Tensor:
-    """Rows [B, N] that take the mean over each block."""
+    """Rows [B, N] of weights that compute the mean over each block."""
     names = block.unique()
     belongs = (block == names[:, None]).float()
     shares: Tensor = belongs / belongs.sum(1, keepdim=True)
@@ -214,7 +214,7 @@ def _membership(block: Tensor) -> Tensor:
 
 
 def _resampled(wins: Sequence[Tensor], random: torch.Generator) -> Tensor:
-    """Areas under the curve [500] of blocks drawn anew, with replacement, on both sides."""
+    """Areas under the curve [500] of bootstrap samples: blocks drawn with replacement on both sides."""
     total = torch.zeros(RESAMPLED)
     for won in wins:
         rows, columns = (torch.randint(count, (RESAMPLED, count), generator=random) for count in won.shape)

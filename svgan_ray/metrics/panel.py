@@ -1,8 +1,8 @@
-"""A panel of seven scores that see what a Frechet distance of window features is blind to.
+"""A panel of seven scores for differences that a Frechet distance of window features cannot detect.
 
-Each is the worst over components, or over pairs of them, of a distance between generated motion and footage;
-0 is alike. Correlations see pace, lead and lag; smoothed speeds see what moves at the same time; the others
-see the shape of events: how far, how fast, and how long at rest.
+Each score is the worst, over components or pairs of components, of a distance between generated motion and
+footage; 0 means equal. Correlations measure pace, lead and lag; smoothed speeds measure which components move
+at the same time; the other scores measure the shape of events: how far, how fast, and how long at rest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ TRUTH_MARGIN, FOOTAGE_MARGIN = 1.2, 1.1
 DIVISIONS = 4
 LEAST_BLOCKS, SHORT_BLOCK_WINDOWS = 4, 2
 LEAST_BAR = 0.05
-_STILL = 1e-6  # the deviation of what does not move, to divide by
+_STILL = 1e-6  # smallest standard deviation to divide by, for components that do not move
 
 
 class Panel:
@@ -46,7 +46,7 @@ class Panel:
         self.windows = self._windows(footage)
 
     def scores(self, clips: Sequence[Tensor]) -> dict[str, float]:
-        """How far motion, clips [T, K], is from the footage: the worst of each kind, by name."""
+        """The scores of motion, clips [T, K], against the footage: the worst of each kind, by name."""
         own, envelope = self._correlations(clips)
         error, envelope_error = (own - self.own).abs(), (envelope - self.envelope).abs()  # [lags, K, K]
         diagonal = torch.eye(error.shape[-1], dtype=torch.bool)
@@ -64,14 +64,14 @@ class Panel:
         }
 
     def _correlations(self, clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Of values and of smoothed speeds, at lags from 0 to 2 s: each [lags, K, K]."""
+        """Correlations of values and of smoothed speeds at lags from 0 to 2 s, each [lags, K, K]."""
         lags, width = round(LAG_S * self.rate_hz), max(1, round(SMOOTHING_S * self.rate_hz))
         long = [clip.float() for clip in clips if len(clip) > width]
         speeds = [avg_pool1d(clip.diff(dim=0).abs().T[None], width, 1)[0].T for clip in long]
         return _lagged(long, lags), _lagged(speeds, lags)
 
     def _windows(self, clips: Sequence[Tensor]) -> dict[str, Tensor]:
-        """What is seen of each window of 2 s, by name: each [N, K]."""
+        """The statistics of each window of 2 s by name, each [N, K]."""
         frames = round(WINDOW_S * self.rate_hz)
         windows = cut_windows(blocks_of([clip.float() for clip in clips], frames), frames).data.float()
         rates = windows.diff(dim=1)
@@ -85,16 +85,17 @@ class Panel:
 
 
 def truth_bars(draws: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """1.2 times the most that draws of true motion show."""
+    """The bars of true motion: 1.2 times the largest score of its draws."""
     return {name: TRUTH_MARGIN * max(draw[name] for draw in draws) for name in SCORES}
 
 
 def footage_bars(footage: Sequence[Tensor], rate_hz: float) -> dict[str, float]:
-    """1.1 times what one half of the footage shows against the other, where the truth is not known.
+    """The bars if the truth is not known: 1.1 times the scores of one half of the footage against the other.
 
-    It is the mean over four divisions of the footage's blocks. Halves differ by the square root of two more
-    than the whole does from as much truth, so a bar is about 1.5 times what truth shows on average, which it
-    hardly ever passes. Bars are nan where there is too little footage to be divided.
+    The scores are means over four divisions of the footage's blocks. Halves differ from each other by a
+    factor of sqrt(2) more than the whole footage differs from as much truth. So a bar is about 1.5 times the
+    average score of truth, which hardly ever exceeds it. Bars are nan if there is too little footage to be
+    divided.
     """
     frames = round(WINDOW_S * rate_hz)
     blocks = blocks_of(footage, frames)
@@ -113,7 +114,7 @@ def footage_bars(footage: Sequence[Tensor], rate_hz: float) -> dict[str, float]:
 
 
 def _lagged(clips: Sequence[Tensor], lags: int) -> Tensor:
-    """Correlations [lags + 1, K, K] of each component with each one later, over all clips [T, K]."""
+    """Correlations [lags + 1, K, K] of each component with each one at a later time, over clips [T, K]."""
     together = torch.cat(list(clips))
     mean, deviation = together.mean(0), together.std(0).clamp(min=_STILL)
     centred = [((clip - mean) / deviation) for clip in clips]
@@ -127,7 +128,7 @@ def _lagged(clips: Sequence[Tensor], lags: int) -> Tensor:
 
 
 def _quantiles(values: Tensor, shares: Tensor) -> Tensor:
-    """Quantiles [Q, K] of values [N, K], of any number."""
+    """Quantiles [Q, K] of any number of values [N, K]."""
     ordered = values.sort(0).values
     return ordered[(shares * (len(values) - 1)).round().long()]
 

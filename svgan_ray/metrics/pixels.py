@@ -1,10 +1,10 @@
-"""Measures of pictures with the user's networks: FVD, FID, identity and ACD.
+"""Scores of pictures by the user's networks: FVD, FID, identity and ACD.
 
 FVD (Unterthiner et al., 2019) compares I3D features of clips, FID (Heusel et al., 2017) Inception features of
 pictures, both by the Frechet distance of Gaussians with covariances over N - 1. Identity is ArcFace's cosine
 between frames of a clip and to the footage's mean; ACD, the average content distance (Tulyakov et al.,
-"MoCoGAN", 2018), is the mean Euclidean distance between its vectors of two frames of a clip. Such figures
-differ with every choice, so each row says all of them.
+"MoCoGAN", 2018), is the mean Euclidean distance between its vectors of two frames of a clip. Such scores
+depend on many choices, so each row of the table lists all of them.
 """
 
 from __future__ import annotations
@@ -59,10 +59,10 @@ FVD_CLIPS = {"16": SnippetShape(16), "128": SnippetShape(128), "16x8": SnippetSh
 
 @dataclass(frozen=True)
 class Networks:
-    """The user's networks, as they are there."""
+    """The user's networks; any of them may be missing."""
 
     i3d: Network | None = None
-    """Videos [N, 3, T, H, W] of 0 to 255 -> features [N, 400]."""
+    """Videos [N, 3, T, H, W] in 0 to 255 -> features [N, 400]."""
     inception: Network | None = None
     """Pictures uint8 [N, 3, H, W] -> features [N, 2048]."""
     arc_face: Network | None = None
@@ -121,14 +121,14 @@ def similarity(faces: Tensor, person: Tensor) -> Tensor:
 
 
 def acd(faces: Tensor) -> Tensor:
-    """Average content distance [N]: mean distance between two frames of a clip, of unit vectors [N, T, E]."""
+    """Average content distance [N]: mean distance of two frames of a clip, from unit vectors [N, T, E]."""
     first, second = torch.triu_indices(faces.shape[1], faces.shape[1], offset=1)
     distance: Tensor = torch.linalg.vector_norm(faces[:, first] - faces[:, second], dim=-1)
     return distance.mean(1)
 
 
 def identity_rows(real: Tensor, generated: Tensor, protocol: str) -> list[Row]:
-    """Whether a face stays one person's, and whose, of unit vectors [N, T, E]; real footage beside it."""
+    """Rows on whether a face keeps its own identity, and the subject's, from unit vectors [N, T, E]."""
     rows = []
     for side, faces in (("footage", real), ("generated", generated)):
         within = 1 - (faces[:, :, None] - faces[:, None]).square().sum(-1) / 2  # [N, T, T] cosines

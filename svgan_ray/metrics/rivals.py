@@ -1,6 +1,6 @@
-"""The cheapest things that could do the same as a motion model: what a model has to beat.
+"""Rivals: the cheapest generators of motion that could replace a motion model, which it has to beat.
 
-Each is made from footage, clips [T, K], in seconds, and generates samples [S, T, K] of any length.
+Each is fitted to footage, clips [T, K], within seconds, and generates samples [S, T, K] of any length.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from svgan_ray.errors import DataError
 __all__ = ["RIVALS", "gaussian_process", "motion_graph", "vector_autoregression"]
 
 ORDER = 20
-RIDGE = 1e-3  # of the mean variance of the regressors
+RIDGE = 1e-3  # times the mean variance of the regressors
 BURN_IN_FRAMES = 200
 RESIDUAL_FRAMES = 12
 SPECTRUM_S = 10.24
@@ -25,20 +25,20 @@ CANDIDATES = 20
 _STILL = 1e-6
 
 Rival = Callable[[Sequence[Tensor], int, int, float, int], Tensor]
-"""From footage, samples, frames, frames a second and a seed to motion [samples, frames, K]."""
+"""A function of footage, samples, frames, frame rate and seed that returns motion [samples, frames, K]."""
 
 
 def gaussian_process(
     footage: Sequence[Tensor], samples: int, frames: int, rate_hz: float, seed: int
 ) -> Tensor:
-    """Gaussian motion with the footage's own cross-spectrum: all that correlations can say.
+    """Gaussian motion with the cross-spectrum of the footage, which contains all its correlations.
 
     The spectrum is that of windows of about 10 s that overlap by half (Welch, 1967).
     """
     span = min(round(SPECTRUM_S * rate_hz), max(map(len, footage)))
     spectrum, mean = _cross_spectrum(footage, span)  # [F, K, K]
     whole = -(-(frames + span) // span) * span
-    # A longer course has more lines than the spectrum: those between are interpolated.
+    # A longer course has more frequency lines than the spectrum, so the lines in between are interpolated.
     lines = torch.linspace(0, len(spectrum) - 1, whole // 2 + 1)
     low = lines.floor().long().clamp(max=len(spectrum) - 2)
     share = (lines - low)[:, None, None]
@@ -54,7 +54,7 @@ def gaussian_process(
 
 
 def _cross_spectrum(footage: Sequence[Tensor], span: int) -> tuple[Tensor, Tensor]:
-    """Mean cross-spectrum [F, K, K], complex, and mean [K] of windows of so many frames."""
+    """Mean complex cross-spectrum [F, K, K] and mean [K] of windows of `span` frames."""
     mean = torch.cat(list(footage)).float().mean(0)
     taper = torch.hann_window(span)[:, None]
     total, count = torch.zeros(()), 0
@@ -70,10 +70,10 @@ def _cross_spectrum(footage: Sequence[Tensor], span: int) -> tuple[Tensor, Tenso
 def vector_autoregression(
     footage: Sequence[Tensor], samples: int, frames: int, rate_hz: float, seed: int
 ) -> Tensor:
-    """Each frame is a linear function of the 20 before it, and a residual that footage really had.
+    """Each frame is a linear function of the 20 frames before it plus a residual taken from the footage.
 
-    Fitted by ridge regression; residuals are drawn in blocks of 12 frames, the first 200 frames are left out,
-    and components are brought to the footage's means and deviations.
+    The function is fitted by ridge regression. Residuals are drawn in blocks of 12 frames, the first 200
+    frames are left out, and components are scaled to the footage's means and standard deviations.
     """
     long = [clip.double() for clip in footage if len(clip) > ORDER + RESIDUAL_FRAMES]
     if not long:
@@ -105,12 +105,12 @@ def vector_autoregression(
 
 
 def _past(clip: Tensor) -> Tensor:
-    """The 20 frames before each frame of a clip [T, K] but its first 20, the latest first: [T - 20, 20 K]."""
+    """The 20 frames before each frame of a clip [T, K] from its 21st on, latest first: [T - 20, 20 K]."""
     return clip[:-1].unfold(0, ORDER, 1).flip(2).transpose(1, 2).flatten(1)
 
 
 def _driven(weights: Tensor, residuals: Tensor, clips: Sequence[Tensor], random: torch.Generator) -> Tensor:
-    """The model's course [S, T, K] from zero on."""
+    """The course [S, T, K] of the model, which starts at zero."""
     samples, frames, components = residuals.shape
     course = torch.zeros(samples, ORDER + frames, components, dtype=weights.dtype)
     by_age = weights.unflatten(0, (ORDER, components)).flip(0).flatten(0, 1)  # the oldest frame first
@@ -122,11 +122,12 @@ def _driven(weights: Tensor, residuals: Tensor, clips: Sequence[Tensor], random:
 
 
 def motion_graph(footage: Sequence[Tensor], samples: int, frames: int, rate_hz: float, seed: int) -> Tensor:
-    """Pieces of footage of 1 to 4 s, joined where the next begins much as the last would have gone on.
+    """Pieces of footage of 1 to 4 s; each one begins much as the piece before it would have gone on.
 
     After Kovar, Gleicher and Pighin, "Motion Graphs" (2002): a piece begins at one of the 20 frames of the
-    footage whose values and speeds are nearest to those at the joint, and the joint is blended over 0.2 s. It
-    is as good as footage but for its joints, and says nothing new: memorisation must catch it.
+    footage whose values and speeds are nearest to those at the joint, and the joint is blended over 0.2 s.
+    Apart from its joints, this motion is as good as footage, but it is a copy, which memorisation must
+    detect.
     """
     overlap, shortest, longest = (
         max(1, round(s * rate_hz)) for s in (JOINT_S, SHORTEST_PIECE_S, LONGEST_PIECE_S)
@@ -149,13 +150,13 @@ def motion_graph(footage: Sequence[Tensor], samples: int, frames: int, rate_hz: 
 
 
 def _state(clip: Tensor) -> Tensor:
-    """Values and speeds of every frame of a clip but its first [T - 1, 2 K], alike in weight."""
+    """Values and speeds [T - 1, 2 K], with equal weight, of every frame of a clip except the first."""
     speed = clip.diff(dim=0)
     return torch.cat([clip[1:], speed / speed.std(0).clamp(min=_STILL)], 1)
 
 
 class _Graph:
-    """Where pieces may begin: clip and frame [N, 2], frames left in that clip, values and speeds there."""
+    """The places where pieces may begin: clip and frame [N, 2], frames left in the clip, values, speeds."""
 
     def __init__(
         self,
@@ -195,7 +196,7 @@ class _Graph:
         return piece
 
     def _next(self, course: Tensor, random: torch.Generator) -> int:
-        """A place that is alike to where the joint begins."""
+        """A place whose values and speeds are similar to those at the joint."""
         here = course[-self.overlap]
         speed = (here - course[-self.overlap - 1]) / self.speed
         distance = (self.state - torch.cat([here, speed])).square().sum(1)

@@ -1,1 +1,1 @@
-"""What runs the pure layers on Ray: the jobs' command line, clusters, and the parallel form of each stage."""
+"""Runs the pure layers on Ray: the jobs' command line, clusters, and the parallel form of each stage."""

@@ -1,4 +1,4 @@
-"""The job: every check, one line each."""
+"""The doctor's job: it runs every check and prints one line for each."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MARKS = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "failed": T
 
 @dataclass(frozen=True)
 class DoctorReport:
-    """What was found; the exit code is 0 where jobs can run."""
+    """The results of the checks; the exit code is 0 if jobs can run."""
 
     checks: tuple[Check, ...]
 
@@ -37,7 +37,7 @@ class DoctorReport:
 
 
 def run(config: DoctorConfig) -> DoctorReport:
-    """Examine this machine, or each machine of the cluster that this was submitted to."""
+    """Check this machine, or each machine of the cluster that the job was submitted to."""
     place = durable(config.store, "--store")
     weights = config.weights if config.weights == "demo" else durable(config.weights, "--weights")
     return DoctorReport(tuple(cluster_checks(DoctorConfig(place, weights, config.free_disk_gb))))

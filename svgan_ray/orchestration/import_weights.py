@@ -1,4 +1,4 @@
-"""Weight files of others to weights folders that `--weights` takes."""
+"""Converts weight files of other projects to weights folders that `--weights` takes."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class Arguments:
     """Import a file: NVIDIA StyleGAN2, rosinality, pSp, e4e, ReStyle, ArcFace, I3D, Inception or LPIPS."""
 
     file: tyro.conf.Positional[Path]
-    """The file; its kind is found in its content, and nothing in it is run."""
+    """The file. Its kind is detected from its content, and no code in it is executed."""
     out: Path
-    """Folder to write to; comes to hold `generator`, `encoder`, `arc_face`, `i3d`, `inception` or `lpips`."""
+    """Folder to write `generator`, `encoder`, `arc_face`, `i3d`, `inception` or `lpips` into."""
     sha256: str | None = None
-    """What the file's SHA-256 must be."""
+    """The SHA-256 that the file must have."""
 
 
 def arguments_of(flags: Sequence[str]) -> Arguments:
-    """What a command line asks for."""
+    """The arguments of a command line."""
     return tyro.cli(Arguments, args=list(flags))
 
 
 def main(flags: Sequence[str]) -> int:
-    """Import, say what was found; returns the exit code."""
+    """Import the file and print what it is; returns the exit code."""
     arguments = arguments_of(flags)
 
     def act() -> int:

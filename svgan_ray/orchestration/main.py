@@ -1,4 +1,4 @@
-"""All jobs behind one command: `svgan-ray JOB FLAGS`, which `python jobs/JOB.py FLAGS` is, too."""
+"""All jobs behind one command, `svgan-ray JOB FLAGS`, which is the same as `python jobs/JOB.py FLAGS`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ JOBS = {
     "replay": "replay",
     "doctor": "doctor",
 }
-"""Where each job has `run(config)` and `plan(config)`, or a tool without a config its `main(flags)`."""
+"""The module of each job, with its `run(config)` and `plan(config)`; a tool without a config has
+`main(flags)`."""
 
 _HELP = """Usage: svgan-ray JOB [FLAGS]
 
-Jobs, in the order in which one meets them; `svgan-ray JOB --help` explains every flag:
+These are the jobs, in the order of use; `svgan-ray JOB --help` explains every flag:
 
   demo            runs the whole method once on this machine and ends with a page
   invert          turns footage into latents in a store
@@ -38,20 +39,20 @@ Jobs, in the order in which one meets them; `svgan-ray JOB --help` explains ever
   sample          makes videos with a motion model
   evaluate        measures how a model's motion compares with footage
   store           lists, shows, verifies and exports a latent store
-  import_weights  imports others' weight files
-  replay          brings to MLflow what jobs could not deliver
+  import_weights  imports weight files of other projects
+  replay          sends events to MLflow that jobs could not deliver
   doctor          checks whether this machine or cluster can run the jobs"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the job that the first argument names; returns its exit code, 2 where there is no such job."""
+    """Run the job that the first argument names; returns its exit code, or 2 if there is no such job."""
     name, *flags = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     name = name.replace("-", "_") if not name.startswith("-") else name
     if name in ("-h", "--help"):
         print(_HELP)
         return 0
     if name not in JOBS:
-        print(f"error: there is no job {name}; there are {', '.join(JOBS)}", file=sys.stderr)
+        print(f"error: there is no job {name}; the jobs are {', '.join(JOBS)}", file=sys.stderr)
         return 2
     job = importlib.import_module(f"svgan_ray.orchestration.{JOBS[name]}")
     if name in SECTIONS:

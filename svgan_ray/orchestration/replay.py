@@ -1,4 +1,4 @@
-"""What dead jobs left in a spool, brought to MLflow."""
+"""Sends the events that dead jobs left in a spool to MLflow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Replayed", "plan", "run"]
 
 @dataclass(frozen=True)
 class Replayed:
-    """What was delivered; events that MLflow refuses for good make the job fail."""
+    """The result of a replay; the job fails if MLflow refuses events for good."""
 
     spool: Path
     report: ReplayReport
@@ -35,13 +35,13 @@ class Replayed:
 
 
 def run(config: ReplayConfig) -> Replayed:
-    """Deliver all that waits. Raises ConfigError, and MlflowError where the server cannot be reached."""
+    """Deliver all waiting events. Raises ConfigError, and MlflowError if the server cannot be reached."""
     folder = _folder(config)
     return Replayed(folder, replay(folder, config.tracking_uri or default_uri()))
 
 
 def plan(config: ReplayConfig) -> Table:
-    """What waits, with nothing delivered."""
+    """A table of the waiting events; nothing is delivered."""
     table = Table("run", "kind", "opened in experiment", "waiting", box=None)
     for left in waiting(_folder(config)):
         table.add_row(left.info.name, left.info.kind, left.info.experiment, f"{left.size_bytes:,} bytes")
@@ -51,5 +51,5 @@ def plan(config: ReplayConfig) -> Table:
 def _folder(config: ReplayConfig) -> Path:
     folder = Path(config.spool)
     if not folder.is_dir():
-        raise ConfigError(f"--spool {config.spool}: no such folder; name the mlspool of the job's directory")
+        raise ConfigError(f"--spool {config.spool}: no such folder; name mlspool in the job's directory")
     return folder.resolve()

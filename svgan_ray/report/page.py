@@ -1,6 +1,6 @@
-"""An HTML page from a few kinds of parts. Text is escaped here; parts are made by these functions alone.
+"""Builds an HTML page from a few kinds of parts. Only these functions make parts, and they escape all text.
 
-Pictures lie inside the page as data, so that it can be mailed; videos are linked, relative to the page.
+Pictures are embedded in the page, so that it can be mailed; videos are linked by paths relative to the page.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Html = NewType("Html", str)
 """Markup whose text has been escaped."""
 
 SERIES_COLOURS = ("#2563a8", "#c4541b", "#3b8050", "#7d4fa3")
-"""Of curves on a light ground; the page's style has lighter ones for a dark one."""
+"""Colours of curves on a light background; the page's style has lighter ones for a dark background."""
 
 _SERIES = " ".join(f"--series-{number}: {colour};" for number, colour in enumerate(SERIES_COLOURS))
 _STYLE = """
@@ -78,22 +78,22 @@ def page(title: str, *parts: Html) -> Html:
 
 
 def write_page(path: str | Path, document: Html) -> None:
-    """Write a page; a reader sees the old one or the new one, whole."""
+    """Write a page atomically; a reader sees the old one or the new one."""
     write_whole(path, document)
 
 
 def section(heading: str, *parts: Html) -> Html:
-    """A heading and what stands below it."""
+    """A heading and the parts below it."""
     return Html("\n".join([f"<h2>{html.escape(heading)}</h2>", *parts]))
 
 
 def paragraph(text: str) -> Html:
-    """Plain text; `code` between backquotes."""
+    """A paragraph of plain text, with `code` between backquotes."""
     return Html(f"<p>{_inline(text)}</p>")
 
 
 def bullets(lines: Iterable[str]) -> Html:
-    """A list of lines of plain text; `code` between backquotes."""
+    """A list of lines of plain text, with `code` between backquotes."""
     items = "".join(f"<li>{_inline(line)}</li>" for line in lines)
     return Html(f"<ul>{items}</ul>")
 
@@ -110,7 +110,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Html:
 
 
 def picture(image: npt.NDArray[np.uint8], caption: str) -> Html:
-    """A picture, uint8 [H, W, 3], inside the page."""
+    """A picture, uint8 [H, W, 3], embedded in the page."""
     from PIL import Image  # an optional decoder of pictures, as everywhere in the pure layer
 
     data = io.BytesIO()
@@ -119,7 +119,7 @@ def picture(image: npt.NDArray[np.uint8], caption: str) -> Html:
 
 
 def png(data: bytes, caption: str) -> Html:
-    """A picture that is a PNG file already, inside the page."""
+    """A PNG file, embedded in the page."""
     source = "data:image/png;base64," + base64.b64encode(data).decode("ascii")
     return _figure(f'<img src="{source}" alt="{html.escape(caption)}">', caption)
 
@@ -148,6 +148,6 @@ def _figure(content: str, caption: str) -> Html:
 
 
 def _inline(text: str) -> str:
-    """Escaped text, every second piece between backquotes as code."""
+    """Escaped text; every second piece between backquotes becomes code."""
     pieces = html.escape(text).split("`")
     return "".join(f"<code>{piece}</code>" if i % 2 else piece for i, piece in enumerate(pieces))

@@ -1,6 +1,6 @@
-"""Plots, drawn by matplotlib: as SVG in a page, in the page's colours, or as pictures; and those of motion.
+"""Plots by matplotlib, as SVG in a page's colours or as pictures, and the plots of motion.
 
-Matplotlib is imported where something is drawn, so that the rest of a report works without it.
+Matplotlib is imported only when something is drawn, so that the rest of a report works without it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Chart:
 
 
 def draw(axes: Axes, chart: Chart) -> None:
-    """Draw a chart on axes of matplotlib's; lines of one name share an entry of the legend."""
+    """Draw a chart on matplotlib axes; lines of one name share an entry of the legend."""
     named: set[str] = set()
     for line in chart.lines:
         points = _points(line, chart)
@@ -96,7 +96,7 @@ def draw(axes: Axes, chart: Chart) -> None:
 
 
 def _points(line: Line, chart: Chart) -> npt.NDArray[np.float64]:
-    """The points [N, 2] that can be shown."""
+    """The points [N, 2] that can be drawn."""
     points = np.array([line.x, line.y], np.float64).T.reshape(-1, 2)
     shown = np.isfinite(points).all(1)
     for axis, is_log in enumerate((chart.log_x, chart.log_y)):
@@ -105,7 +105,7 @@ def _points(line: Line, chart: Chart) -> npt.NDArray[np.float64]:
 
 
 def as_html(charts: Sequence[Chart]) -> Html:
-    """The charts in a row, which wraps, each as SVG inside the page."""
+    """The charts as SVG in a row that wraps, embedded in the page."""
     return side_by_side(*map(_svg, charts))
 
 
@@ -122,7 +122,7 @@ def _svg(chart: Chart) -> Html:
     for side in axes.spines.values():
         side.set_color(_GRID)
     data = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "svgan-ray"}):  # text stays text; no chance
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "svgan-ray"}):  # keep text, fix ids
         figure.savefig(data, format="svg", transparent=True, metadata=_NO_METADATA)
     drawn = data.getvalue()
     for colour, name in _PAGE_COLOURS.items():
@@ -147,7 +147,7 @@ def as_picture(charts: Sequence[Chart]) -> npt.NDArray[np.uint8]:
 
 
 def as_png(figure: Figure, dpi: float = 110) -> bytes:
-    """A figure of matplotlib's as the bytes of a PNG file."""
+    """A matplotlib figure as the bytes of a PNG file."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=dpi)
     return data.getvalue()
@@ -161,7 +161,7 @@ def _figure(columns: int, rows: int) -> Figure:
 
 
 def basis_spectrum(basis: LatentBasis) -> list[Chart]:
-    """How much each component moves, and the share of all motion that the first ones hold together."""
+    """Charts of each component's variance and of the share of all motion that the first ones contain."""
     number = [float(k) for k in range(1, basis.size + 1)]
     variance = basis.sigma.double().square()
     held = (variance.cumsum(0) / variance.sum() * basis.explained).tolist()
@@ -174,7 +174,7 @@ def basis_spectrum(basis: LatentBasis) -> list[Chart]:
 def trajectories(
     real: Tensor, generated: Tensor, rate_hz: float, components: int = COMPONENTS
 ) -> list[Chart]:
-    """One chart a component, real and generated [T, K] over the same time."""
+    """One chart per component, with real and generated motion [T, K] over the same time."""
     charts = []
     for k in range(min(components, real.shape[1])):
         lines = [
@@ -188,7 +188,7 @@ def trajectories(
 def power_spectra(
     real: Sequence[Tensor], generated: Sequence[Tensor], rate_hz: float, components: int = COMPONENTS
 ) -> list[Chart]:
-    """Mean power of each component over windows of the footage and of samples, all [T, K].
+    """Mean power of each component over windows of the footage and of the samples, all [T, K].
 
     Windows last four seconds, or as long as the longest clip allows.
     """
@@ -208,7 +208,7 @@ def power_spectra(
 def mean_power_spectrum(
     real: Sequence[Tensor], generated: Sequence[Tensor], rate_hz: float, window_s: float = 2.0
 ) -> Chart:
-    """Power over windows of footage and samples [T, K], the mean of all components in one chart."""
+    """One chart of the power of footage and samples [T, K] over windows, as the mean of all components."""
     lines = []
     for name, clips, colour in (("real", real, REAL), ("generated", generated, GENERATED)):
         power, frequency_hz = _mean_power(clips, round(window_s * rate_hz), rate_hz)
@@ -227,14 +227,14 @@ def courses(real: Tensor, generated: Tensor, rate_hz: float, components: int = 3
 
 
 def _mean_power(clips: Sequence[Tensor], frames: int, rate_hz: float) -> tuple[Tensor, Tensor]:
-    """Power [F, K] and frequencies [F]; the constant is left out, as windows are taken without their mean."""
+    """Power [F, K] and frequencies [F], without the frequency 0, because the windows' mean is removed."""
     windows = cut_windows(blocks_of(clips, frames), frames).data
     power, frequency_hz = power_spectrum(windows, rate_hz)
     return power.mean(0)[1:], frequency_hz[1:]
 
 
 def drift(generated: Tensor, rate_hz: float) -> list[Chart]:
-    """Mean and standard deviation over samples [S, T, K] second by second: 0 and 1 where nothing drifts."""
+    """Mean and standard deviation over samples [S, T, K] second by second; without drift they are 0 and 1."""
     every = round(rate_hz)
     shown = generated[:, ::every].double()  # [S, seconds, K]
     time_s = [float(second) for second in range(shown.shape[1])]

@@ -1,6 +1,7 @@
-"""Runs of MLflow: what a job tells goes to a spool on disk, which fills MLflow in the background.
+"""Runs of MLflow: a job's events go to a spool on disk, and a background thread sends them to MLflow.
 
-The only folder that imports mlflow, and it does so lazily: importing svgan_ray.runs stays cheap.
+This is the only folder that imports mlflow, and it does so lazily, so that importing svgan_ray.runs stays
+cheap.
 """
 
 from svgan_ray.runs.drain import ReplayReport, Waiting, replay, waiting

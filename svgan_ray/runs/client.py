@@ -28,9 +28,9 @@ def artifact_root(uri: str) -> Path | None:
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client that gives up soon; a SQLite database that is not there is made."""
+    """A client that gives up soon; a missing SQLite database is created."""
     database = database_path(uri)
-    # The spool retries for as long as it takes; the client must give up soon, so that a flush can tell.
+    # The spool retries for as long as it takes; the client must give up soon, so that `flush` can report it.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(_REQUEST_TIMEOUT_S))
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -44,6 +44,6 @@ def connect(uri: str) -> MlflowClient:
 
 
 def without_password(uri: str) -> str:
-    """user:password@ never reaches a message."""
+    """The address without user:password@, for use in messages."""
     scheme, separator, rest = uri.partition("://")
     return scheme + separator + rest.rpartition("@")[2]

@@ -1,7 +1,7 @@
-"""What svgan-ray rests on that MLflow does not promise, each with the reason why no public way will do.
+"""Behaviour of MLflow that svgan-ray needs and that is not public, with the reason for each.
 
-tests/runs/test_compat.py compares all of it with the MLflow that is installed, and says what to change here
-where a later version does otherwise.
+tests/runs/test_compat.py compares all of it with the installed MLflow, and tells what to change here if a
+later version behaves differently.
 """
 
 from __future__ import annotations
@@ -31,28 +31,30 @@ __all__ = [
 ]
 
 DATASET_CONTEXT_TAG = "mlflow.data.context"
-"""The tag of a run's input that says what for; only MLflow's global `log_input` sets it by itself."""
+"""The tag that holds the context of a run's input; only MLflow's global `log_input` sets it by itself."""
 
 LOGGED_IMAGES_TAG, IMAGES_FOLDER = "mlflow.loggedImages", "images"
-"""What tells MLflow's page that a run has images, and where they lie: see `image_name`."""
+"""The tag that tells MLflow's page that a run has images, and their folder; see `image_name`."""
 
-_PREVIEW_SIDE = 1024  # the page shows it on the whole screen, too
+_PREVIEW_SIDE = 1024  # the page also shows the preview in full screen
 
 
 def image_name(key: str, step: int, time_ms: int, unique: str) -> str:
-    """File name without suffix from which MLflow's page reads key, step and time of an image.
+    """File name without suffix, from which MLflow's page reads an image's key, step and time.
 
-    `MlflowClient.log_image` draws a new name each time: an image that is delivered twice would be two.
+    `MlflowClient.log_image` draws a new name each time, so an image that is delivered twice would appear
+    twice.
     """
     safe_key = re.sub(r"[^\w\-. /]", "_", key, flags=re.ASCII).replace("/", "~")
     return f"{safe_key}+step+{step}+timestamp+{time_ms}+{unique}"
 
 
 def save_image(image: Image, folder: Path, name: str) -> tuple[Path, Path]:
-    """Write the two files that MLflow's page makes a step slider of: the image and its preview.
+    """Write the two files from which MLflow's page builds a step slider: the image and its preview.
 
-    `MlflowClient.log_image` makes previews of 256 px, on which film strips cannot be read. The page centres a
-    preview in a square that reaches below its card; so this one fills the square, with the image at its top.
+    `MlflowClient.log_image` makes previews of 256 px, on which film strips are illegible. The page centres a
+    preview in a square that extends below its card, so this preview fills the square, with the image at its
+    top.
     """
     from PIL import Image
 
@@ -68,10 +70,10 @@ def save_image(image: Image, folder: Path, name: str) -> tuple[Path, Path]:
 
 
 def page(experiment_id: str = "", run_id: str = "", shared_tag: tuple[str, str] | None = None) -> str:
-    """What follows the server in the address of a run, of an experiment, or of all experiments.
+    """The path, after the server's address, of the page of a run, of an experiment, or of all experiments.
 
-    `shared_tag` lists the runs that have this tag. No function of MLflow tells an address. Without the
-    workflow type its page opens in the other of its modes, that of language models.
+    `shared_tag` lists the runs that have this tag. MLflow has no function that returns such an address.
+    Without the workflow type, its page opens in the mode for language models.
     """
     place = f"/{experiment_id}" if experiment_id else ""
     place += "/runs" if run_id or shared_tag else ""
@@ -84,9 +86,10 @@ def page(experiment_id: str = "", run_id: str = "", shared_tag: tuple[str, str] 
 
 
 def make_database(database: Path) -> None:
-    """Make MLflow's SQLite database, aside and then renamed: MLflow cannot open one that was left half made.
+    """Create MLflow's SQLite database and then rename it, because MLflow cannot open an incomplete one.
 
-    MLflow makes it when a client is made, in a thousand transactions. Each would wait for the disk.
+    MLflow creates it together with a client, in a thousand transactions, each of which would wait for the
+    disk.
     """
     from mlflow import MlflowClient
 
@@ -101,7 +104,7 @@ def make_database(database: Path) -> None:
 
 @contextmanager
 def _unsynced(database: Path) -> Iterator[None]:
-    """No transaction of this database waits for the disk: a thousand of them take minutes on a slow one."""
+    """Let no transaction of this database wait for the disk: a thousand take minutes on a slow disk."""
     from sqlalchemy import event
     from sqlalchemy.engine import Engine
 
@@ -119,5 +122,5 @@ def _unsynced(database: Path) -> Iterator[None]:
 
 
 def quiet() -> None:
-    """Keep MLflow from telling each migration of a new database; no setting of it does."""
+    """Keep MLflow from logging each migration of a new database; it has no setting for that."""
     logging.getLogger("mlflow.store.db").setLevel(logging.WARNING)

@@ -27,7 +27,7 @@ _watchers: list[Callable[[str, int], None]] = []
 
 
 def watch_depth(on_attempt: Callable[[str, int], None]) -> None:
-    """Have a run's name and the bytes of its events that wait told after each attempt to deliver them."""
+    """Call `on_attempt` with a run's name and its undelivered bytes after each attempt to deliver them."""
     _watchers.append(on_attempt)
 
 
@@ -41,14 +41,14 @@ class ReplayReport:
 
 @dataclass(frozen=True)
 class Waiting:
-    """What a dead process left undelivered of a run."""
+    """The events of a run that a dead process left undelivered."""
 
     info: RunInfo
     size_bytes: int
 
 
 def waiting(spool_dir: Path) -> list[Waiting]:
-    """What a replay of `spool_dir` would deliver."""
+    """The events that a replay of `spool_dir` would deliver."""
     found = []
     for spool in Spool.abandoned(spool_dir):
         found.append(Waiting(spool.info, spool.appended_bytes - spool.delivered_bytes))
@@ -57,10 +57,10 @@ def waiting(spool_dir: Path) -> list[Waiting]:
 
 
 def replay(spool_dir: Path, uri: str) -> ReplayReport:
-    """Deliver what dead processes left in `spool_dir`; spools of living processes are left to them.
+    """Deliver the events that dead processes left in `spool_dir`; spools of living processes are not touched.
 
-    A run whose process died without closing it is closed as killed; opened again, it runs again. Raises
-    MlflowError when the server cannot be reached; what was delivered until then stays delivered.
+    A run whose process died without closing it is closed as killed; a job that opens it later sets it running
+    again. Raises MlflowError if the server cannot be reached; events delivered until then stay delivered.
     """
     delivered: list[str] = []
     rejected = 0
@@ -81,7 +81,7 @@ def replay(spool_dir: Path, uri: str) -> ReplayReport:
 
 
 class Drain(threading.Thread):
-    """Empties one spool, after what a killed predecessor left; retries with growing waits."""
+    """Empties one spool, after the spools that a killed predecessor left; retries with growing waits."""
 
     def __init__(self, spool: Spool, spool_dir: Path, uri: str) -> None:
         super().__init__(name="svgan-ray-runs", daemon=True)
@@ -103,7 +103,7 @@ class Drain(threading.Thread):
             is_last = self._wait()
             try:
                 self._empty()
-            except Exception as error:  # whatever the server or the network does is no business of the caller
+            except Exception as error:  # no failure of the server or the network may reach the caller
                 self._failed(error)
             else:
                 self._failures_in_row = 0
@@ -112,7 +112,7 @@ class Drain(threading.Thread):
         self._spool.close()
 
     def flush(self, timeout_s: float) -> bool:
-        """Whether everything appended so far is delivered; false once an attempt begun from now on fails."""
+        """Whether everything appended so far is delivered; false as soon as an attempt from now on fails."""
         target = self._spool.appended_bytes
         deadline = time.monotonic() + timeout_s
         with self._changed:
@@ -126,7 +126,7 @@ class Drain(threading.Thread):
             return self._spool.delivered_bytes >= target
 
     def stop(self, timeout_s: float) -> bool:
-        """Make one last attempt and end; whether everything was delivered."""
+        """Make one last attempt and end; returns whether everything was delivered."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
@@ -134,7 +134,7 @@ class Drain(threading.Thread):
         return not self.is_alive() and self._failures_in_row == 0
 
     def _wait(self) -> bool:
-        """Sleep until there is reason to try; whether this is the last attempt."""
+        """Sleep until the next attempt is due; returns whether it is the last one."""
         with self._changed:
             if not (self._is_wanted or self._is_stopping):
                 self._changed.wait(_INTERVAL_S * 2 ** min(self._failures_in_row, _MOST_DOUBLINGS))
@@ -161,7 +161,7 @@ class Drain(threading.Thread):
     def _failed(self, error: Exception) -> None:
         if self._failures_in_row == 0:
             _log.warning("MLflow does not answer, the run's events wait in %s: %s", self._spool.folder, error)
-        self._sink = None  # a restarted server may hold another database: the run is looked up again
+        self._sink = None  # a restarted server may use another database, so the run must be looked up again
         with self._changed:
             self._failures_in_row += 1
             self._failed_attempt = self._attempt
@@ -169,7 +169,7 @@ class Drain(threading.Thread):
 
 
 def _deliver(spool: Spool, sink: MlflowSink, advanced: Callable[[], None] = lambda: None) -> int:
-    """Send all that is pending; the number of events refused for good."""
+    """Send all pending events; returns the number of events that were refused for good."""
     rejected = 0
     while not spool.is_delivered:
         events, stop = spool.pending()
@@ -187,7 +187,7 @@ def _deliver_one(spool: Spool, sink: MlflowSink, event: Event) -> bool:
     try:
         sink.send([event])
     except RejectedError as error:
-        if spool.reject(event, str(error)) == 1:  # once: a run deleted in the UI refuses every event
+        if spool.reject(event, str(error)) == 1:  # warn once: a run deleted in the UI refuses all events
             _log.warning(
                 "MLflow refuses events of run %r, kept in %s: %s", spool.info.name, spool.folder, error
             )

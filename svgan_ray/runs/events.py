@@ -1,7 +1,7 @@
-"""The one type of what a run is told, and the line of JSON that it becomes in a spool.
+"""The type of all events of a run, and the line of JSON that stores an event in a spool.
 
-A new kind of event is declared in two places: a method of `Run` (run.py), which makes it, and a row of the
-table in mlflow_sink.py, which says what it is to MLflow.
+A new kind of event is declared in two places: a method of `Run` (run.py), which creates it, and a row of the
+table in mlflow_sink.py, which sends it to MLflow.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Attachment:
 
     name: str
     content: bytes | npt.NDArray[np.uint8] | Path
-    """Bytes and arrays travel with the event, and an array is kept as NumPy's .npy; a path is copied from."""
+    """Bytes and arrays are part of the event, and an array is stored as NumPy's .npy; a path is copied."""
 
     def write(self, target: Path) -> None:
         """Write the content to `target`. Raises OSError."""
@@ -41,7 +41,7 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that a run is told: its kind, values that JSON can hold, and perhaps a file."""
+    """One event of a run: its kind, values that JSON can represent, and optionally a file."""
 
     kind: str
     payload: Mapping[str, Any]
@@ -49,17 +49,17 @@ class Event:
 
     @property
     def file(self) -> Path:
-        """Where the attachment of an event lies that was read from a spool."""
+        """The path of the attachment of an event that was read from a spool."""
         assert self.attachment is not None and isinstance(self.attachment.content, Path)
         return self.attachment.content
 
     def record(self, file: Path | None) -> dict[str, Any]:
-        """The event as JSON has it; `file` is its attachment's path in the spool's folder."""
+        """The event as JSON values; `file` is its attachment's path in the spool's folder."""
         return {"kind": self.kind, **self.payload} | ({"file": str(file)} if file else {})
 
     @classmethod
     def parse(cls, line: bytes, folder: Path) -> Event | None:
-        """The event of a line in the spool `folder`; None where the line holds none."""
+        """The event of a line in the spool `folder`; None if the line is not an event."""
         try:
             payload = json.loads(line)
         except ValueError:

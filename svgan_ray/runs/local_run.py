@@ -1,4 +1,4 @@
-"""A run of this process: its events go to a spool on disk, which a background thread empties into MLflow."""
+"""A run of this process: its events go to a spool on disk, and a background thread sends them to MLflow."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def open_run(
     uri: str | None = None,
     source: str | None = None,
 ) -> LocalRun:
-    """Open the run that `identity` names, the same one again after an interruption.
+    """Open the run that `identity` names; after an interruption, this opens the same run again.
 
-    `parent` is the identity of the run that this one belongs to; `spool_dir` defaults to mlspool in the
-    working directory, `uri` to `default_uri()`, `source` to the program that was called. A worker process,
-    working elsewhere and started by Ray, needs all three. Raises InputError, MlflowError.
+    `parent` is the identity of the run that this one belongs to. `spool_dir` defaults to mlspool in the
+    working directory, `uri` to `default_uri()`, `source` to the program that was called. A worker process
+    needs all three, because Ray starts it in another directory. Raises InputError, MlflowError.
     """
     for name in filter(None, (identity, parent)):
         if set(name) & set("'\"`"):
@@ -52,12 +52,12 @@ def open_run(
     try:
         spool = Spool.create(spool_dir, info)
     except OSError as error:
-        raise MlflowError(f"cannot keep the run's events in {spool_dir}: {error}") from error
+        raise MlflowError(f"cannot store the run's events in {spool_dir}: {error}") from error
     return LocalRun(spool, Drain(spool, spool_dir, uri or default_uri()))
 
 
 class LocalRun(Run):
-    """Appends events to a spool; whatever happens to its disk or to the server stops no caller."""
+    """Appends events to a spool; no failure of its disk or of the server reaches the caller."""
 
     def __init__(self, spool: Spool, drain: Drain) -> None:
         self._spool = spool
@@ -83,14 +83,14 @@ class LocalRun(Run):
         try:
             self._spool.append(event)
         except OSError as error:
-            _log.warning("cannot keep a %s event of the run: %s", event.kind, error)
+            _log.warning("cannot store a %s event of the run: %s", event.kind, error)
 
     def flush(self, timeout_s: float = 30.0) -> bool:
-        """Wait until all events so far have reached the server; false where they have not."""
+        """Wait until all events so far have reached the server; returns false if they have not."""
         return self._is_delivered if self._is_finished else self._drain.flush(timeout_s)
 
     def finish(self, status: Status = "FINISHED") -> None:
-        """Close the run; waits at most a minute while the server takes the rest; later calls do nothing."""
+        """Close the run; waits at most a minute for the last events to be sent; later calls do nothing."""
         if self._is_finished:
             return
         self.append(Event("finish", {"status": status, "time_ms": now_ms()}))

@@ -1,7 +1,8 @@
-"""Events into MLflow: find or open the run, then apply events so that applying them twice changes nothing.
+"""Sends events to MLflow: finds or opens the run, then applies events so that a repeat changes nothing.
 
-What MLflow 3.17 does that this rests on: a metric point is unique by (key, timestamp, step, value), so that a
-repeat with the first timestamp is dropped; a parameter cannot change; tags and artifacts are overwritten.
+This relies on the following behaviour of MLflow 3.17. A metric point is unique by (key, timestamp, step,
+value), so a repeat with the first timestamp is dropped; a parameter cannot change; tags and artifacts are
+overwritten.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ __all__ = [
 IDENTITY_TAG = "svgan_ray.identity"
 KIND_TAG = "svgan_ray.kind"
 STEP_TAG, CHECKPOINT_TAG = "svgan_ray.step", "svgan_ray.checkpoint"
-"""Of a checkpoint's logged model: its step, and where it is kept."""
+"""Tags of a checkpoint's logged model: its step, and the address where it is stored."""
 CHANGED_PARAMETER_TAG = "changed_param."
 LINK_TAG = "svgan_ray.link."
 
@@ -70,7 +71,7 @@ class MlflowSink:
         self._logged: dict[str, set[tuple[int, str]]] = {}
 
     def send(self, events: list[Event]) -> None:
-        """Apply several events of metrics or one other; raises RejectedError, or what the client raises."""
+        """Apply several events of metrics or one other event; raises RejectedError or the client's errors."""
         kind = events[0].kind
         if kind not in _CALLS:
             raise RejectedError(f"this version of svgan-ray knows no events of the kind {kind!r}")
@@ -78,7 +79,7 @@ class MlflowSink:
             _CALLS[kind](self, *events)
 
     def close(self, status: str, time_ms: int) -> None:
-        """Say how the run ended, and when."""
+        """Record how and when the run ended."""
         self._client.set_terminated(self.run_id, status, time_ms)
 
     def _experiment(self, uri: str) -> str:
@@ -98,7 +99,7 @@ class MlflowSink:
         found = self._find(info.identity)
         tags = {"mlflow.runName": info.name, KIND_TAG: info.kind, **info.tags}
         if info.parent is not None:
-            # A parent that has not reached the server yet gets its run here and its name when it does.
+            # If the parent has not reached the server yet, its run is created here and named later.
             parent_id = self._find(info.parent) or self._create(info.parent, {"mlflow.runName": info.parent})
             tags["mlflow.parentRunId"] = parent_id
         if found is None:
@@ -123,9 +124,9 @@ class MlflowSink:
             self._client.log_batch(self.run_id, metrics=points[first : first + _METRICS_A_REQUEST])
 
     def _new_points(self, event: Event) -> Iterator[Metric]:
-        """Metrics of one event, without those that a resumed run has logged before its interruption.
+        """Metrics of one event, without those that a resumed run logged before its interruption.
 
-        Steps between the last checkpoint and a crash run twice; the same value at a step is one point.
+        Steps between the last checkpoint and a crash run twice; an equal value at the same step is one point.
         """
         from mlflow.entities import Metric
 
@@ -153,7 +154,7 @@ class MlflowSink:
         self.close(event.payload["status"], event.payload["time_ms"])
 
     def _send_params(self, event: Event) -> None:
-        """A parameter keeps the value that the run began with; one changed on resuming becomes a tag."""
+        """A parameter keeps the run's first value; one that changed when the run resumed becomes a tag."""
         from mlflow.entities import Param
 
         known = self._client.get_run(self.run_id).data.params
@@ -184,7 +185,7 @@ class MlflowSink:
             raise RejectedError(f"the spool no longer holds {path}")
 
     def _send_image(self, event: Event) -> None:
-        """The two files and the tag that the UI makes a step slider of; a repeat overwrites them."""
+        """Write the two files and the tag for the UI's step slider; a repeat overwrites them."""
         from PIL import Image
 
         path, name = event.file, event.payload["name"]
@@ -194,7 +195,7 @@ class MlflowSink:
         self._client.set_tag(self.run_id, compat.LOGGED_IMAGES_TAG, "True")
 
     def _send_checkpoint(self, event: Event) -> None:
-        """A logged model without files, which says where the checkpoint is; twice is the same as once."""
+        """Log a model without files that holds the checkpoint's address; a repeat changes nothing."""
         from mlflow.entities import LoggedModelOutput
 
         name, step = event.payload["name"], event.payload["step"]
@@ -231,11 +232,11 @@ class MlflowSink:
         self._client.log_inputs(self.run_id, datasets=[DatasetInput(dataset, [tag])])
 
     def _send_links(self, event: Event) -> None:
-        """Tags that others of the experiment share, and a description that leads to all that have them."""
+        """Set tags that related runs share, and a description with links to the runs that have them."""
         related = event.payload["values"]
         self._set_tags(self.run_id, {LINK_TAG + name: value for name, value in related.items()})
         tags = self._client.get_run(self.run_id).data.tags
-        if tags.get(_NOTE_TAG, _NOTE).startswith(_NOTE):  # a person's own words stay
+        if tags.get(_NOTE_TAG, _NOTE).startswith(_NOTE):  # a description that a person wrote is kept
             shared = {name: value for name, value in tags.items() if name.startswith(LINK_TAG)}
             links = (self._link(name, value) for name, value in sorted(shared.items()))
             self._client.set_tag(self.run_id, _NOTE_TAG, _NOTE + ", ".join(links))
@@ -259,7 +260,7 @@ _CALLS: dict[str, Callable[..., None]] = {
     "link": MlflowSink._send_links,
     "finish": MlflowSink._finish,
 }
-"""What an event is to MLflow, by its kind; metrics alone come several at a time."""
+"""The method that sends an event, by its kind; only metrics are sent several events at a time."""
 
 
 @contextlib.contextmanager

@@ -1,7 +1,7 @@
-"""How MLflow loads and asks a trained model: this file itself goes into each ("models from code").
+"""Loads a trained model in MLflow and predicts with it; each logged model contains a copy of this file.
 
-Nothing in it is pickled: MLflow runs this file and hands it folders of safetensors and JSON. It is the one
-module here that imports mlflow at its top, as nothing but MLflow imports it.
+Nothing is pickled: MLflow runs this file ("models from code") and passes it folders of safetensors and JSON.
+It is the only module here that imports mlflow at its top, because only MLflow imports it.
 """
 
 import tempfile
@@ -25,7 +25,7 @@ LONGEST_S = 600.0
 
 
 class MotionVideo(PythonModel):
-    """Rows of seed, seconds and perhaps subject -> a column `video` of mp4 files as bytes."""
+    """Rows of seed, seconds and optionally subject -> a column `video` of mp4 files as bytes."""
 
     def load_context(self, context: PythonModelContext) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -36,7 +36,7 @@ class MotionVideo(PythonModel):
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """Make one video a row; the same row gives the same video. Raises InputError."""
+        """Make one video per row; equal rows give equal videos. Raises InputError."""
         rows = model_input.to_dict("records")
         return pd.DataFrame({"video": [self._video(**row) for row in rows]})
 
@@ -46,7 +46,7 @@ class MotionVideo(PythonModel):
         model, side = self._model, self._generator.config.resolution
         frames = max(1, round(seconds * model.frame_rate_hz))
         chunks = sample_latents(model, int(seed), frames)
-        if isinstance(subject, str):  # pandas has nan where a row names none
+        if isinstance(subject, str):  # pandas holds nan if a row names no subject
             other = self._subject(subject)
             chunks = (transfer(chunk, model.w_ref, other) for chunk in chunks)
         with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Whether MLflow is there, lets this client in and is of a version that it understands."""
+"""Checks that MLflow answers, accepts this client and has a version that the client supports."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ _TIMEOUT_S = 10
 
 
 def probe_mlflow(uri: str) -> str:
-    """Ask for the version and an experiment; what was found. Raises MlflowError, with what to do.
+    """Ask for the version and an experiment; returns the result as text. Raises MlflowError, with what to do.
 
-    A SQLite database that is not there yet is not made.
+    A missing SQLite database is not created.
     """
     database = database_path(uri)
     if database is not None and not database.exists():
         _require_writable(database.parent)
-        return f"{database}: made on first use"
+        return f"{database}: will be created on first use"
     from mlflow.exceptions import MlflowException
 
     shown = without_password(uri)
     try:
         version = f" {_server_version(uri)}" if urlsplit(uri).scheme in ("http", "https") else ""
         connect(uri).search_experiments(max_results=1)
-    except (MlflowException, OSError, ValueError) as error:  # the last: its version is none
+    except (MlflowException, OSError, ValueError) as error:  # ValueError: the answer is not a version
         raise MlflowError(f"{shown}: {_reason(str(error))}") from error
     return f"{shown}: MLflow{version} answers"
 
 
 def _server_version(uri: str) -> str:
-    """The server's version. MlflowError where it is older than this client, OSError where it is silent."""
+    """The server's version. Raises MlflowError if it is older than this client, OSError if it is silent."""
     import mlflow
     import requests
     from packaging.version import Version
 
     answer = requests.get(f"{uri.rstrip('/')}/version", timeout=_TIMEOUT_S)
-    if answer.status_code != 200:  # a guard before MLflow: the search that follows says what it wants
+    if answer.status_code != 200:  # a proxy before MLflow refuses; the error of the search below tells why
         return ""
     theirs, ours = Version(answer.text.strip()), Version(mlflow.__version__)
     if (theirs.major, theirs.minor) < (ours.major, ours.minor):
@@ -59,7 +59,7 @@ def _require_writable(folder: Path) -> None:
 
 
 def _reason(message: str) -> str:
-    """What MLflow's message comes to; it repeats the address, with the password if there is one in it."""
+    """A summary of MLflow's message, which itself may contain the address with its password."""
     if "401" in message or "403" in message:
         return (
             "the server refuses these credentials or this name; set MLFLOW_TRACKING_USERNAME and "

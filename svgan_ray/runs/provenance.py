@@ -1,4 +1,4 @@
-"""Which code tells about itself, where: tags that a run gets from the process that opens it."""
+"""Tags on the code and the machine of a run, set by the process that opens it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def program() -> str:
 
 
 def provenance(source: str) -> dict[str, str]:
-    """Tags in MLflow's names where it has one; `source` is the program that was called."""
+    """The tags, under MLflow's own names if it has them; `source` is the program that was called."""
     tags = {"mlflow.source.name": source, "mlflow.source.type": "JOB", **_code()}
     with contextlib.suppress(KeyError, OSError):
         tags["mlflow.user"] = getpass.getuser()
@@ -31,7 +31,7 @@ def provenance(source: str) -> dict[str, str]:
 
 @functools.cache
 def _code() -> dict[str, str]:
-    """Version and, where the package lies in a checkout of its own, the commit and whether it was changed."""
+    """The version and, if the package is in a git checkout, the commit and whether files were changed."""
     tags = {}
     with contextlib.suppress(PackageNotFoundError):
         tags["svgan_ray.version"] = version("svgan-ray")

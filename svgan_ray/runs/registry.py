@@ -1,7 +1,7 @@
-"""Trained models in MLflow's registry: logged to their run, registered by name, the best one aliased.
+"""Trained models in MLflow's registry: logged to their run, registered by name, the best one with an alias.
 
-What is logged is a folder of three parts: `motion` (a trained model's folder), `generator` (its synthesis
-network) and `subjects.safetensors` (mean W+ [n, d] of those who can move).
+A logged model is a folder of three parts: `motion` (a trained model's folder), `generator` (its synthesis
+network) and `subjects.safetensors` (mean W+ [n, d] of the subjects that can move).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _EXAMPLE = {"seed": 7, "seconds": 1.0}
 
 
 def registered_name(subject: str) -> str:
-    """What the registry calls the models of a subject's motion."""
+    """The name in the registry of the models of a subject's motion."""
     return "motion-" + re.sub(r"[^\w\-. ]", "_", subject)
 
 
@@ -49,7 +49,7 @@ class RunOf:
 
 
 def log_model(client: MlflowClient, run: RunOf, folder: Path, name: str, sha256: str) -> None:
-    """Put the model in `folder` into a run and register it as `name`; twice is the same as once."""
+    """Log the model in `folder` to a run and register it as `name`; a repeat changes nothing."""
     from mlflow.entities import LoggedModelOutput
 
     tags = {MODEL_TAG: sha256}
@@ -72,16 +72,16 @@ def log_model(client: MlflowClient, run: RunOf, folder: Path, name: str, sha256:
 
 @dataclass(frozen=True)
 class Score:
-    """What models of one name are compared by, on footage of one digest; smaller is better."""
+    """The score by which models of one name are compared on footage of one digest; smaller is better."""
 
     distance: float
     footage: str
 
 
 def promote(uri: str, name: str, sha256: str, score: Score) -> str:
-    """Note a registered model's score; it becomes champion where it beats the one that is, on equal footage.
+    """Record a registered model's score; it becomes champion if it beats the champion on equal footage.
 
-    Returns what was done, in words. Raises MlflowError where the server cannot be reached.
+    Returns a sentence on what was done. Raises MlflowError if the server cannot be reached.
     """
     from mlflow.exceptions import MlflowException
 
@@ -114,9 +114,9 @@ def _promote(client: MlflowClient, name: str, sha256: str, score: Score) -> str:
 
 
 def fetch_model(uri: str, model: str, folder: Path) -> Path:
-    """Download the motion model of `models:/NAME@ALIAS` or `models:/NAME/VERSION`; its folder.
+    """Download the motion model of `models:/NAME@ALIAS` or `models:/NAME/VERSION`; returns its folder.
 
-    Raises ConfigError where there is none.
+    Raises ConfigError if there is no such model.
     """
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
@@ -135,7 +135,7 @@ def fetch_model(uri: str, model: str, folder: Path) -> Path:
 
 
 def _parse(model: str) -> tuple[str, str, str]:
-    """Name, alias, version; one of the last two is empty."""
+    """The name, alias and version; either alias or version is empty."""
     match = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", model)
     if match is None:
         raise ConfigError(f"--model {model}: expected models:/NAME@ALIAS or models:/NAME/VERSION")
@@ -160,7 +160,7 @@ def _write(target: Path, parts: Path, run_id: str, model_id: str) -> None:
     from mlflow.pyfunc import save_model
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # hints at whole numbers, which cannot be missing here
+        warnings.simplefilter("ignore")  # MLflow warns that integers cannot be missing; here they never are
         save_model(
             path=str(target),
             python_model=str(_CODE),

@@ -1,8 +1,8 @@
 """A local MLflow server, hardened: `python -m svgan_ray.runs.server`.
 
-It listens on the loopback interface or, if told, on a private address, answers only to its own name (against
-DNS rebinding), takes requests from no pages but its own (CORS) and runs no jobs. To share a server further,
-put MLflow behind TLS and passwords.
+It listens on the loopback interface or, with --host, on a private address. It answers only to its own name
+(against DNS rebinding), accepts requests only from its own pages (CORS) and runs no jobs. To share a server
+more widely, put MLflow behind TLS and passwords.
 """
 
 from __future__ import annotations
@@ -41,11 +41,10 @@ def page_url(server: str, experiment_id: str | None = None, run_id: str | None =
 def start_server(
     backend_uri: str, artifacts: str, port: int, log: Path | None = None, host: str = _HOST
 ) -> subprocess.Popen[bytes]:
-    """Start the server in a session of its own and return once it answers; `stop_server` ends it.
+    """Start the server in its own process session and return when it answers; `stop_server` ends it.
 
     `artifacts` is the folder (or s3:// address) that clients of this server write new artifacts to. Raises
-    ConfigError when the port is taken or the address is a public one, and MlflowError when the server does
-    not come up.
+    ConfigError if the port is taken or the address is public, and MlflowError if the server does not start.
     """
     _require_private(host)
     _require_free(host, port)
@@ -55,7 +54,7 @@ def start_server(
     command += ["--allowed-hosts", ",".join(own_names)]
     command += ["--cors-allowed-origins", ",".join(f"http://{name}" for name in own_names)]
     hardened = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    database = {"MLFLOW_BACKEND_STORE_URI": backend_uri}  # may hold a password, which arguments would show
+    database = {"MLFLOW_BACKEND_STORE_URI": backend_uri}  # it may hold a password, which arguments would show
     with log.open("ab") if log else contextlib.nullcontext() as output:
         process = subprocess.Popen(
             command,
@@ -106,13 +105,13 @@ def free_port() -> int:
 
 def _require_private(host: str) -> None:
     is_private = False
-    with contextlib.suppress(ValueError):  # a name: nobody knows what it will stand for
+    with contextlib.suppress(ValueError):  # a name may resolve to any address, so it is refused
         address = ipaddress.ip_address(host)
         is_private = address.is_private and not address.is_unspecified
     if not is_private:
         raise ConfigError(
-            f"--host {host}: expected 127.0.0.1 or a private address of this machine; this server knows no "
-            "passwords, cluster/compose.yaml has one that does"
+            f"--host {host}: expected 127.0.0.1 or a private address of this machine; this server has no "
+            "passwords, but the one of cluster/compose.yaml has"
         )
 
 

@@ -1,4 +1,4 @@
-"""The local spool: one folder a run, an append-only JSONL file and the files that events name.
+"""The local spool: one folder per run, with an append-only JSONL file and the files that events name.
 
 ```
 <spool_dir>/<hash of identity>-<opened ns>-<pid>/
@@ -9,7 +9,7 @@
     rejected.jsonl  events that the server refuses for good, with the reason
     lock            flock-ed by the owning process, so that a replay leaves live spools alone
 ```
-Delivery is at least once: after a crash the events behind `delivered` are sent again, with their first times.
+Delivery is at least once: after a crash, events after `delivered` are sent again with their original times.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _READ_BYTES = 1 << 17
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What identifies a run and what it is called; `identity` finds the same run again."""
+    """The identity and the name of a run; `identity` finds the same run again."""
 
     experiment: str
     name: str
@@ -45,11 +45,11 @@ class RunInfo:
     parent: str | None
     opened_ms: int
     tags: dict[str, str]
-    """Where and by what code it was opened."""
+    """The machine and the code that opened it."""
 
 
 class Spool:
-    """Events of one run on disk; appended by any thread, read by the draining one."""
+    """Events of one run on disk; any thread appends, and the draining thread reads."""
 
     def __init__(self, folder: Path, info: RunInfo, lock_descriptor: int) -> None:
         self.folder = folder
@@ -73,9 +73,9 @@ class Spool:
 
     @classmethod
     def abandoned(cls, spool_dir: Path, identity: str | None = None) -> Iterator[Spool]:
-        """Spools that a dead process left behind, oldest first, each locked for the caller, who closes it.
+        """Spools that dead processes left, oldest first; each is locked for the caller, who must close it.
 
-        Those of which only rejected events are left are passed over.
+        Spools that hold only rejected events are skipped.
         """
         pattern = f"{_prefix(identity)}-*" if identity else "*-*-*"
         folders = [run_file.parent for run_file in spool_dir.glob(f"{pattern}/run.json")]
@@ -102,7 +102,7 @@ class Spool:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the last event says how the run ended."""
+        """Whether the last event closes the run."""
         last = (self.folder / "events.jsonl").read_bytes().rstrip(b"\n").rpartition(b"\n")[2]
         event = Event.parse(last, self.folder)
         return event is not None and event.kind == "finish"
@@ -124,9 +124,9 @@ class Spool:
         return False
 
     def append(self, event: Event) -> None:
-        """Write one event and the file that it brings.
+        """Write one event and its file.
 
-        Raises OSError where the disk takes them not; later events are not harmed by that.
+        Raises OSError if the disk refuses them; later events are not affected by that.
         """
         file = self._name_file(event.attachment.name) if event.attachment else None
         if event.attachment and file:
@@ -148,7 +148,7 @@ class Spool:
         return folder / name
 
     def pending(self) -> tuple[list[Event], int]:
-        """What to deliver next, a run of metrics or one other event, and the cursor behind it."""
+        """The next events to deliver (consecutive metrics, or one other event), and the cursor after them."""
         with (self.folder / "events.jsonl").open("rb") as file:
             file.seek(self.delivered_bytes)
             block = file.read(_READ_BYTES) + file.readline()
@@ -173,7 +173,7 @@ class Spool:
                 shutil.rmtree(event.file.parent, ignore_errors=True)
 
     def reject(self, event: Event, reason: str) -> int:
-        """Set an event aside; how many it is by now."""
+        """Move an event to the rejected ones; returns how many these are now."""
         file = event.file.relative_to(self.folder) if event.attachment else None
         with (self.folder / "rejected.jsonl").open("a") as rejected:
             rejected.write(json.dumps({"reason": reason, "event": event.record(file)}) + "\n")
@@ -181,7 +181,7 @@ class Spool:
         return self._rejected
 
     def close(self, keep: bool = False) -> None:
-        """Give the spool up; one wholly delivered leaves only what was rejected, unless told to `keep` it."""
+        """Release the spool. If all is delivered, delete all but rejected events, unless `keep` is set."""
         complete = self.is_delivered and not keep
         self._events.close()
         if complete and not (self.folder / "rejected.jsonl").exists():
@@ -194,7 +194,7 @@ def _prefix(identity: str) -> str:
 
 
 def _acquire(folder: Path) -> int | None:
-    """The descriptor of the locked lock file, or None where another process holds it or has removed it."""
+    """The descriptor of the locked lock file, or None if another process holds it or has removed it."""
     try:
         descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     except FileNotFoundError:
@@ -208,14 +208,14 @@ def _acquire(folder: Path) -> int | None:
 
 
 def _drop_torn_line(events: Path) -> None:
-    """A process killed while it wrote leaves a last line without a newline."""
+    """Remove a last line without a newline, which a process leaves if it is killed while it writes."""
     if events.exists():
         content = events.read_bytes()
         os.truncate(events, content.rfind(b"\n") + 1)
 
 
 def _read_info(folder: Path) -> RunInfo | None:
-    """None where the owner has removed the spool meanwhile, or a power cut has emptied the file."""
+    """The run of a spool; None if its owner has removed it meanwhile, or a power cut emptied the file."""
     try:
         return RunInfo(**json.loads((folder / "run.json").read_text()))
     except (OSError, ValueError, TypeError):
@@ -223,7 +223,7 @@ def _read_info(folder: Path) -> RunInfo | None:
 
 
 def _read_cursor(folder: Path) -> int:
-    """Without a legible cursor everything is sent again, which changes nothing."""
+    """The cursor; if it is illegible, everything is sent again, which changes nothing."""
     try:
         return int((folder / "delivered").read_text())
     except (OSError, ValueError):

@@ -193,7 +193,7 @@ def test_a_server_that_overwrites_what_stands(moto: dict[str, str], monkeypatch:
 
 
 def test_a_database_is_made_on_first_use_only(tmp_path: Path, mlflow_uri: str) -> None:
-    require(check_mlflow(f"sqlite:///{tmp_path}/mlflow.db"), "ok", "made on first use")
+    require(check_mlflow(f"sqlite:///{tmp_path}/mlflow.db"), "ok", "will be created on first use")
     assert list(tmp_path.iterdir()) == []
     require(check_mlflow(mlflow_uri), "ok", "answers")
 

@@ -1,4 +1,4 @@
-"""What somebody's own footage can be expected to give, from how long, large and calm its faces are."""
+"""The results to expect from a user's own footage, by the length, size and steadiness of its faces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FACE_SHARE = 0.5  # a face's width over the side of its crop, as crops are cut
 
 @dataclass(frozen=True)
 class FootageFacts:
-    """Of all clips of a subject together.
+    """Facts about all clips of a subject together.
 
     face_px  median width of the face
     shake    root mean square of the second difference along time of the crops' centres, of their sides
@@ -30,7 +30,7 @@ class FootageFacts:
 
 
 def facts_of(plan: DemoPlan) -> FootageFacts:
-    """What tracking found of the subject."""
+    """The facts that tracking found about the subject."""
     quads, duration_s = [], 0.0
     store = open_store(plan.train.store)
     for record in _tracks(store):
@@ -52,17 +52,17 @@ def _tracks(store: LatentStore) -> Iterator[TrackRecord]:
 
 
 def expectations(facts: FootageFacts) -> list[str]:
-    """A sentence for each way in which the footage falls short; none where it does not."""
+    """A sentence for each shortcoming of the footage; empty if there is none."""
     said = []
     if facts.duration_s < SHORT_S:
         said.append(
             f"A face is seen for {facts.duration_s:.0f} s, and a minute or more is wanted: the likeness will "
-            "hold for what was filmed, and the generated motion will repeat the little that there is."
+            "only hold for what was filmed, and the generated motion will repeat the little footage there is."
         )
     if facts.face_px < SMALL_PX:
         said.append(
             f"The face is about {facts.face_px:.0f} pixels wide, and {SMALL_PX:.0f} or more are wanted: "
-            "pictures will be as soft as the footage. Film from nearer, or at a higher resolution."
+            "pictures will be as soft as the footage. Film from closer, or at a higher resolution."
         )
     if facts.shake > SHAKY_SHARE:
         said.append(

@@ -1,4 +1,4 @@
-"""The demo: every job once, in order, each stage only where it is not finished; a table at the end."""
+"""The demo runs every job once, in order, skips stages that are finished, and prints a table at the end."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HEADER = ("stage", "time", "memory", "figure")
 
 @dataclass(frozen=True)
 class Row:
-    """A stage in the table: as it ended just now or in an earlier run."""
+    """A row of the table: a stage that ended in this run or in an earlier one."""
 
     name: str
     finished: Finished
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class DemoReport:
-    """The table at the end, and where to look."""
+    """The table at the end, and the places of the results."""
 
     folder: Path
     experiment: str
@@ -58,14 +58,14 @@ class DemoReport:
         table.add_row(*_total(self.rows))
         return Group(
             table,
-            "memory is that of all processes together, each stage's peak, Ray's object store left out",
+            "memory is the peak of each stage, over all processes, without Ray's object store",
             f"look at     {self.folder / PAGE}",
             f"or at       experiment {self.experiment!r} in MLflow, {_mlflow_page()}",
         )
 
 
 def run(config: DemoConfig) -> DemoReport:
-    """Run what is not finished yet of the whole experiment."""
+    """Run the stages of the demo that are not finished yet."""
     resolved = plan_of(config)
     shown = console()
     rows: list[Row] = []
@@ -85,7 +85,7 @@ def plan(config: DemoConfig) -> Table:
 
 
 def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], shown: Console) -> None:
-    """Run the open ones in order, adding to `rows`; Ray starts once, with the first that needs it."""
+    """Run the open stages in order, adding to `rows`; Ray starts once, with the first stage that needs it."""
     with ExitStack() as stack:
         pace = _Pace([stage for stage in stages if not state.finished(stage)])
         for number, stage in enumerate(stages, 1):
@@ -103,7 +103,7 @@ def run_stages(stages: Sequence[Stage], state: StateFile, rows: list[Row], shown
 
 
 class _Pace:
-    """What is left of the open stages, by what those took that have ended."""
+    """Estimates the time left for the open stages from the time of those that have ended."""
 
     def __init__(self, stages: Sequence[Stage]) -> None:
         self._left_s = sum(stage.expected_s for stage in stages)

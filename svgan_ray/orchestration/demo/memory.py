@@ -1,7 +1,7 @@
-"""Memory of this process and all that it started, Ray's object store left out.
+"""Memory of this process and its descendants, without Ray's object store.
 
 Proportional set size (proc_pid_smaps(5)): a page that several processes share counts once, so that libraries
-mapped by every worker are not counted for each. The object store is the shared memory among it.
+mapped by every worker are not counted for each. Shared memory, which is the object store, is subtracted.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SAMPLE_EVERY_S = 1.0
 
 
 class PeakMemory:
-    """Watches from a thread while the block runs; `peak_bytes` is None where the system does not tell."""
+    """Measures in a thread while the block runs; `peak_bytes` is None if the system does not report it."""
 
     def __init__(self) -> None:
         self.peak_bytes: int | None = None
@@ -47,7 +47,7 @@ class PeakMemory:
 
 
 def tree_bytes(root: int) -> int | None:
-    """Memory of a process and its descendants without shared memory; None where /proc does not tell."""
+    """Memory of a process and its descendants without shared memory; None if /proc does not report it."""
     used = [_private_bytes(pid) for pid in _tree(root)]
     known = [size for size in used if size is not None]
     return sum(known) if known else None

@@ -123,7 +123,7 @@ def _players(plan: DemoPlan, videos: Sequence[Shown]) -> Html:
 
 
 def _real_videos(plan: DemoPlan) -> tuple[list[Shown], list[Shown]]:
-    """Aligned footage and its reconstruction; aligned footage of the other subject, where there is any."""
+    """Aligned footage and its reconstruction; aligned footage of the other subject, if there is any."""
     store, place = open_store(plan.train.store), plan.folder / "samples"
     generator = load_generator(weights_folders(plan.train.weights)[0])
     side = generator.config.resolution

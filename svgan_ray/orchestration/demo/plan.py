@@ -1,4 +1,4 @@
-"""What the demo asks of each job: the same settings that a person could give on the command lines."""
+"""The demo's settings for each job; a person could give the same settings on the command lines."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ SAMPLE_SECONDS = 10.0
 SAMPLES, TRANSFERS = 4, 2
 TRIAL_STEPS = 600
 EVALUATED_SAMPLES, EVALUATED_S = 150, 68.0
-"""Windows a minute into a sample, and enough of them."""
+"""Samples are long and many enough for windows one minute into a sample."""
 
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """Settings of every job, and where things lie in the demo's folder."""
+    """The settings of every job, and the places of their results in the demo's folder."""
 
     folder: Path
     videos: tuple[Path, ...]
     subject: str
     other: str
-    """Who moves like the subject; empty where nobody does."""
+    """The subject that the motion is transferred to; empty if there is none."""
     invert: InvertConfig
     train: TrainConfig
     tune: TuneConfig | None
-    """None where the footage is somebody's own: fitting takes that time."""
+    """None for a user's own footage, because the fit takes the time of a study."""
     samples: tuple[SampleConfig, ...]
-    """Of the subject."""
+    """Samples of the subject."""
     transfers: tuple[SampleConfig, ...]
-    """Of the other subject, moved by the subject's motion."""
+    """Samples of the other subject with the subject's motion."""
     evaluate: EvaluateConfig
     settings: dict[str, Any]
-    """What one folder must have been made with throughout."""
+    """The settings that must be the same for everything in one folder."""
     rendered: DemoConfig | None
-    """Asks for the footage; None where it is somebody's own."""
+    """The settings that render the footage; None for a user's own footage."""
     track: InvertConfig | None = None
     fit: FitConfig | None = None
-    """Weights of the subject's own, where the footage is somebody's own."""
+    """The fit of weights to the subject, for a user's own footage."""
 
     @property
     def inversion_id(self) -> str:
-        """Of the inversion, whose weights must be there."""
+        """The id of the inversion, whose weights must exist."""
         return inversion_of(self.invert, self.invert.store).inversion_id
 
 
 def plan_of(config: DemoConfig) -> DemoPlan:
-    """Settle everything before anything is done. Raises ConfigError, WeightsError."""
+    """Resolve all settings before anything is done. Raises ConfigError, WeightsError."""
     own = _own_video(config)
     return _own_plan(config, own) if own else _rendered_plan(config)
 
@@ -97,7 +97,7 @@ def _rendered_plan(config: DemoConfig) -> DemoPlan:
 
 
 def _own_plan(config: DemoConfig, own: Path) -> DemoPlan:
-    """Everything on weights that are fitted to the footage first."""
+    """The plan for a user's own footage; all jobs use weights that are first fitted to it."""
     folder = Path(durable(config.folder, "--folder")) / f"own-{own.stem}"
     faces = config.faces or ("sidecar" if sidecar_path(own).exists() else "mediapipe")
     landmark_source(faces)  # which says now where mediapipe is missing
@@ -175,7 +175,7 @@ def _evaluate_config(train: TrainConfig, folder: Path) -> EvaluateConfig:
 
 def _tune_config(train: TrainConfig, folder: Path) -> TuneConfig:
     temporal = dataclasses.replace(train.temporal, steps=TRIAL_STEPS)
-    # A study holds to what it began with: other latents or options are another study.
+    # A study keeps the settings that it began with, so other latents or options need another study.
     return TuneConfig(
         store=train.store,
         subject=train.subject,

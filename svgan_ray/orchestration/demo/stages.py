@@ -1,7 +1,7 @@
-"""Stages that are done once: what each one was made from, what it left, in a file that is written atomically.
+"""Stages that are done once; a file that is written atomically records the inputs and outputs of each one.
 
-A stage counts as finished while its inputs are the same as then and its outputs still lie in the folder.
-Inside a stage, the job that it calls resumes by its own means.
+A stage counts as finished while its inputs are unchanged and its outputs are still in the folder. Within a
+stage, the job that it calls resumes by its own means.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Finished:
-    """What is remembered of a stage that has ended."""
+    """The record of a stage that has ended."""
 
     inputs: str
     figure: str
@@ -54,21 +54,21 @@ class StateFile:
     """`state.json` of one demo folder."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Open or begin. Raises ConfigError where the folder holds a demo made with other settings."""
+        """Open or create it. Raises ConfigError if the folder holds a demo with other settings."""
         self._folder = folder
         self._path = folder / "state.json"
         self._settings = dict(settings)
         self._stages = self._read()
 
     def finished(self, stage: Stage) -> Finished | None:
-        """The stage as it ended, if that still stands."""
+        """The record of the stage, if it is still valid."""
         record = self._stages.get(stage.name)
         if record is None or record.inputs != stage.inputs:
             return None
         return record if record.outputs == self._sizes(stage.outputs) else None
 
     def finish(self, stage: Stage, figure: str, duration_s: float, peak_bytes: int | None) -> Finished:
-        """Remember that the stage has ended just now."""
+        """Record that the stage has just ended."""
         record = Finished(stage.inputs, figure, duration_s, peak_bytes, self._sizes(stage.outputs))
         self._stages[stage.name] = record
         stages = {name: dataclasses.asdict(record) for name, record in self._stages.items()}

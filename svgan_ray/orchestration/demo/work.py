@@ -1,4 +1,4 @@
-"""The demo's stages: each calls the function that the job of its name calls, and sums up what came of it."""
+"""The demo's stages: each calls the function that the job of its name calls, and summarises the result."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Step:
 
 
 def stages_of(plan: DemoPlan, stage_table: Callable[[], Table]) -> list[Stage]:
-    """The stages in order; `stage_table` is asked for those that have ended when the page is written."""
+    """The stages in order; `stage_table` returns the ended ones when the page is written."""
     stages: list[Stage] = []
     before = ""
     for step in _steps(plan, stage_table):
@@ -80,7 +80,7 @@ def _steps(plan: DemoPlan, stage_table: Callable[[], Table]) -> Iterator[Step]:
 
 
 def _footage_steps(plan: DemoPlan) -> Iterator[Step]:
-    """From videos to latents: of rendered ones, or of somebody's own by weights that are fitted first."""
+    """The steps from videos to latents; for a user's own videos, weights are fitted first."""
     store = Path(plan.train.store)
     frames: float = _frames_of(plan.videos[0])
     if plan.rendered:
@@ -98,7 +98,7 @@ def _footage_steps(plan: DemoPlan) -> Iterator[Step]:
         )
     settings: list[object] = [flatten(plan.invert), plan.settings]
     outputs = [store / "commits", store / "chunks"]
-    if plan.fit is not None:  # only then are the weights there, and with them the inversion's id
+    if plan.fit is not None:  # the weights, and so the inversion's id, exist only then
         yield from _fit_steps(plan, frames)
     else:
         settings.insert(1, plan.inversion_id)
@@ -154,7 +154,7 @@ def _motion_steps(plan: DemoPlan) -> Iterator[Step]:
 
 
 def _frames_of(path: Path) -> int:
-    """For the time that stages take; a file that is no video is refused where it is tracked."""
+    """The frames of a video, to estimate the time of stages; tracking refuses files that are not videos."""
     try:
         with open_video(path) as video:
             return video.info.frame_count

@@ -53,7 +53,7 @@ _PIXELS = ".pixels.png"
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """A model and the footage that it is held against."""
+    """A model and the footage that it is compared with."""
 
     config: EvaluateConfig
     store: LatentStore
@@ -80,13 +80,13 @@ class EvaluationPlan:
 
 @dataclass(frozen=True)
 class EvaluateReport:
-    """What was measured."""
+    """The results of an evaluation."""
 
     plan: EvaluationPlan
     motion: MotionReport
     pixels: PixelReport | None
     standing: str
-    """What became of the registry's champion."""
+    """A sentence on the registry's champion."""
 
     exit_code = 0
 
@@ -156,7 +156,7 @@ def _write(report: EvaluateReport, real: list[Tensor]) -> None:
 
 
 def plan(config: EvaluateConfig) -> EvaluationPlan:
-    """Load the model, find the footage."""
+    """Load the model and find the footage."""
     device = best_device()
     with model_folder(durable(config.model, "--model")) as folder:
         model, model_sha256 = load_model(folder).to(device), weights_hash(folder)
@@ -172,7 +172,7 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
 
 
 def _real(store: LatentStore, model: MotionModel, subject: str | None) -> Snapshot:
-    """What the model learnt from, or all clips of the subject that is asked for."""
+    """The snapshot that the model learnt from, or all clips of the requested subject."""
     if subject is not None:
         choice = DataChoice(subject, inversion=model.card.get("inversion_id"))
         return resolve_snapshot(store, choice, model.generator_sha256, put=False)
@@ -202,7 +202,7 @@ def _clips(plan: EvaluationPlan, snapshot: Snapshot | None) -> list[Tensor]:
 
 
 def _standing(plan: EvaluationPlan, motion: MotionReport) -> str:
-    """Move the registry's alias to this model where it is nearer to the footage than the champion is."""
+    """Move the registry's alias to this model if it is closer to the footage than the champion."""
     card, config = plan.model.card, plan.config
     if "subject" not in card:
         return "the model names no subject: it is not registered"

@@ -53,7 +53,7 @@ _SIDES = {"footage": "#2563a8", "generated": "#c4541b"}
 
 @dataclass(frozen=True)
 class PixelReport:
-    """What the networks found; faces [N, T, E] of both sides where ArcFace was there."""
+    """The scores by the networks; faces [N, T, E] of both sides if ArcFace was given."""
 
     rows: tuple[Row, ...]
     faces: dict[str, Tensor]
@@ -75,7 +75,7 @@ class LoadedNetworks:
 
 
 def load_networks(folder: str, device: torch.device) -> LoadedNetworks:
-    """Whatever networks a folder holds. Raises ConfigError where it holds none, WeightsError."""
+    """The networks in a folder. Raises ConfigError if it holds none, WeightsError."""
     there = [name for name in _LOADERS if Path(folder, name, "model.json").is_file()]
     if not there:
         raise ConfigError(
@@ -95,8 +95,8 @@ def evaluate_pixels(
 ) -> PixelReport:
     """Show clips of footage and of generated motion to the networks.
 
-    Raises WeightsError where the weights are not the model's, DataError where footage is too short,
-    InputError where its videos are gone.
+    Raises WeightsError if the weights are not the model's, DataError if the footage is too short, InputError
+    if its videos are gone.
     """
     device = model.w_ref.device
     generator_folder = folders_of(config.weights)[0]
@@ -145,7 +145,7 @@ def generated_clips(
 
 
 def _for_shape(config: EvaluateConfig, networks: Networks, name: str) -> Networks:
-    """Those that are asked for on clips of this shape."""
+    """The networks that are used on snippets of this shape."""
     i3d = networks.i3d if name in config.fvd_clips else None
     if FVD_CLIPS[name] != FACES_SHAPE:
         return Networks(i3d)

@@ -1,7 +1,7 @@
-"""Crops on their way to the workers: Ray Data decodes and cuts them out, each worker gets its own places'.
+"""The crops of a fit: Ray Data decodes and crops the footage, and each worker gets those of its own places.
 
-What fits into the object stores is decoded once and kept there; more is decoded again and again, portion by
-portion, while the workers compute.
+Footage that fits into the object stores is decoded once and kept there. Larger footage is decoded again and
+again, portion by portion, while the workers compute.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Rows = Mapping[str, npt.NDArray[Any]]
 
 CROP_CPUS = 0.5
 STORE_SHARE = 0.4
-"""Of the smallest object store: what crops may fill of it. Ray Data wants room for what is on its way."""
+"""Share of the smallest object store that crops may fill; Ray Data needs the rest for blocks in transit."""
 
 
 def rows_of(piece: Piece, side: int, store: LatentStore) -> dict[str, npt.NDArray[Any]]:
-    """number [M], crop [M, S, S, 3], boxes [M, 2, 4], and w_plus [M, n, d] where the piece has pivots."""
+    """number [M], crop [M, S, S, 3], boxes [M, 2, 4], and w_plus [M, n, d] if the piece has pivots."""
     crops = crop_block(piece.block, side).frames[piece.at]
     boxes = _boxes(piece, store).numpy()
     rows: dict[str, npt.NDArray[Any]] = {"number": piece.number, "crop": crops, "boxes": boxes}
@@ -59,12 +59,12 @@ def _boxes(piece: Piece, store: LatentStore) -> Tensor:
 
 @lru_cache(maxsize=1)
 def _landmarks(store: str, ref: ObjectRef) -> dict[str, Tensor]:
-    """A video's landmarks stay with the process that reads its blocks."""
+    """A video's landmarks, cached in the process that reads its blocks."""
     return open_store(store).landmarks(ref)
 
 
 def shard_name(kind: str, rank: int) -> str:
-    """What a worker asks Ray Train for: `training` or `held_out`."""
+    """The name of a worker's dataset in Ray Train; `kind` is `training` or `held_out`."""
     return f"{kind} {rank}"
 
 
@@ -76,7 +76,7 @@ def datasets_of(
     store: str,
     labels: dict[str, str],
 ) -> dict[str, ray.data.Dataset]:
-    """What each worker is to read, by `shard_name`; decoded now where it is to be read more than once."""
+    """Each worker's datasets by `shard_name`; those that are read more than once are decoded now."""
     _configure(labels)
     datasets = {}
     for rank, own in enumerate(places):
@@ -89,7 +89,7 @@ def datasets_of(
 
 
 def portions_for(footage_bytes: int, workers: int) -> int:
-    """How many portions footage is cut into, so that one fits into the object stores of the workers."""
+    """The number of portions into which footage is cut, so that one fits into the workers' object stores."""
     stores = [
         node["Resources"]["object_store_memory"]
         for node in ray.nodes()
@@ -100,7 +100,7 @@ def portions_for(footage_bytes: int, workers: int) -> int:
 
 
 def _configure(labels: dict[str, str]) -> None:
-    """A frame that is missing would make it another fit: no block is dropped, all come in their order."""
+    """Drop no block and keep their order, because a missing frame would change the result of the fit."""
     context = ray.data.DataContext.get_current()
     context.execution_options.label_selector = labels or None
     context.execution_options.preserve_order = True
@@ -125,10 +125,10 @@ def _rows(batch: dict[str, Any], side: int, store: str) -> dict[str, npt.NDArray
 
 
 class Shard:
-    """A worker's own frames by their numbers, a portion of them in memory at a time.
+    """A worker's own frames by their numbers, of which one portion is in memory at a time.
 
-    `read` begins to read the shard from its first frame on. What it gives is kept as it is: arrays that lie
-    in the object store are not copied.
+    `read` begins to read the shard from its first frame on. Its arrays are kept as they are, so those in the
+    object store are not copied.
     """
 
     def __init__(self, read: Callable[[], Iterable[Rows]], schedule: Schedule, places: range) -> None:
@@ -138,7 +138,7 @@ class Shard:
         self._portion = -1
 
     def load(self, portion: int) -> None:
-        """Have the frames of a portion at hand. Raises DataError where the shard does not hold them."""
+        """Load the frames of a portion. Raises DataError if the shard does not hold them."""
         if portion == self._portion:
             return
         self._rows, self._portion, restarts = {}, portion, 0
@@ -155,12 +155,12 @@ class Shard:
             self._rows |= {n: (rows, at) for at, n in enumerate(numbers) if n in wanted}
 
     def numbers(self) -> list[int]:
-        """Those of the frames at hand, in their order."""
+        """The numbers of the loaded frames, in order."""
         spans = (self._schedule.span(place, self._portion) for place in self.places)
         return [number for first, stop in spans for number in range(first, stop)]
 
     def batch(self, numbers: Sequence[int]) -> Batch:
-        """Frames at hand."""
+        """A batch of loaded frames."""
         found = [self._rows[number] for number in numbers]
         columns = [name for name in found[0][0] if name != "number"]
         values = {n: torch.from_numpy(np.stack([rows[n][at] for rows, at in found])) for n in columns}

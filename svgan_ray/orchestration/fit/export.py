@@ -28,7 +28,7 @@ __all__ = ["export_weights", "left_out_spans"]
 def export_weights(plan: FitPlan, finished: Finished) -> str:
     """Write the networks of the best checkpoint to their place; returns the generator's hash.
 
-    Each network's record goes last, so that no mixture can be read.
+    Each network's record is written last, so that a reader never sees a mixture.
     """
     assert plan.settled is not None
     fitter = Fitter(
@@ -46,7 +46,7 @@ def export_weights(plan: FitPlan, finished: Finished) -> str:
 
 
 def left_out_spans(footage: Footage, left_out: Sequence[int]) -> list[str]:
-    """The frames that stood out, as spans of their videos."""
+    """The outliers, as spans of their videos."""
     spans = []
     for _, group in groupby(enumerate(left_out), key=lambda pair: pair[1] - pair[0]):
         numbers = [number for _, number in group]

@@ -1,4 +1,4 @@
-"""What of the store's footage is fitted to: clips, the frames to train on, those that are held out."""
+"""The footage of a fit: clips of the store, frames to train on, and frames that are held out."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from svgan_ray.stylegan.fitting import Split, require_enough
 __all__ = ["FittedClip", "Footage", "Piece", "Place", "footage_of", "schedules_of"]
 
 MOST_HELD_OUT = 192
-"""Frames of each subject that scores are taken on, spread evenly over what is held out."""
+"""Frames of each subject that are scored, spread evenly over the held-out frames."""
 
 
 @dataclass(frozen=True, eq=False)
 class FittedClip:
-    """A tracked clip of T frames, and which of them may be used for what."""
+    """A tracked clip of T frames, and which of them may be trained on or scored."""
 
     clip: Clip
     quad: npt.NDArray[np.float32]  # [T, 4, 2]
     time_s: npt.NDArray[np.float64]  # [T]
     split: Split
     landmarks: ObjectRef | None
-    """Where its landmarks lie, by which eyes and mouth are known."""
+    """The place of its landmarks, which tell where eyes and mouth are."""
     pivots: tuple[ChunkRef, ...] = ()
-    """Its latents, where the generator alone is tuned."""
+    """Its latents, if the generator alone is tuned."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +41,14 @@ class Piece:
 
     block: Block
     at: npt.NDArray[np.int64]  # [M] which of the block's frames
-    number: npt.NDArray[np.int64]  # [M] how the fit calls them
+    number: npt.NDArray[np.int64]  # [M] their numbers in the fit
     landmarks: ObjectRef | None
     pivots: tuple[ChunkRef, ...] = ()
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a frame is."""
+    """The video and the time of a frame."""
 
     uri: str
     frame: int
@@ -65,18 +65,18 @@ class Footage:
     held_out: tuple[int, ...]
 
     def pieces(self, schedule: Schedule, places: range) -> list[Piece]:
-        """What the places of one worker need to train, portion by portion."""
+        """The pieces that one worker's places train on, portion by portion."""
         wanted = sorted((p, place) for p in range(schedule.portions) for place in places)
         spans = [schedule.span(place, portion) for portion, place in wanted]
         return [piece for span in spans for piece in self._pieces(span, self._training_frames())]
 
     def held_out_pieces(self, schedule: Schedule, places: range) -> list[Piece]:
-        """What the places of one worker need to be scored."""
+        """The pieces on which one worker's places are scored."""
         frames = self._held_out_frames()
         return [piece for place in places for piece in self._pieces(schedule.span(place, 0), frames)]
 
     def place(self, number: int) -> Place:
-        """Where the training frame of a number is."""
+        """The place of the training frame with a number."""
         for clip, frames in zip(self.clips, self._training_frames(), strict=True):
             if number < len(frames):
                 at = int(frames[number])
@@ -85,11 +85,11 @@ class Footage:
         raise IndexError(number)
 
     def _training_frames(self) -> list[npt.NDArray[np.int64]]:
-        """Of each clip, its rows in the order of their numbers."""
+        """The rows of each clip, in the order of their numbers."""
         return [np.flatnonzero(clip.split.training) for clip in self.clips]
 
     def _held_out_frames(self) -> list[npt.NDArray[np.int64]]:
-        """Likewise, of each subject at most so many."""
+        """The held-out rows of each clip that are scored."""
         return [rows for subject in self.subjects for rows in _spread(self._of(subject))]
 
     def _of(self, subject: str) -> list[FittedClip]:
@@ -106,7 +106,7 @@ class Footage:
 
 
 def footage_of(clips: Sequence[FittedClip], subjects: tuple[str, ...]) -> Footage:
-    """The clips in order. Raises DataError where a subject has too few frames, or none is held out."""
+    """The clips in order. Raises DataError if a subject has too few frames, or none is held out."""
     ordered = [clip for subject in subjects for clip in clips if clip.clip.subject == subject]
     training, held_out = [], []
     for subject in subjects:
@@ -124,13 +124,13 @@ def footage_of(clips: Sequence[FittedClip], subjects: tuple[str, ...]) -> Footag
 
 
 def schedules_of(footage: Footage, batch: int, portions: int, seed: int) -> tuple[Schedule, Schedule]:
-    """The schedule of training, and the places' stretches of what is held out."""
+    """The schedule of training, and the places' stretches of the held-out frames."""
     training = Schedule(stretches(footage.training, batch), portions, seed)
     return training, Schedule(stretches((sum(footage.held_out),), batch))
 
 
 def _spread(clips: Sequence[FittedClip]) -> list[npt.NDArray[np.int64]]:
-    """Of each clip, the held-out rows that are scored, evenly spread over all."""
+    """The held-out rows of each clip that are scored, spread evenly over all."""
     rows = [np.flatnonzero(clip.split.held_out) for clip in clips]
     every = max(1, -(-sum(map(len, rows)) // MOST_HELD_OUT))
     chosen, offset = [], 0

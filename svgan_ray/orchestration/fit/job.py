@@ -1,7 +1,7 @@
-"""Fitting on Ray Train, fed by Ray Data: tracks -> crops (CPU tasks) -> workers -> weights of one's own.
+"""Fitting on Ray Train, fed by Ray Data: tracks -> crops (CPU tasks) -> workers -> fitted weights.
 
-The same footage, weights and settings are the same fit: run again, it goes on from its last checkpoint, or
-says that it is finished.
+The same footage, weights and settings are the same fit. If it is run again, it goes on from its last
+checkpoint, or reports that it is finished.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ __all__ = ["FitReport", "plan", "run"]
 
 MAX_FAILURES = 3
 KEPT_CHECKPOINTS = 1
-"""The best by held-out score; Ray keeps the latest beside it."""
+"""Ray keeps the best checkpoint by held-out score, and the latest one."""
 _DB = ("image_db", "eyes_db", "mouth_db")
 
 
 @dataclass(frozen=True)
 class FitReport:
-    """What a fit came to."""
+    """The result of a fit."""
 
     plan: FitPlan
     finished: Finished
@@ -104,15 +104,15 @@ class FitReport:
 
 
 def plan(config: FitConfig) -> FitPlan:
-    """What `run` would do, and how long it would take; nothing is stored."""
+    """The plan of `run` and its expected duration; nothing is stored."""
     return with_estimate(plan_fit(config, put=False))
 
 
 def run(config: FitConfig) -> FitReport:
-    """Fit what `config` describes, or go on with it.
+    """Run the fit that `config` describes, or go on with it.
 
     Raises DataError, ConfigError, WeightsError, MachineError, DivergenceError, and Ray's TrainingFailedError
-    where workers keep dying.
+    if workers keep dying.
     """
     plan = plan_fit(config)
     print_line(CONSENT)
@@ -143,7 +143,7 @@ def _fit(plan: FitPlan) -> Finished:
 
 
 def _settled(plan: FitPlan, gpu: bool) -> FitPlan:
-    """The plan with what is found out once: workers measure a step, at once as they will compute."""
+    """The plan with the facts that are measured once: all workers time a step together, as in training."""
     if plan.settled is not None:
         return plan
     config = plan.config
@@ -160,7 +160,7 @@ def _settled(plan: FitPlan, gpu: bool) -> FitPlan:
 def _measured_step_s(
     store: str, hashes: tuple[str, str], config: FittingConfig, images: int, memory_bytes: int
 ) -> float:
-    """What a step takes here. Raises MachineError where there is no room for it."""
+    """The duration of a step here. Raises MachineError if there is not enough memory for it."""
     require_memory(memory_bytes, f"a step of {images} images")
     folders = [local_weights(open_store(store), sha256) for sha256 in hashes]
     return step_time_s(load_generator(folders[0]), load_encoder(folders[1]), config, images)
@@ -211,7 +211,7 @@ def _trainer(
             resources_per_worker={"CPU": plan.config.cpus_per_worker} | ({"GPU": 1} if gpu else {}),
             label_selector=label_selector(plan.config.machines) or None,
         ),
-        # Each worker's shard is a dataset of its own: who gets which frames decides the result.
+        # Each worker has its own dataset, because the result depends on which worker gets which frames.
         datasets=datasets,
         dataset_config=DataConfig(datasets_to_split=[], execution_options=options),
         run_config=RunConfig(
@@ -226,7 +226,7 @@ def _trainer(
 
 
 def _finish(plan: FitPlan, result: Result, run: RemoteRun) -> Finished:
-    """From the best checkpoint to weights, and what is told of it."""
+    """Export the best checkpoint as weights and log the result."""
     outcome = cast(Outcome, result.return_value)
     if outcome.diverged:
         raise DivergenceError(f"{outcome.diverged} The last checkpoints are in {plan.folder}.")

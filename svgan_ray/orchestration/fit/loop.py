@@ -1,7 +1,7 @@
-"""What each worker of a fit runs: steps, curves, scores on held-out frames, checkpoints.
+"""The loop of each worker of a fit: steps, curves, scores on held-out frames, checkpoints.
 
-What a step sees is a function of seed and step and a checkpoint holds everything else, so a fit that was
-killed and resumed has the same bits as one that was not.
+The frames of a step are a function of seed and step, and a checkpoint holds everything else. So a fit that
+was killed and resumed is bit-equal to one that was not.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ LOG_EVERY_STEPS = 20
 CHECKPOINT = "fitting.safetensors"
 SCORE = "held_out/best_mean_db"
 SHOWN_PAIRS, SHOWN_SIDE = 8, 128
-_OUTLIERS_AFTER = 0.4  # share of the steps after which errors tell what does not belong
+_OUTLIERS_AFTER = 0.4  # share of the steps after which a crop's error shows whether it is an outlier
 _OUTLIER_STRIDE = 4  # neighbouring frames have nearly the same error
 _AT_ONCE = 8
 
 
 @dataclass(frozen=True)
 class FittingJob:
-    """A fit as every worker needs to know it."""
+    """The settings of a fit that every worker needs."""
 
     id: str
     config: FittingConfig
@@ -78,17 +78,17 @@ class FittingJob:
     """Training frames of each subject."""
     checkpoint_every_steps: int
     folder: str
-    """Where its checkpoints are kept."""
+    """The folder of its checkpoints."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a fit came; `diverged` says why it cannot go on."""
+    """The progress of a fit; `diverged` tells why it cannot go on."""
 
     steps: int
     elapsed_s: float
     left_out: tuple[int, ...]
-    """Numbers of the frames that stood out."""
+    """Numbers of the frames that are outliers."""
     before: dict[str, float]
     """Scores before the first step."""
     diverged: str = ""
@@ -101,7 +101,7 @@ def places_of(workers: Workers, batch: int) -> range:
 
 
 def fitter_of(job: FittingJob, store: LatentStore, device: torch.device, workers: Workers) -> Fitter:
-    """The networks that the fit begins with, ready for its first step."""
+    """A fitter with the networks that the fit begins with, ready for its first step."""
     generator = load_generator(local_weights(store, job.generator_sha256))
     encoder = load_encoder(local_weights(store, job.encoder_sha256))
     return Fitter(generator, encoder, job.config, device, workers)
@@ -116,7 +116,7 @@ class PersonalFit:
     held_out: Shard
     schedule: Schedule
     counts: tuple[int, ...]
-    left_out: Mask  # [F] frames that stood out
+    left_out: Mask  # [F] frames that are outliers
 
     def train_step(self) -> dict[str, float]:
         """One step of all workers; returns its losses."""
@@ -151,7 +151,7 @@ class PersonalFit:
         return pixels.permute(0, 1, 3, 4, 2).numpy()
 
     def _standing_out(self) -> Mask:
-        """Frames at hand whose error stands out among those of their subject; every few are measured."""
+        """Loaded frames whose error is an outlier among those of their subject; one in a few is measured."""
         error = torch.zeros(len(self.left_out), dtype=torch.float64)
         measured = torch.zeros(len(self.left_out))
         own = self.training.numbers()[::_OUTLIER_STRIDE]
@@ -167,7 +167,7 @@ class PersonalFit:
 
 
 def _with_followers(standing_out: Mask, measured: Mask) -> Mask:
-    """What was measured speaks for the frames up to the next that was."""
+    """The mask in which each measured frame also decides for the frames up to the next measured one."""
     last = np.maximum.accumulate(np.where(measured, np.arange(len(measured)), -1))
     near = np.arange(len(measured)) - last < _OUTLIER_STRIDE
     return np.asarray((last >= 0) & near & standing_out[last])
@@ -224,7 +224,7 @@ def _shard(kind: str, schedule: Schedule, workers: Workers, batch: int) -> Shard
 
 
 def _resume(fit: PersonalFit) -> Progress:
-    """Put the last checkpoint into the fitter; returns what was told up to then."""
+    """Load the last checkpoint into the fitter; returns the scores up to then."""
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return Progress()
@@ -266,7 +266,7 @@ class _Teller:
         self._run.log_file("gallery.html", fit_page(self._progress, strip).encode())
 
     def report(self, scores: HeldOutScores) -> None:
-        """Hand a checkpoint to Ray, which uploads it while the fit goes on and keeps the best."""
+        """Report a checkpoint to Ray, which uploads it while the fit goes on and keeps the best one."""
         fitter, checkpoint = self._fit.fitter, None
         if self._is_first:
             folder = tempfile.mkdtemp(prefix="checkpoint-")  # Ray removes it after the upload

@@ -1,4 +1,4 @@
-"""What there is to see of a fit: held-out frames beside their pictures, and how the scores rose."""
+"""The page of a fit: held-out frames beside their pictures, and the course of the scores."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Progress:
     elapsed_s: float = 0.0
 
     def add(self, step: int, scores: HeldOutScores, elapsed_s: float) -> None:
-        """Take in the scores of a step."""
+        """Add the scores of a step."""
         self.steps.append(step)
         self.scores.append(scores.to_dict())
         self.elapsed_s = elapsed_s
@@ -51,7 +51,7 @@ def pair_strip(pairs: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def fit_page(
     progress: Progress, strip: npt.NDArray[np.uint8], left_out: Sequence[str] = (), title: str = ""
 ) -> Html:
-    """The whole page; `left_out` names spans of frames that stood out."""
+    """The whole page; `left_out` names spans of frames that are outliers."""
     last = progress.scores[-1]
     rows = [[name, *(f"{row[name]:.3g}" for row in (progress.scores[0], last))] for name in last]
     db = [name for name in last if name.endswith("_db")]

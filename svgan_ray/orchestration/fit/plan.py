@@ -1,4 +1,4 @@
-"""A fit with everything resolved: its footage, its identity, the places of what it makes."""
+"""A fit with all settings resolved: its footage, its identity, and the places of its results."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _TIMED_STEPS = 3
 
 @dataclass(frozen=True)
 class Settled:
-    """What is found out once and holds for the whole of a fit, kept beside its checkpoints."""
+    """Facts that are measured once for the whole fit, stored beside its checkpoints."""
 
     steps: int
     step_s: float
@@ -57,7 +57,7 @@ class Settled:
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of a fit, kept beside its checkpoints."""
+    """The end of a fit, stored beside its checkpoints."""
 
     steps: int
     elapsed_s: float
@@ -69,7 +69,7 @@ class Finished:
 
 @dataclass(frozen=True, eq=False)
 class FitPlan:
-    """A fit with everything resolved."""
+    """A fit with all settings resolved."""
 
     config: FitConfig
     store: LatentStore
@@ -77,11 +77,11 @@ class FitPlan:
     hashes: tuple[str, str]
     footage: Footage
     digest: str
-    """Of the footage that is fitted to."""
+    """Digest of the footage that is fitted to."""
     id: str
     side: int
     memory_bytes: int
-    """What a worker takes at its peak on a CPU."""
+    """Peak memory of a worker on a CPU."""
     checkpoints: str
     out: str
     settled: Settled | None = None
@@ -95,21 +95,21 @@ class FitPlan:
 
     @property
     def folder(self) -> str:
-        """Where this fit's checkpoints are."""
+        """The folder of this fit's checkpoints."""
         return f"{self.checkpoints}/{self.name}"
 
     @property
     def run(self) -> RunKey:
-        """How tracking names it."""
+        """The key of its run."""
         return RunKey(self.config.experiment, f"fit {Path(self.out).name}", "fit", f"fit-{self.id}")
 
     @property
     def footage_bytes(self) -> int:
-        """All crops together."""
+        """The size of all crops together."""
         return (sum(self.footage.training) + sum(self.footage.held_out)) * 3 * self.side**2
 
     def fitting(self, steps: int) -> FittingConfig:
-        """How it is fitted."""
+        """The settings of its fitter."""
         config = self.config
         return FittingConfig(
             what=config.what,
@@ -139,9 +139,9 @@ class FitPlan:
 
 
 def plan_fit(config: FitConfig, put: bool = True) -> FitPlan:
-    """Resolve weights, footage and identity; `put` stores snapshots that are new.
+    """Resolve weights, footage and identity; `put` stores new snapshots.
 
-    Raises DataError, ConfigError, WeightsError, InputError: whatever is wrong is said before anything starts.
+    Raises DataError, ConfigError, WeightsError, InputError, all before anything starts.
     """
     store = open_store(durable(config.store, "--store"))
     folders = folders_of(config.weights)
@@ -186,7 +186,7 @@ def plan_fit(config: FitConfig, put: bool = True) -> FitPlan:
 
 
 def with_estimate(plan: FitPlan) -> FitPlan:
-    """The plan with what it says of time, from one measured step on this machine."""
+    """The plan with its expected duration, from one step that is timed on this machine."""
     generator, encoder = _networks(plan.config, plan.folders)
     step_s = step_time_s(generator, encoder, plan.fitting(1), plan.config.batch // plan.config.workers)
     steps = plan.settled.steps if plan.settled else steps_for(plan, step_s)
@@ -196,7 +196,7 @@ def with_estimate(plan: FitPlan) -> FitPlan:
 
 
 def steps_for(plan: FitPlan, step_s: float) -> int:
-    """Steps that the minutes hold, scores and outliers counted in."""
+    """The number of steps that fit into the minutes, including the time for scores and outliers."""
     config = plan.config
     if config.steps is not None:
         return config.steps
@@ -205,13 +205,13 @@ def steps_for(plan: FitPlan, step_s: float) -> int:
 
 
 def overhead(plan: FitPlan) -> float:
-    """Time of a step with its share of the scores over that of a step: a score sees frames forwards only."""
+    """The factor by which scoring lengthens a step on average; a score needs only forward passes."""
     scored = sum(plan.footage.held_out) / (3 * plan.config.batch)
     return 1 + scored / plan.config.checkpoint_every_steps
 
 
 def step_time_s(generator: Generator, encoder: Encoder, config: FittingConfig, images: int) -> float:
-    """Median time of a step of so many images on this process's device."""
+    """Median time of a step of `images` images on this process's device."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = dataclasses.replace(config, batch=max(1, images), steps=_TIMED_STEPS + 1)
     fitter = Fitter(generator, encoder, config, device)

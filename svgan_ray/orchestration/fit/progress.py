@@ -1,4 +1,4 @@
-"""The bar that a person watches while workers fit."""
+"""The progress bar of a fit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["fit_progress"]
 
 @contextmanager
 def fit_progress(run: RemoteRun, steps: int) -> Iterator[Callable[[str], None]]:
-    """Follow the run's curves in a thread; what happens before the first the block tells."""
+    """Follow the run's curves in a thread; before the first curve, the block reports what is being done."""
     columns = (
         plain_column("fitting"),
         BarColumn(),

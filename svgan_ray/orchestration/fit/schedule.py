@@ -1,9 +1,9 @@
-"""Which frame each place of a batch sees at each step: a function of seed and step, whoever computes it.
+"""The frame that each place of a batch sees at each step: a function of seed and step on every worker.
 
-Frames are numbered through all footage, subject after subject. Each place in the batch has a stretch of one
-subject's frames of its own, so a worker, which computes some places, needs the footage of these alone, and
-the batch is the same however many workers share it. Footage that does not fit in memory is cut into portions:
-all places see the frames of the first, each once, then those of the next.
+Frames are numbered through all footage, subject after subject. Each place in the batch has its own stretch of
+one subject's frames. So a worker, which computes some of the places, needs only their footage, and the batch
+is the same for any number of workers. Footage that does not fit in memory is cut into portions: all places
+see each frame of the first portion once, then those of the next.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Span = tuple[int, int]
 
 
 def stretches(counts: Sequence[int], places: int) -> tuple[Span, ...]:
-    """The frames [first, stop) of each place, where subject k has `counts[k]` frames.
+    """The frames [first, stop) of each place, if subject k has `counts[k]` frames.
 
-    Subjects take turns at the places; the stretches of one subject are equally long to a frame.
+    Subjects take turns at the places; the lengths of one subject's stretches differ by at most one frame.
     """
     firsts, subjects = np.cumsum([0, *counts]).tolist(), len(counts)
     spans = []
@@ -62,9 +62,9 @@ class Schedule:
         return self._at(step)[0]
 
     def frame(self, place: int, step: int, left_out: Mask) -> int:
-        """The number of the frame that a place sees at a step; frames in `left_out` [F] are passed over.
+        """The number of the frame that a place sees at a step; frames in `left_out` [F] are skipped.
 
-        Every frame comes once before any comes again, each time in another order.
+        Every frame is seen once before any is seen again, each time in a new order.
         """
         portion, draws = self._at(step)
         first, stop = self.span(place, portion)
@@ -74,7 +74,7 @@ class Schedule:
         return int(frames[_order(len(frames), self.seed, place, portion, epoch)[at]])
 
     def _at(self, step: int) -> tuple[int, int]:
-        """A step's portion, and how often each place has drawn from it before."""
+        """A step's portion, and the number of draws of each place from it before this step."""
         cycle, rest = divmod(step, sum(self._lengths))
         portion = 0
         while rest >= self._lengths[portion]:
@@ -84,7 +84,7 @@ class Schedule:
 
     @cached_property
     def _lengths(self) -> tuple[int, ...]:
-        """Steps that each portion lasts: until the longest of its spans was seen once."""
+        """The number of steps of each portion: until the longest of its spans was seen once."""
         spans = [[self.span(place, p) for place in range(len(self.stretches))] for p in range(self.portions)]
         return tuple(max(stop - first for first, stop in row) for row in spans)
 

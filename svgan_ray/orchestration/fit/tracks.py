@@ -1,4 +1,4 @@
-"""The clips that a fit takes from the store: whom they show, which frames may be used, their latents."""
+"""The clips of the store that a fit uses: their subjects, their usable frames and their latents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["inverted_clips", "tracked_clips"]
 def tracked_clips(store: LatentStore, config: FitConfig) -> list[FittedClip]:
     """All clips of the subjects that were tracked in one way.
 
-    Raises DataError where a subject is not in the store, ConfigError where several trackings hold them.
+    Raises DataError if a subject is not in the store, ConfigError if several trackings hold the subjects.
     """
     by_tracking = {name: list(_people(store, name)) for name in _trackings(store, config.tracking)}
     subjects = config.subjects or (_only_subject(store, by_tracking),)
@@ -46,7 +46,7 @@ def tracked_clips(store: LatentStore, config: FitConfig) -> list[FittedClip]:
 def inverted_clips(
     store: LatentStore, config: FitConfig, generator_sha256: str, put: bool
 ) -> tuple[list[FittedClip], list[Snapshot]]:
-    """The clips whose latents the generator made, with these, and the snapshots that hold them fast."""
+    """The clips with latents of this generator, their latents, and the snapshots that protect them."""
     names: Sequence[str | None] = config.subjects or (None,)
     choices = [DataChoice(subject=name, inversion=config.inversion) for name in names]
     snapshots = [resolve_snapshot(store, choice, generator_sha256, put) for choice in choices]
@@ -76,7 +76,7 @@ def _trackings(store: LatentStore, wanted: str | None) -> list[str]:
 
 
 def _people(store: LatentStore, tracking_id: str) -> Iterator[tuple[TrackRecord, list[str]]]:
-    """Each track with the names of those whom it follows."""
+    """Each track with the names of the people that it follows."""
     for track in store.tracks(tracking_id):
         if track.clips:
             tensors = store.track_tensors(track)
@@ -148,6 +148,6 @@ def _clip(
 
 
 def _split(track: TrackRecord, time_s: npt.NDArray[np.float64], interpolated: npt.NDArray[np.bool_]) -> Split:
-    """By the time in the video; frames in which no face was seen are in neither part."""
+    """The split by the time in the video; frames in which no face was seen are in neither part."""
     split = held_out_split(time_s, track.frame_count / track.frame_rate_hz)
     return Split(split.training & ~interpolated, split.held_out & ~interpolated)

@@ -1,4 +1,4 @@
-"""Commits in threads: several run at once, since each waits for the answers to a few requests."""
+"""Commits in threads. Several run in parallel, because each one mostly waits for answers to requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Outcome: TypeAlias = tuple[Clip, CommitRecord, StoreError | None]
 
 @dataclass(frozen=True)
 class Commits:
-    """Calls `action` for each commit in a thread, and yields the outcomes in the order of submission."""
+    """Calls `action` for each commit in a thread and yields the outcomes in the order of submission."""
 
     action: Callable[[CommitRecord], object]
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(COMMITS_AT_ONCE))
@@ -34,7 +34,7 @@ class Commits:
         self._begun.append((clip, record, self._threads.submit(self.action, record)))
 
     def ended(self, all_of_them: bool = False) -> Iterator[Outcome]:
-        """Yield the commits that have ended. It waits until few are left, or none with `all_of_them`."""
+        """Yield the commits that have ended. Waits until few are left, or none with `all_of_them`."""
         most = 0 if all_of_them else _MOST_WAITING
         while self._begun and (len(self._begun) > most or self._begun[0][2].done()):
             clip, record, future = self._begun.popleft()
@@ -44,5 +44,5 @@ class Commits:
             yield clip, record, error
 
     def close(self) -> None:
-        """Cancel the commits that no thread has begun."""
+        """Cancel the commits that have not begun in a thread."""
         self._threads.shutdown(wait=False, cancel_futures=True)

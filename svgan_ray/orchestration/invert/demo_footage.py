@@ -25,13 +25,14 @@ def demo_footage(
     seconds: float = 60.0,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> list[Path]:
-    """Paths of subject-1.mp4, subject-2.mp4, ...; what is absent is rendered here, not on the cluster.
+    """Paths of subject-1.mp4, subject-2.mp4, ...; missing videos are rendered on this machine alone.
 
-    `progress` is told now and then how many frames there are of what was absent.
+    `progress` is called now and then with the number of frames rendered so far.
     """
     place = Path(durable(folder, "the demo's footage"))
     paths = [place / f"subject-{number}.mp4" for number in range(1, subjects + 1)]
-    # The factors are written last: without them a killed run may have left no landmarks either.
+    # The factors are written last. If they are missing, a killed run may not have written the landmarks
+    # either.
     absent = [
         (path, number, seconds) for number, path in enumerate(paths, 1) if not factors_path(path).exists()
     ]
@@ -41,7 +42,7 @@ def demo_footage(
 
 
 def _render_all(works: list[tuple[Path, int, float]], progress: Callable[[int], None]) -> None:
-    # Spawned: a fork of a process in which torch has threads may hang.
+    # The processes are spawned, because a fork of a process in which torch has threads may hang.
     context = multiprocessing.get_context("spawn")
     frames = context.Value("q", 0)
     workers = min(len(works), os.cpu_count() or 1)

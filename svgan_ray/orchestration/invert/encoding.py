@@ -1,7 +1,8 @@
 """The working stages of one block: decode and crop, encode, store.
 
-Results are the same bits however the work is divided, on one device type, torch version and thread count:
-every frame has one place in batches of one size, decided by its number in the video; the rest is padding.
+With one device type, torch version and thread count, results are bit-equal however the work is divided. All
+batches have the same size, and a frame's number in the video decides its place in its batch; other places are
+padding.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ SYNTHESIS_BATCH = 4
 
 
 def crop_block(block: Block, side: int) -> Crops:
-    """Decode a block and cut out its quads and its neighbours'. Raises VideoError."""
+    """Decode a block and crop the quads of its frames and of its neighbours. Raises VideoError."""
     quad = np.concatenate([block.quad_before, block.quad, block.quad_after])
     first_frame = block.first_frame - len(block.quad_before)
     with (
@@ -64,7 +65,7 @@ _open_videos: dict[Source, VideoReader] = {}
 
 @contextmanager
 def _left_open(source: Source, path: Path) -> Iterator[VideoReader]:
-    """The video that this process read last stays open for its next block: opening goes through all of it."""
+    """Keep the last video open for this process's next block, because opening one scans the whole file."""
     if source not in _open_videos:
         _close_videos()
         _open_videos[source] = open_video(path)
@@ -83,7 +84,7 @@ def _close_videos() -> None:
 def in_batches(function: Callable[..., Tensor], batch: int, position: int, *rows: Tensor) -> Tensor:
     """function(*rows) for tensors [N, ...] in calls of exactly `batch` rows.
 
-    Row i is handed over at place (position + i) % batch; where a call is not full, copies of a row fill it.
+    Row i is at place (position + i) % batch of a call; copies of a row fill the places that are left.
     """
     before = position % batch
     after = -(before + len(rows[0])) % batch
@@ -93,7 +94,7 @@ def in_batches(function: Callable[..., Tensor], batch: int, position: int, *rows
 
 
 def _padded(x: Tensor, before: int, after: int) -> Tensor:
-    """In one layout, which decides the kernels and so the last bits; channels last is the faster one."""
+    """Pad to a batch in one memory layout, because the layout decides the kernels and so the last bits."""
     copies = [x[:1].expand(before, *x.shape[1:]), x, x[-1:].expand(after, *x.shape[1:])]
     layout = torch.channels_last if x.ndim == 4 else torch.contiguous_format
     return torch.cat(copies).contiguous(memory_format=layout)
@@ -101,7 +102,7 @@ def _padded(x: Tensor, before: int, after: int) -> Tensor:
 
 @contextmanager
 def deterministic_convolutions() -> Iterator[None]:
-    """Within the block cuDNN takes methods whose sums have one order, in the whole process."""
+    """During the block, cuDNN uses only methods with a fixed order of summation, in the whole process."""
     before = torch.backends.cudnn.deterministic
     torch.backends.cudnn.deterministic = True
     try:
@@ -111,7 +112,7 @@ def deterministic_convolutions() -> Iterator[None]:
 
 
 def standing_chunk(store: LatentStore, clip: Clip, number: int, ref: ChunkRef) -> Chunk:
-    """A block that is in the store already."""
+    """The chunk of a block that is already in the store."""
     tensors = store.read_chunk(ref)
     error, rounding = _measured(tensors, "error"), _measured(tensors, "rounding")
     return Chunk(clip, number, ref, error, node="", is_reused=True, rounding=rounding)
@@ -120,7 +121,7 @@ def standing_chunk(store: LatentStore, clip: Clip, number: int, ref: ChunkRef) -
 class BlockEncoder:
     """Both networks, loaded once for each process, on its GPU if it was given one.
 
-    Safe for threads: one at a time computes, while others talk to the store.
+    It is thread-safe: one thread at a time computes while others communicate with the store.
     """
 
     def __init__(self, job: Inversion, store: LatentStore, node: str) -> None:
@@ -135,7 +136,7 @@ class BlockEncoder:
             self.lpips = load_lpips(local_weights(store, job.lpips_sha256), self.device)
         self._computing = threading.Lock()
         self._shown_videos: set[str] = set()
-        self._worst_errors: list[float] = []  # of the pictures handed on, ascending
+        self._worst_errors: list[float] = []  # errors of the pictures sent on so far, ascending
 
     def __call__(self, crops: Crops) -> Chunk:
         """Encode a block and put its chunk into the store, unless its clip was committed meanwhile."""
@@ -152,7 +153,7 @@ class BlockEncoder:
     @torch.inference_mode()
     @deterministic_convolutions()
     def compute(self, crops: Crops) -> tuple[dict[str, Tensor], npt.NDArray[np.float32], Pairs]:
-        """What the store keeps of a block, its measured errors [M], and what of it is to be shown."""
+        """The tensors of a block that are stored, its measured errors [M], and the pairs to show."""
         block = crops.block
         images, exact = self._latents(crops)
         w_plus = exact.half() if self.job.float16 else exact
@@ -197,7 +198,7 @@ class BlockEncoder:
             return self.encoder.encode(images, self._synthesis).float()
 
     def _synthesis(self, w_plus: Tensor) -> Tensor:
-        """Pictures in float32, whatever the encoder that asks for them computes in."""
+        """Pictures in float32, whatever precision the encoder that needs them computes in."""
         with self._precision(is_half=False):
             pictures: Tensor = self.generator.synthesis(w_plus.float())
             return pictures
@@ -206,17 +207,17 @@ class BlockEncoder:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=is_half)
 
     def _reconstruct(self, w_plus: Tensor) -> Tensor:
-        """[M, num_ws, w_dim] -> [M, 3, S, S], at the encoder's size or the generator's, the smaller."""
+        """[M, num_ws, w_dim] -> [M, 3, S, S]; S is the smaller of the encoder's and the generator's size."""
         pictures = self.generator.synthesis(w_plus)
         return resize_antialiased(pictures, min(self.job.crop_side, pictures.shape[-1]))
 
     def _rounding(self, w_plus: Tensor, exact: Tensor) -> Tensor:
-        """RMS of what rounding changed in the generator's pictures, of pixels of 0 to 1 [M]."""
+        """RMS change of the generator's pictures by rounding, for pixels in 0 to 1 [M]."""
         change: Tensor = self.generator.synthesis(w_plus) - self.generator.synthesis(exact)
         return change.square().mean(dim=(1, 2, 3)).sqrt().div(2)
 
     def _is_first_of_video(self, block: Block) -> bool:
-        """Typical frames travel only from the first block that this process sees of each of a few videos."""
+        """Whether to send a typical frame: only from this process's first block of each of a few videos."""
         uri = block.clip.source.uri
         if uri in self._shown_videos or len(self._shown_videos) == TYPICAL_FRAMES:
             return False
@@ -224,7 +225,7 @@ class BlockEncoder:
         return True
 
     def _is_among_the_worst(self, error: float) -> bool:
-        """Pictures travel only from blocks that are among the worst that this process has seen."""
+        """Whether to send the worst frame: only if it is among the worst that this process has seen."""
         bisect.insort(self._worst_errors, error)
         del self._worst_errors[:-WORST_FRAMES]
         return error >= self._worst_errors[0]
@@ -245,7 +246,7 @@ class BlockEncoder:
 
 
 def _rms_error(shown: Tensor, images: Tensor) -> Tensor:
-    """Reconstructions [M, 3, R, R] against images [M, 3, S, S]: RMS of pixels of 0 to 1 [M]."""
+    """RMS error of reconstructions [M, 3, R, R] of images [M, 3, S, S], for pixels in 0 to 1 [M]."""
     difference = shown - resize_antialiased(images, shown.shape[-1])
     return difference.square().mean(dim=(1, 2, 3)).sqrt().div(2)
 
@@ -253,7 +254,7 @@ def _rms_error(shown: Tensor, images: Tensor) -> Tensor:
 def chunk_tensors(
     block: Block, w_plus: Tensor, measured: list[int], error: Tensor, rounding: Tensor
 ) -> dict[str, Tensor]:
-    """What the store keeps of a block; frames that were not measured hold NaN."""
+    """The tensors of a block that are stored; the error of frames that were not measured is NaN."""
     nothing, at = torch.full((len(w_plus),), torch.nan), torch.tensor(measured, dtype=torch.long)
     tensors = {
         "w_plus": w_plus.cpu(),
@@ -268,7 +269,7 @@ def chunk_tensors(
 
 
 def _measured(tensors: dict[str, Tensor], name: str) -> npt.NDArray[np.float32]:
-    """The values of the frames that were measured [M]."""
+    """The values of the measured frames [M]."""
     values: npt.NDArray[np.float32] = tensors.get(name, torch.empty(0)).numpy()
     return values[~np.isnan(values)]
 

@@ -1,4 +1,4 @@
-"""The tracking stage of one source: hash, find faces, smooth, cut into clips, name the blocks to be done."""
+"""The tracking stage of one source: hash, find faces, smooth, cut into clips, list the blocks to encode."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from svgan_ray.video.tracking import Track, skipped_by_all, track
 __all__ = ["person_name", "track_source"]
 
 _LONGEST_GAP_S = CropParameters().max_gap_frames / 25
-"""The longest gap that is filled in, in footage of 25 frames a second."""
+"""The longest gap that is interpolated in footage of 25 frames per second."""
 
 
 def track_source(job: Inversion, source: Source, excluded: frozenset[str]) -> Iterator[Item]:
-    """Track a source, or take the track that stands, and hand on its blocks.
+    """Track a source, or take its track from the store, and yield its blocks.
 
-    Clips that are committed or in `excluded` are left out. Blocks that a killed run has stored are handed on
-    as chunks. Whatever goes wrong becomes one Failure.
+    Clips that are committed or in `excluded` are left out. Blocks that a killed run has stored are yielded as
+    chunks. Any error becomes one Failure.
     """
     video_id = None
     try:
@@ -51,13 +51,13 @@ def track_source(job: Inversion, source: Source, excluded: frozenset[str]) -> It
         if record is None:
             record, seen = make_track(job, store, source, video_id)
         yield from _open_items(job, store, source, record, seen, excluded)
-    except Exception as error:  # whatever it is, it travels on as a row
+    except Exception as error:  # every error travels on as a row
         yield source_failure(job, source, video_id, error)
 
 
 @dataclass(frozen=True, eq=False)
 class _FaceSummary:
-    """What the run that tracks a video tells of its faces."""
+    """The facts about a video's faces that the run reports when it tracks the video."""
 
     faces: FaceReport | None = None
     sheet: npt.NDArray[np.uint8] | None = None
@@ -79,7 +79,7 @@ def make_track(
         landmarks = {
             f"{clip.clip_id}.landmarks": _landmarks(clip.span, chosen[clip.person])
             for clip in clips
-            if job.faces != "aligned"  # whose landmarks say where the crop is, not where a mouth is
+            if job.faces != "aligned"  # landmarks of aligned footage only mark the crop, not a mouth
         }
         record = TrackRecord(
             tracking_id=job.tracking_id,
@@ -102,7 +102,7 @@ def make_track(
 
 
 def _surveyed(video: VideoReader) -> tuple[FootageFacts, npt.NDArray[np.bool_]]:
-    """What is done to a video, and which of its frames [T] are damaged. Raises VideoError (`decode`)."""
+    """The conversions of a video, and which of its frames [T] are damaged. Raises VideoError (`decode`)."""
     survey, info = video.survey(), video.info
     damaged_frames = int(survey.is_damaged.sum())
     if damaged_frames == info.frame_count:
@@ -112,16 +112,16 @@ def _surveyed(video: VideoReader) -> tuple[FootageFacts, npt.NDArray[np.bool_]]:
 
 
 def _warnings_of_rate(frame_rate_hz: float) -> Iterator[str]:
-    """Of a lapse of pictures: each of them would be a clip's gap in footage of an ordinary rate."""
+    """Warn of time-lapse footage: its frames are further apart than the longest gap at an ordinary rate."""
     if 0 < frame_rate_hz * _LONGEST_GAP_S < 1:
         yield (
-            f"its frames are {1 / frame_rate_hz:g} s apart, further than the {_LONGEST_GAP_S:g} s that a "
-            "face may be out of sight: what it shows between them is a guess"
+            f"its frames are {1 / frame_rate_hz:g} s apart, longer than the {_LONGEST_GAP_S:g} s that a "
+            "face may be out of sight: the motion between them is a guess"
         )
 
 
 def _without(points: npt.NDArray[np.floating], is_damaged: npt.NDArray[np.bool_]) -> npt.NDArray[np.floating]:
-    """Landmarks [T, ..., 68, 2] less those of damaged frames [T]; those of another video are left alone."""
+    """Landmarks [T, ..., 68, 2] without those of damaged frames [T]; those of another video are unchanged."""
     if len(points) != len(is_damaged) or not is_damaged.any():
         return points
     kept = points.copy()
@@ -131,7 +131,7 @@ def _without(points: npt.NDArray[np.floating], is_damaged: npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class _NamedClip:
-    """A clip under its id; person counts from 0 among those who are followed."""
+    """A clip and its id; `person` counts from 0 among the people who are followed."""
 
     clip_id: str
     person: int
@@ -141,9 +141,9 @@ class _NamedClip:
 def _named_clips(
     video_id: str, tracking_id: str, rules: tuple[str, ...], tracks: list[Track]
 ) -> Iterator[_NamedClip]:
-    """The clips of all people; those of the second and further have ids apart from the first one's.
+    """The clips of all people. The clips of the second person and of further ones have ids of their own.
 
-    So have clips of converted pictures: what was made of the file before is another clip.
+    Clips of converted pictures have ids of their own, too: they differ from clips of the unconverted file.
     """
     for person, followed in enumerate(tracks):
         special = ({"person": person} if person else {}) | ({"rules": list(rules)} if rules else {})
@@ -211,7 +211,7 @@ def _open_items(
 def _is_committed(job: Inversion, store: LatentStore, clip_id: str) -> bool:
     try:
         return store.get_commit(job.inversion_id, clip_id) is not None
-    except CorruptObjectError:  # told when the clip is to be committed again; the others are not touched
+    except CorruptObjectError:  # the next commit of the clip reports it; other clips are not affected
         return False
 
 

@@ -1,4 +1,4 @@
-"""From an exception to a failure record: the stage, a short stable reason, whether others would fail too."""
+"""Turns an exception into a failure record: stage, short stable reason, whether others would fail too."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ __all__ = ["WORKER_DIED", "clip_failure", "source_failure", "unread_id"]
 
 WORKER_DIED = "worker_died"
 _FILE_REASONS = frozenset({"changed", "missing", "unreadable"})
-"""The same video at another place, or back at this one, is not to blame."""
+"""Reasons that blame the file and not its bytes: the same video may succeed in another file."""
 _OF_ONE_OBJECT = (ConflictError, CorruptObjectError, ObjectNotFoundError)
-"""The store is sound, less what it holds of this video."""
+"""Store errors that concern this video alone; the rest of the store is sound."""
 _MESSAGE_CHARACTERS = 2000
 
 
 def source_failure(job: Inversion, source: Source, video_id: str | None, error: BaseException) -> Failure:
-    """A source that could not be tracked; where its file is at fault, not its bytes, it goes by the file."""
+    """The failure of a source that was not tracked; it is recorded for the file if not its bytes failed."""
     item_id = unread_id(source) if video_id is None or _blames_the_file(error) else video_id
     return _failure(job.tracking_id, item_id, source.uri, "track", error)
 
 
 def unread_id(source: Source) -> str:
-    """Stands in for the video id of a source whose bytes were not read yet; another file has another."""
+    """The id of a source whose bytes were not read, in place of a video id; it is unique to the file."""
     return source.id
 
 
 def clip_failure(job: Inversion, clip: Clip, stage: str, error: BaseException) -> Failure:
-    """A clip one of whose blocks could not be cropped or encoded; its source, where the file is at fault."""
+    """The failure of a clip whose block was not cropped or encoded, or of its source if the file failed."""
     if _blames_the_file(error):
         return _failure(job.tracking_id, unread_id(clip.source), clip.source.uri, stage, error)
     return _failure(job.inversion_id, clip.clip_id, clip.source.uri, stage, error)

@@ -1,7 +1,7 @@
-"""What travels from stage to stage of an inversion, and its units of work.
+"""The items that travel from stage to stage of an inversion, and its units of work.
 
-A source (one file) is tracked into clips, a clip is cut into blocks of frames, a block becomes one chunk in
-the store. Failures travel along as items of their own: a stage hands on what it does not understand.
+A source (one file) is tracked into clips, a clip is cut into blocks of frames, and a block becomes one chunk
+in the store. Failures are items, too: a stage passes on every item that is not its input.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ __all__ = [
 ]
 
 BLOCK_FRAMES = 128
-"""Blocks begin at multiples of this in the video; one is 4.7 MB of W+ at 1024 px and one object."""
+"""Blocks begin at multiples of this frame number. A block is one object, and 4.7 MB of W+ at 1024 px."""
 
 SHOWN_SHEETS = 24
-"""Crops of so many videos, those whose crops are least calm, are shown in the end."""
+"""The page shows crops of this many videos, the ones with the most jitter."""
 
 WORST_FRAMES = 16
-"""Pictures of so many frames, those with the largest reconstruction error, are shown in the end."""
+"""The page shows this many frames, the ones with the largest reconstruction error."""
 
 TYPICAL_FRAMES = 8
-"""So are typical frames of so many videos."""
+"""The page also shows typical frames of this many videos."""
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """One way of inverting, as every worker needs to know it."""
+    """The settings of an inversion that every worker needs."""
 
     store: str
     faces: str
     face_model_sha256: str | None
-    """Of the `.task` file that mediapipe uses in place of its own model."""
+    """Hash of the `.task` file that mediapipe uses in place of its own model."""
     people: str
     subject: str | None
     crop: CropParameters
@@ -73,13 +73,13 @@ class Inversion:
     tracking_id: str
     inversion_id: str
     cpu_memory_bytes: int
-    """What one encoder takes at its peak on a CPU."""
+    """Peak memory of one encoder on a CPU."""
     refinement: RefinementConfig | None = None
     float16: bool = False
     tracks_only: bool = False
-    """Whether faces are followed and nothing is encoded."""
+    """Whether the job only follows faces and encodes nothing."""
     lpips_sha256: str | None = None
-    """Of the perceptual distance that refinement minimises too."""
+    """Hash of the network whose perceptual distance the refinement also minimises."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Clip:
     stop_frame: int
     frame_rate_hz: float
     rules: tuple[str, ...] = ()
-    """By which its video was tracked; see FootageFacts."""
+    """The rules by which its video was converted and tracked; see FootageFacts."""
 
     @property
     def block_count(self) -> int:
@@ -104,9 +104,9 @@ class Clip:
 
 @dataclass(frozen=True)
 class Tracked:
-    """Note that a source was tracked: what is in it, and which clips still have to be encoded.
+    """A source that was tracked: its content, and the clips that still have to be encoded.
 
-    `faces` and `sheet` come from the run that tracked it, not from one that found its track in the store.
+    `faces` and `sheet` exist only in the run that tracked the source, not if its track was in the store.
     """
 
     source: Source
@@ -129,7 +129,8 @@ def _no_quads() -> npt.NDArray[np.float32]:
 class Block:
     """Frames [first_frame, stop_frame) of a clip, to be encoded; T = stop_frame - first_frame.
 
-    A refinement fits some neighbours along: B frames before and A frames after, as far as the clip has them.
+    A refinement also fits neighbouring frames: B before the block and A after it, as far as the clip has
+    them.
     """
 
     clip: Clip
@@ -145,21 +146,21 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """A block's aligned pictures, its neighbours' around them."""
+    """The aligned pictures of a block, between those of its neighbours."""
 
     block: Block
     frames: npt.NDArray[np.uint8]  # [B + T + A, S, S, 3]
 
     @property
     def own(self) -> slice:
-        """The block's own frames among them."""
+        """The slice of the block's own frames."""
         before = len(self.block.quad_before)
         return slice(before, before + len(self.block.quad))
 
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A frame as the encoder saw it and its reconstruction; error is the RMS of pixels of 0 to 1."""
+    """A frame as the encoder saw it and its reconstruction; error is the RMS error for pixels in 0 to 1."""
 
     uri: str
     frame: int
@@ -169,7 +170,7 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """What is shown of a block, if anything: the frames with its median and its largest error."""
+    """The frames of a block that may be shown: the ones with its median and its largest error."""
 
     typical: Pair | None = None
     worst: Pair | None = None
@@ -181,9 +182,9 @@ def _not_rounded() -> npt.NDArray[np.float32]:
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """A block that stands in the store.
+    """A block that is in the store.
 
-    error holds the M measured frames' errors, rounding what float16 changed in their pictures (RMS).
+    `error` holds the errors of the M measured frames, `rounding` the RMS change of their pictures by float16.
     """
 
     clip: Clip
@@ -198,7 +199,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Failure:
-    """A source or clip that could not be done; fatal where no other could be done either."""
+    """A source or clip that failed; `fatal` means that every other one would fail, too."""
 
     scope_id: str
     record: FailureRecord

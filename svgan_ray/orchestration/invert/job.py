@@ -1,8 +1,8 @@
 """Inversion on Ray Data: track (CPU tasks) -> crop blocks (CPU tasks) -> encode (actors) -> commit (driver).
 
-Every stage hands failures on as rows. Rows that a dying process takes with it are run again at the end, each
-in a process of its own; if that dies, too, its video or clip has failed. When a machine is lost with rows
-that others wait for, the remaining work is planned anew. So each clip ends committed or failed.
+Every stage passes failures on as rows. If a process dies, its rows are run again at the end, each in a
+process of its own; if that process dies, too, its video or clip has failed. If a machine is lost with rows
+that other stages wait for, the remaining work is planned anew. So each clip ends committed or failed.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ LOST_MACHINE_ERRORS = (
     WorkerCrashedError,
     ExecutionTimeoutError,
 )
-"""Errors that end a stream when a machine is lost: its rows exist nowhere else, or the rest stands still."""
+"""Errors that end a stream when a machine is lost: its rows are gone, or the remaining stages do not
+progress."""
 MAX_PASSES = 2
 """After this many streams that ran to their end, each remaining source and block gets its own process."""
 MAX_FRUITLESS_RESTARTS = 3
@@ -67,12 +68,12 @@ MAX_FRUITLESS_RESTARTS = 3
 
 
 def plan(config: InvertConfig) -> Plan:
-    """What `run` would do; it makes neither a store nor footage."""
+    """The plan of `run`, which creates neither a store nor footage."""
     return plan_only(config)
 
 
 def run(config: InvertConfig) -> InvertReport:
-    """Invert what `config.videos` names and the store does not hold yet."""
+    """Invert the videos that `config.videos` names and that are not in the store yet."""
     began_s = time.monotonic()
     store = open_store(durable(config.store, "--store"), create=True)
     job = inversion_of(config, store.uri)
@@ -114,7 +115,7 @@ def _work_through(config: InvertConfig, plan: Plan, ledger: Ledger, run: Run, en
             passes += loss is None
             is_fruitless = ledger.recorded_items == recorded_before
             if loss is None and (passes == MAX_PASSES or is_fruitless):
-                break  # the remaining work kills the processes that do it
+                break  # the remaining work kills every process that tries it
             fruitless = fruitless + 1 if is_fruitless else 0
             if left := _unsettled(plan, ledger):
                 _report_restart(loss, len(left), fruitless)
@@ -140,16 +141,14 @@ def _consume_until_loss(
 def _report_restart(loss: Exception | None, left: int, fruitless: int) -> None:
     """Print why the work begins again; raises ClusterError after too many restarts without progress."""
     if loss is None:
-        print_line(
-            f"worker processes died while they worked on {left} videos; what they lost is planned anew"
-        )
+        print_line(f"worker processes died while they worked on {left} videos; the lost work is planned anew")
         return
     cause = f"{type(loss).__name__}: {' '.join(str(loss).split())}"
     if fruitless < MAX_FRUITLESS_RESTARTS:
         print_line(f"machines or encoders were lost; the remaining work is planned anew ({cause})")
         return
     raise ClusterError(
-        f"machines or encoders were lost {fruitless} times in a row before anything was done. Committed "
+        f"machines or encoders were lost {fruitless} times in a row without any progress. Committed "
         "clips stay in the store. Find out what is wrong with the machines (jobs/doctor.py), then run the "
         f"same command again ({cause})"
     ) from loss
@@ -169,7 +168,7 @@ def _unsettled(plan: Plan, ledger: Ledger) -> list[Source]:
 
 
 def _with_fewer_actors(config: InvertConfig) -> InvertConfig:
-    """Let the next stream begin with one encoder, as lost machines need not come back."""
+    """Let the next stream begin with one encoder, because lost machines may not come back."""
     if config.actor_range is None:
         return config
     return dataclasses.replace(config, actors=f"1:{config.actor_range[1]}")

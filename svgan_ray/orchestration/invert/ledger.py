@@ -35,7 +35,7 @@ __all__ = ["Ledger"]
 
 @dataclass
 class Ledger:
-    """What came back from the workers so far."""
+    """Everything that the workers have returned so far."""
 
     store: LatentStore
     job: Inversion
@@ -44,18 +44,18 @@ class Ledger:
     failures: dict[str, FailureRecord] = field(default_factory=dict)  # by video or clip id
     commits: dict[str, CommitRecord] = field(default_factory=dict)  # by clip id
     unequal: list[str] = field(default_factory=list)
-    most_jittery: list[Tracked] = field(default_factory=list)  # with sheets, the least calm crops first
-    worst: list[Pair] = field(default_factory=list)  # of all measured frames, the worst first
+    most_jittery: list[Tracked] = field(default_factory=list)  # with sheets, the largest jitter first
+    worst: list[Pair] = field(default_factory=list)  # of all measured frames, the largest error first
     typical: dict[str, Pair] = field(default_factory=dict)  # by uri, of the videos that were encoded first
     encoded_frames: int = 0
-    encoded_s: float = 0.0  # of footage
+    encoded_s: float = 0.0  # seconds of footage
     reused_frames: int = 0
     recorded_items: int = 0  # chunks and failures, each counted once
     _failed_uris: set[str] = field(default_factory=set)  # of videos that cannot be tracked or read
     _settled_clips: dict[str, set[str]] = field(
         default_factory=lambda: defaultdict(set)
     )  # ids of committed and failed clips, by uri
-    _complete_clips: set[str] = field(default_factory=set)  # ids of clips of which every chunk came
+    _complete_clips: set[str] = field(default_factory=set)  # ids of clips whose chunks have all arrived
     _open_clips: dict[str, dict[int, Chunk]] = field(default_factory=lambda: defaultdict(dict))
     _commits: Commits = field(init=False)
 
@@ -65,10 +65,10 @@ class Ledger:
     def take(self, item: Item) -> None:
         """Record one item and the outcome of earlier commits.
 
-        Raises StoreError where the store can serve nobody.
+        Raises StoreError if the whole store fails.
         """
         if isinstance(item, Tracked):
-            # What a second look finds to be done was done by this run.
+            # Clips that a second tracking finds committed were committed by this run.
             if item.source.uri not in self.tracked:
                 self._show(item)
                 self.tracked[item.source.uri] = dataclasses.replace(item, sheet=None)
@@ -81,15 +81,15 @@ class Ledger:
         self._record_commits()
 
     def settle(self) -> None:
-        """Wait for the commits that have begun, and record them. Raises StoreError as `take` does."""
+        """Wait for all commits that have begun and record them. Raises StoreError as `take` does."""
         self._record_commits(all_of_them=True)
 
     def close(self) -> None:
-        """Give up the commits that have not begun; after `settle` there are none."""
+        """Cancel the commits that have not begun; after `settle` there are none."""
         self._commits.close()
 
     def is_settled(self, source: Source) -> bool:
-        """Whether everything in a source was committed or failed; else a process died with some of it."""
+        """Whether everything in a source was committed or failed; if not, a process died with some of it."""
         if source.uri in self._failed_uris:
             return True
         tracked = self.tracked.get(source.uri)
@@ -97,25 +97,26 @@ class Ledger:
 
     @property
     def open_frames(self) -> int:
-        """Frames that tracking has found to be encoded, so far."""
+        """The number of frames to encode that tracking has found so far."""
         return sum(item.open_frames for item in self.tracked.values())
 
     @property
     def skipped_clips(self) -> int:
-        """Clips of the videos at work that stood in the store, or failed before and are left alone."""
-        # A second look, where the first was lost, finds clips done that this run did.
+        """Clips of this run's videos that were in the store or had failed before and were left alone."""
+        # If a video was tracked twice because the first result was lost, this run's clips count as done
+        # before.
         return sum(
             item.clips - len(item.open_clips | self._settled_clips[uri]) for uri, item in self.tracked.items()
         )
 
     @property
     def mean_error(self) -> float | None:
-        """Mean over the clips that were committed now."""
+        """Mean error of the clips that this run committed."""
         errors = [c.mean_error for c in self.commits.values() if c.mean_error is not None]
         return float(np.mean(errors)) if errors else None
 
     def _show(self, item: Tracked) -> None:
-        """Sheets are kept of those alone that the page will show."""
+        """Keep only the sheets that the page will show."""
         if item.sheet is not None:
             bisect.insort(self.most_jittery, item, key=lambda tracked: -_jitter(tracked))
             del self.most_jittery[SHOWN_SHEETS:]
@@ -143,10 +144,10 @@ class Ledger:
         telemetry.clip_ended("failed", record.reason)
 
     def _collect(self, chunk: Chunk) -> None:
-        if chunk.clip.clip_id in self._complete_clips:  # Ray tracked its video again
+        if chunk.clip.clip_id in self._complete_clips:  # Ray has tracked its video again
             return
         chunks = self._open_clips[chunk.clip.clip_id]
-        if chunk.number in chunks:  # of a clip that is run again for its other blocks
+        if chunk.number in chunks:  # the clip is run again for its other blocks
             return
         self.recorded_items += 1
         if chunk.is_reused:
@@ -168,7 +169,7 @@ class Ledger:
             if isinstance(error, UnequalWorkError):
                 self.unequal.append(str(error))
             elif error is not None:
-                open_store(self.store.uri)  # raises where it is not the clip but the store that is gone
+                open_store(self.store.uri)  # raises if the whole store is gone and not only the clip
                 self._fail(clip_failure(self.job, clip, "commit", error))
                 continue
             self._forget_failure(self.job.inversion_id, clip.clip_id)
@@ -207,5 +208,5 @@ def _jitter(item: Tracked) -> float:
 
 
 def _psnr_db(rms: npt.NDArray[np.float32]) -> float | None:
-    """PSNR of pictures that differ by an RMS of pixels of 0 to 1 [M]; at most 200 dB, None without any."""
+    """PSNR of pictures with these RMS errors [M] for pixels in 0 to 1; at most 200 dB, None if M is 0."""
     return -10 * float(np.log10(max(np.square(rms.astype(np.float64)).mean(), 1e-20))) if len(rms) else None

@@ -18,8 +18,8 @@ def report_page(
 ) -> Html:
     """The whole page.
 
-    `most_jittery` holds videos with sheets of crops, the least calm first, `typical` a frame of each of some
-    videos, `worst` the frames with the largest errors, the worst first.
+    `most_jittery` holds videos with sheets of crops, the largest jitter first; `typical` holds one frame of
+    each of some videos; `worst` holds the frames with the largest errors, the largest first.
     """
     return page(
         f"{'Tracks' if report.tracks_only else 'Inversion'} into {report.store}",
@@ -35,7 +35,7 @@ def report_page(
 def _failures(report: InvertReport) -> Html:
     if not report.failures:
         return section("Failures", paragraph("None."))
-    advice = "The other videos are not touched by these. `--retry-failures` tries them again."
+    advice = "These failures do not affect the other videos. `--retry-failures` tries the failed ones again."
     rows = [(f.uri, f.stage, f.reason, str(f.attempts), f.message) for f in report.failures]
     header = ("video", "stage", "reason", "attempts", "what to know")
     return section("Failures", paragraph(advice), table(header, rows))
@@ -45,9 +45,9 @@ def _faces(report: InvertReport, most_jittery: Sequence[Tracked]) -> Html:
     if not report.faces:
         return section("Faces", paragraph("No video was tracked in this run."))
     text = (
-        "Of each video that this run tracked. Gaps of few frames are interpolated, frames in longer ones are "
-        "skipped. Jitter is the root mean square of the second difference along time of the crop's corners, "
-        "in percent of its side: as the landmarks have it → as it is cropped."
+        "The table lists each video that this run tracked. Gaps of a few frames are interpolated; frames in "
+        "longer gaps are skipped. Jitter is the root mean square of the second difference along time of the "
+        "crop's corners, in percent of its side: as the landmarks give it → as it is cropped."
     )
     header = (
         "video",
@@ -66,7 +66,10 @@ def _faces(report: InvertReport, most_jittery: Sequence[Tracked]) -> Html:
         for item in most_jittery
         if item.sheet is not None
     ]
-    shown = "Crops, the least calm videos first. Is it always the same person, upright and in the middle?"
+    shown = (
+        "These are crops, the videos with the most jitter first. Check that they always show the same "
+        "person, upright and in the middle."
+    )
     rows = [_face_row(uri, faces) for uri, faces in report.faces.items()]
     return section("Faces", paragraph(text), table(header, rows), paragraph(shown), *sheets)
 
@@ -91,10 +94,10 @@ def _percent(share: float | None) -> str:
 
 
 _TYPICAL = (
-    "A frame of each of the first videos, with the median error of its neighbourhood: on the left as the "
-    "encoder saw it, on the right what the generator makes of its latents."
+    "One frame of each of the first videos, the one with the median error of its block: on the left as the "
+    "encoder saw it, on the right as the generator renders its latents."
 )
-_WORST = "Likewise, the frame with the largest error of each of the worst blocks that this run encoded."
+_WORST = "This is the frame with the largest error of each of the worst blocks that this run encoded."
 
 
 def _frames(heading: str, text: str, pairs: Sequence[Pair]) -> Html:

@@ -1,4 +1,4 @@
-"""What an inversion has to do: the sources named, minus those that the store shows done or failed."""
+"""The work of an inversion: the named sources, without those that are done or failed in the store."""
 
 from __future__ import annotations
 
@@ -50,24 +50,24 @@ _SCHEMA = 1
 
 @dataclass(frozen=True)
 class Plan:
-    """Sources by what is to be done with them."""
+    """The sources, grouped by what the job will do with them."""
 
     todo: list[Source] = field(default_factory=list)
     done: list[Source] = field(default_factory=list)
     failed: dict[str, FailureRecord] = field(default_factory=dict)
-    """By uri: failed in earlier runs and left alone now."""
+    """By uri, the sources that failed in earlier runs and are not tried again."""
     earlier_failures: dict[str, FailureRecord] = field(default_factory=dict)
-    """By video or clip id."""
+    """The records of failures, by video or clip id."""
     relabelled: list[Source] = field(default_factory=list)
-    """Keep the subject that they were first tracked with, though another one is asked for."""
+    """Sources that keep the subject of their first tracking although another one is asked for."""
     conversions: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """By uri: what the first picture of a video to do needs; a dry run alone looks for it."""
+    """By uri, the conversions that a video's first picture needs; only a dry run determines them."""
     passed_over: tuple[PassedOver, ...] = ()
-    """What lies beside the videos and is not taken."""
+    """Files beside the videos that are not taken."""
     remarks: tuple[str, ...] = ()
-    """Whom the videos are taken to show, where their names do not tell."""
+    """Notes on whom the videos are assumed to show, if their file names do not tell."""
     subject: str | None = None
-    """Whom all of the videos show, if that was said."""
+    """Whom all videos show, if `--subject` was given."""
     verb: str = "invert"
 
     def __rich__(self) -> RenderableType:
@@ -83,7 +83,7 @@ class Plan:
         return Group(table, *self.notes())
 
     def notes(self) -> list[str]:
-        """What was chosen without a word of the user's: subjects, files passed over or converted."""
+        """Notes on choices that the user did not make: subjects, files passed over or converted."""
         shown = [f"passed over: {item.place}: {item.reason}" for item in self.passed_over[:PASSED_OVER_SHOWN]]
         more = len(self.passed_over) - len(shown)
         shown += [f"passed over: {more:,} more"] if more > 0 else []
@@ -92,7 +92,7 @@ class Plan:
 
 
 def inversion_of(config: InvertConfig, store: str) -> Inversion:
-    """The settings as ids and what workers need. Raises WeightsError, ConfigError."""
+    """The settings as ids and in the form that workers need. Raises WeightsError, ConfigError."""
     folders = folders_of(config.weights)
     generator, encoder = load_generator(folders[0]), load_encoder(folders[1])
     require_pair(generator, encoder)
@@ -166,7 +166,7 @@ def footage_of(config: InvertConfig, render: bool = True) -> Footage:
 
 
 def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, footage: Footage) -> Plan:
-    """Subtract what is committed or has failed; costs listings and the records of failures alone."""
+    """Leave out sources that are committed or failed. It reads only listings and the records of failures."""
     video_ids = store.sources()
     tracks = store.track_outlines(job.tracking_id)
     committed = store.committed_ids(job.inversion_id)
@@ -179,7 +179,7 @@ def plan_sources(config: InvertConfig, job: Inversion, store: LatentStore, foota
             outcomes = []
         elif track:
             outcomes = [failures.get(clip_id) for clip_id in track.clip_ids if clip_id not in committed]
-        else:  # a process that died may have done so before or after it knew the bytes
+        else:  # a process may have died before or after it knew the video id
             outcomes = [failures.get(video_id) or failures.get(unread_id(source))]
         failed = [failure for failure in outcomes if failure]
         if not outcomes:
@@ -206,18 +206,18 @@ def _empty_plan(config: InvertConfig, footage: Footage, failures: dict[str, Fail
 
 
 def plan_only(config: InvertConfig) -> Plan:
-    """The plan of a dry run, which makes neither a store nor footage."""
+    """The plan of a dry run, which creates neither a store nor footage."""
     place = durable(config.store, "--store")
     job, footage = inversion_of(config, place), footage_of(config, render=False)
     try:
         plan = plan_sources(config, job, open_store(place), footage)
-    except StoreAccessError:  # none there yet
+    except StoreAccessError:  # there is no store yet
         plan = dataclasses.replace(_empty_plan(config, footage, {}), todo=list(footage.sources))
     return dataclasses.replace(plan, conversions=_conversions_of(plan.todo))
 
 
 def _conversions_of(sources: list[Source]) -> dict[str, tuple[str, ...]]:
-    """By uri, of files on this machine; what cannot be read is told by tracking."""
+    """The conversions by uri, of files on this machine; tracking reports files that cannot be read."""
     found = {}
     for source in sources:
         if Path(source.uri).is_file():

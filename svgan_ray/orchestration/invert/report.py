@@ -1,4 +1,4 @@
-"""What an inversion tells at its end: a table, a picture of reconstructions, figures for the run."""
+"""The report of an inversion: a table, a picture of reconstructions, and scores for the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["InvertReport", "psnr_text", "reconstruction_sheet", "report_of"]
 
 @dataclass(frozen=True)
 class InvertReport:
-    """The outcome of one run of the job; `failures` are this run's and earlier ones that still stand."""
+    """The outcome of one run of the job; `failures` are this run's and those of earlier runs that remain."""
 
     store: str
     tracking_id: str
@@ -47,13 +47,13 @@ class InvertReport:
     encoded_s: float = 0.0
     """Length of the footage that this run encoded."""
     processors: Processors | None = None
-    """Those at work when the run ended."""
+    """The processors in use when the run ended."""
     faces: dict[str, FaceReport] = field(default_factory=dict)
-    """By uri, of the videos that this run tracked."""
+    """By uri, the faces of the videos that this run tracked."""
     clips_tracked: int = 0
     tracks_only: bool = False
     footage: dict[str, FootageFacts] = field(default_factory=dict)
-    """By uri, of the videos at work that were converted, mended or damaged."""
+    """By uri, the facts of this run's videos that were converted, mended or damaged."""
 
     @property
     def is_idle(self) -> bool:
@@ -62,24 +62,24 @@ class InvertReport:
 
     @property
     def failed_videos(self) -> int:
-        """Videos of which something failed."""
+        """Number of videos of which a part failed."""
         return len({failure.uri for failure in self.failures})
 
     @property
     def frames_per_s(self) -> float:
-        """Encoded frames over the whole duration, start-up included."""
+        """Encoded frames divided by the whole duration, start-up included."""
         return self.frames_encoded / self.duration_s if self.duration_s else 0.0
 
     @property
     def hours_per_hour(self) -> float | None:
-        """GPU or core hours for each hour of footage, start-up included; None of no footage."""
+        """GPU or core hours for each hour of footage, start-up included; None if no footage was encoded."""
         if self.processors is None or not self.encoded_s:
             return None
         return self.processors.number * self.duration_s / self.encoded_s
 
     @property
     def exit_code(self) -> int:
-        """1 where more than max_failure_fraction of the videos failed."""
+        """1 if more than max_failure_fraction of the videos failed."""
         return int(self.failed_videos > self.max_failure_fraction * self.videos)
 
     def metrics(self) -> dict[str, float]:
@@ -161,7 +161,7 @@ class InvertReport:
 def report_of(
     config: InvertConfig, plan: Plan, ledger: Ledger, duration_s: float, processors: Processors | None = None
 ) -> InvertReport:
-    """Close the book."""
+    """The report of a ledger that is complete."""
     job = ledger.job
     footage = {
         uri: item.footage for uri, item in sorted(ledger.tracked.items()) if item.footage != FootageFacts()

@@ -1,7 +1,7 @@
-"""What Ray is told of an inversion: its stages, what each asks for, and what becomes of a process that dies.
+"""The stages of an inversion on Ray Data: their resources, and what happens if a process dies.
 
-Every stage hands failures on as rows. Rows that a dying process takes with it are missing from the stream:
-whoever runs it compares what came out with what was planned.
+Every stage passes failures on as rows. If a process dies, its rows are missing from the stream, so the caller
+compares the result with the plan.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ TRACK_CPUS, CROP_CPUS, ENCODE_CPUS = 0.39, 0.59, 0.01
 """Shares of a core; one core holds one task of each stage.
 
 They differ so that Ray Data does not fuse the stages into one task. An encoder keeps its share when it moves
-off a lost machine, so it must leave room for the tasks that feed it."""
+from a lost machine to another one, so it must leave room for the tasks that feed it."""
 ALONE_CPUS = 0.5
-"""Share of a core for a process that crops and encodes one block by itself."""
+"""Share of a core for a process that both crops and encodes one block."""
 NO_PROGRESS_TIMEOUT_S = 600
 CALLS_PER_ACTOR = 2
 
@@ -46,7 +46,7 @@ CALLS_PER_ACTOR = 2
 def stream(
     config: InvertConfig, job: Inversion, sources: list[Source], excluded: frozenset[str], encoder: Resources
 ) -> Generator[Item, None, None]:
-    """Yield items as they become ready; the rows of a process that dies are missing."""
+    """Yield items as they become ready; rows of processes that died are missing."""
     configure_data(label_selector(config.machines))
     rows = ray.data.from_items([{"item": source} for source in sources], override_num_blocks=len(sources))
     blocks = without_retries(rows.flat_map, _track_row, fn_args=(job, excluded), num_cpus=TRACK_CPUS)
@@ -82,7 +82,7 @@ def _end(names: list[str]) -> None:
 
 
 def configure_data(labels: dict[str, str]) -> None:
-    """Let Ray Data drop a block whose process died, go on, and report a standstill within minutes.
+    """Let Ray Data drop a block whose process died and go on, and raise an error within minutes if it hangs.
 
     Only machines with these labels do the work.
     """
@@ -91,7 +91,7 @@ def configure_data(labels: dict[str, str]) -> None:
     context.max_errored_blocks = -1
     context.max_consecutive_actor_init_deaths = 3
     context.execution_no_progress_timeout_s = NO_PROGRESS_TIMEOUT_S
-    context.target_max_block_size = 1  # a row a block: each is scheduled, and lost, by itself
+    context.target_max_block_size = 1  # one row per block, so that each is scheduled, and lost, independently
     context.enable_fallback_to_arrow_object_ext_type = True  # rows hold dataclasses, not columns of numbers
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -99,9 +99,10 @@ def configure_data(labels: dict[str, str]) -> None:
 
 def without_retries(stage: Callable[..., ray.data.Dataset], work: Any, **options: Any) -> ray.data.Dataset:
     """A stage that drops rows whose process dies; by default Ray would try them again for ever."""
-    # An actor comes back, its rows do not: where its node is gone, they would wait for another to come up.
-    # Nor do a task's: with retries, but not for ever, Ray ends the driver where a machine goes whose rows a
-    # task on it was to make again (`Check failed: task_entry.num_retries_left_ == -1`).
+    # A dead actor is restarted, but its rows are not retried: if its node is gone, they would wait for a new
+    # node. Rows of tasks are not retried either: with a finite number of retries, Ray aborts the driver if a
+    # machine is lost whose rows a task on it should have computed again (`Check failed:
+    # task_entry.num_retries_left_ == -1`).
     is_actor = isinstance(work, type)
     retries = {"max_restarts": -1, "max_task_retries": 0} if is_actor else {"max_retries": 0}
     with warnings.catch_warnings():
@@ -113,7 +114,7 @@ def without_retries(stage: Callable[..., ray.data.Dataset], work: Any, **options
 def run_isolated(
     config: InvertConfig, job: Inversion, sources: list[Source], excluded: frozenset[str], encoder: Resources
 ) -> Generator[Item, None, None]:
-    """Do the same work in a process for each source and block; one that dies is recorded as a failure."""
+    """Do the same work with one process for each source and block; a process that dies becomes a failure."""
     alone: dict[str, Any] = {
         "max_retries": 0,
         "max_calls": 1,
@@ -177,7 +178,7 @@ def _crop(job: Inversion, item: Item) -> Item:
         return item
     try:
         return crop_block(item, job.crop_side)
-    except Exception as error:  # whatever it is, it travels on as a row
+    except Exception as error:  # every error travels on as a row
         return clip_failure(job, item.clip, "crop", error)
 
 
@@ -186,7 +187,7 @@ def _encode(job: Inversion, encoder: BlockEncoder, item: Item) -> Item:
         return item
     try:
         return encoder(item)
-    except Exception as error:  # whatever it is, it travels on as a row
+    except Exception as error:  # every error travels on as a row
         return clip_failure(job, item.block.clip, "encode", error)
 
 
@@ -198,7 +199,8 @@ def _node() -> str:
 def encoder_resources(config: InvertConfig) -> Resources:
     """The resources of one encoder, fixed for the job: if all GPUs are lost, the job waits for others."""
     has_gpu = resources_of(config.machines).get("GPU", 0) > 0
-    # Ray Data gives an actor with a GPU a whole core otherwise, and the other stages none on a small machine.
+    # Otherwise Ray Data would give an actor with a GPU a whole core, which leaves a small machine none for
+    # others.
     return {"num_cpus": ENCODE_CPUS} | ({"num_gpus": config.gpus_per_actor} if has_gpu else {})
 
 

@@ -1,1 +1,1 @@
-"""What the jobs share: clusters, settings, places, footage, runs."""
+"""The modules that all jobs share: clusters, settings, places, footage, runs."""

@@ -1,4 +1,4 @@
-"""Something that is done again and again beside the work, as long as that lasts."""
+"""An action that is repeated in a background thread while the work lasts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INTERVAL_S = 1.0
 
 @contextmanager
 def repeat_in_background(action: Callable[[], object]) -> Iterator[None]:
-    """Call `action` every second, in a thread that has ended when the block has."""
+    """Call `action` every second in a thread, which is joined when the block ends."""
     over = threading.Event()
 
     def follow() -> None:

@@ -1,4 +1,4 @@
-"""What one machine needs to run the jobs; each check tries the thing itself rather than asking about it."""
+"""Checks that one machine can run the jobs. Each check uses the thing itself rather than asking about it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = ["Check", "caught", "failed", "machine_checks", "note", "ok", "start_c
 
 MIN_MEMORY_BYTES = 2 * 10**9
 MIN_DISK_BYTES = 5 * 10**8
-"""Below this no job starts; doctor asks for more."""
+"""No job starts with less free disk space than this; the doctor asks for more."""
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 State = Literal["ok", "note", "failed"]
@@ -42,7 +42,7 @@ State = Literal["ok", "note", "failed"]
 
 @dataclass(frozen=True)
 class Check:
-    """What was looked at, how it stands, and what helps where it is not well; `note` does not stop a job."""
+    """The result of a check: its name, what was found, and what helps if it failed. A `note` stops no job."""
 
     name: str
     state: State
@@ -64,7 +64,7 @@ def failed(name: str, found: str, remedy: str) -> Check:
 
 
 def machine_checks(config: DoctorConfig, networks: Sequence[str] = ()) -> list[Check]:
-    """All checks of this machine, causes before effects; `networks` are hashes of what the store holds."""
+    """All checks of this machine, causes before effects; `networks` are hashes of networks in the store."""
     checks: dict[str, Callable[[], Check]] = {
         "versions": check_versions,
         "surroundings": check_surroundings,
@@ -76,13 +76,13 @@ def machine_checks(config: DoctorConfig, networks: Sequence[str] = ()) -> list[C
         "fetching": lambda: check_fetching(config.store, networks),
         "mlflow": lambda: check_mlflow(default_uri()),
     }
-    if not networks:  # nothing was published yet, or the store is not there
+    if not networks:  # nothing was published yet, or the store does not exist
         del checks["fetching"]
     return [caught(name, check) for name, check in checks.items()]
 
 
 def start_checks(store: str, networks: Sequence[str]) -> list[Check]:
-    """Those that a job makes of every machine before it hands out work; the networks are there afterwards."""
+    """The checks of every machine before a job hands out work; afterwards the machine holds the networks."""
     checks: dict[str, Callable[[], Check]] = {
         "versions": check_versions,
         "disk": lambda: check_disk(MIN_DISK_BYTES, (Path(tempfile.gettempdir()),)),
@@ -94,12 +94,12 @@ def start_checks(store: str, networks: Sequence[str]) -> list[Check]:
 def caught(name: str, check: Callable[[], Check]) -> Check:
     try:
         return check()
-    except Exception as error:  # a doctor examines the rest of the patient as well
+    except Exception as error:  # the other checks still run if one fails unexpectedly
         return failed(name, f"{type(error).__name__}: {error}", "this is unexpected: please report it")
 
 
 def check_versions() -> Check:
-    """The packages that are installed, against those that this version of svgan-ray was tested with."""
+    """Compare the installed packages with the versions that this svgan-ray requires."""
     try:
         found = f"svgan-ray {version('svgan-ray')}, Python {platform.python_version()}"
         wrong = list(_wrong_versions(requires("svgan-ray") or []))
@@ -116,7 +116,7 @@ def check_versions() -> Check:
 
 
 def check_surroundings() -> Check:
-    """Working directory and temporary folder, as a job that is started here would find them."""
+    """The working directory and the temporary folder of a job that is started here."""
     found = list(troubles(starts_ray=True))
     if found:
         return failed("surroundings", "; ".join(t.found for t in found), "; ".join(t.remedy for t in found))
@@ -138,12 +138,12 @@ def _wrong_versions(requirements: list[str]) -> Iterator[str]:
 
 
 def check_gpu(driver: Path = NVIDIA_DRIVER) -> Check:
-    """A product on the GPU; a machine that has a GPU which torch cannot use is not well."""
+    """Compute a product on the GPU. The check fails if the machine has a GPU that torch cannot use."""
     if not torch.cuda.is_available():
         if driver.exists():
             return failed(
                 "gpu",
-                f"an NVIDIA driver, but torch {torch.__version__} finds no GPU",
+                f"there is an NVIDIA driver, but torch {torch.__version__} finds no GPU",
                 "install the CUDA build of torch: rm .venv/.ready && make setup TORCH_CUDA_INDEX=URL",
             )
         return note("gpu", "none: networks run on the CPU")
@@ -173,20 +173,20 @@ def check_video() -> Check:
 
 
 def check_memory() -> Check:
-    """Memory that is free for this process: the machine's, or what its container has left."""
+    """The memory that is free for this process on the machine or in its container."""
     free_bytes = free_memory_bytes()
     if free_bytes is None:
-        return note("memory", "this system does not tell")
+        return note("memory", "this system does not report its free memory")
     text = f"{free_bytes / 1e9:.1f} GB free"
     if free_bytes < MIN_MEMORY_BYTES:
         return failed(
-            "memory", text, f"{MIN_MEMORY_BYTES / 1e9:.0f} GB are needed: end programs, or a larger machine"
+            "memory", text, f"{MIN_MEMORY_BYTES / 1e9:.0f} GB are needed: end programs, or use more memory"
         )
     return ok("memory", text)
 
 
 def check_disk(needed_bytes: float, places: tuple[Path, ...] | None = None) -> Check:
-    """Where jobs write beside the store: the working directory and temporary files (Ray's, videos)."""
+    """The disks that jobs write to besides the store: working directory, temporary files (Ray's, videos)."""
     places = places or (Path.cwd(), Path(tempfile.gettempdir()))
     free = {place: shutil.disk_usage(place).free for place in places}
     text = ", ".join(f"{size / 1e9:.1f} GB free in {place}" for place, size in free.items())
@@ -203,7 +203,7 @@ def check_disk(needed_bytes: float, places: tuple[Path, ...] | None = None) -> C
 
 
 def check_weights(weights: str) -> Check:
-    """They load and fit together."""
+    """Load the generator and the encoder, and check that they fit together."""
     try:
         generator_folder, encoder_folder = folders_of(weights)
         generator, encoder = load_generator(generator_folder), load_encoder(encoder_folder)
@@ -212,7 +212,7 @@ def check_weights(weights: str) -> Check:
         return failed(
             "weights",
             str(error).splitlines()[0],
-            "jobs/import_weights.py makes such folders: docs/weights.md",
+            "jobs/import_weights.py makes such folders (docs/weights.md)",
         )
     return ok(
         "weights", f"{weights}: generator of {generator.config.resolution} px, encoder {encoder.config.kind}"
@@ -220,7 +220,7 @@ def check_weights(weights: str) -> Check:
 
 
 def check_fetching(uri: str, networks: Sequence[str]) -> Check:
-    """This machine finds its own way to the store, and fetches the networks that a job published there."""
+    """Fetch the networks that a job published in the store, with this machine's own access to it."""
     try:
         store = open_store(uri)
         for sha256 in networks:
@@ -231,7 +231,7 @@ def check_fetching(uri: str, networks: Sequence[str]) -> Check:
 
 
 def check_store(uri: str) -> Check:
-    """A conditional write, repeated, read back, listed and removed."""
+    """Write an object conditionally, try to write it again, read it, list it and remove it."""
     try:
         return ok("store", probe_store(uri))
     except StoreError as error:
@@ -243,7 +243,7 @@ def check_store(uri: str) -> Check:
 
 
 def check_mlflow(uri: str) -> Check:
-    """MLflow answers, takes our credentials and is not older than the client."""
+    """Check that MLflow answers, accepts our credentials and is not older than the client."""
     try:
         return ok("mlflow", probe_mlflow(uri))
     except MlflowError as error:

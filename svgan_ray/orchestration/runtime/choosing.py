@@ -1,4 +1,4 @@
-"""What `--videos` means: which files are taken, whom each shows, and what is passed over and why."""
+"""Resolves `--videos`: which files are taken, whom each one shows, which files are passed over, and why."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["Footage", "PassedOver", "choose", "expand"]
 
 _GLOB = frozenset("*?[")
 _BESIDE = (".landmarks.safetensors", ".factors.safetensors")
-"""Endings of what belongs to a video and lies beside it."""
+"""Endings of the files that belong to a video and lie beside it."""
 _NO_VIDEO = "no video"
 _ODD_NAME = "its name holds control characters or is no UTF-8: rename it"
 
 
 @dataclass(frozen=True)
 class PassedOver:
-    """A file or folder below what was named that is not taken."""
+    """A file or folder below a named place that is not taken, and the reason."""
 
     place: str
     reason: str
@@ -35,13 +35,13 @@ class PassedOver:
 
 @dataclass(frozen=True)
 class Footage:
-    """Videos, sorted and unique, each with the subject that it is taken to show."""
+    """Videos, sorted and unique, each with the subject that it is assumed to show."""
 
     sources: tuple[Source, ...]
     passed_over: tuple[PassedOver, ...] = ()
 
     def remarks(self) -> list[str]:
-        """What was chosen that nobody named: subjects called after folders, and those of several folders."""
+        """Notes on choices that the user did not make, such as subjects that are named after folders."""
         by_subject = defaultdict(set)
         for source in self.sources:
             by_subject[source.subject].add(_folder(source))
@@ -49,25 +49,25 @@ class Footage:
         remarks = []
         if renamed:
             remarks.append(
-                "files of equal names lie in different folders: their folders name the subjects "
+                "files of the same name lie in different folders: their folders name the subjects "
                 f"{', '.join(renamed)}; --subject names another"
             )
         for subject, folders in sorted(by_subject.items()):
             if len(folders) > 1:
-                remarks.append(f"{subject} is taken to be one person in {', '.join(sorted(folders))}")
+                remarks.append(f"{subject} is assumed to be one person in {', '.join(sorted(folders))}")
         return remarks
 
 
 def expand(videos: Iterable[str]) -> list[Source]:
-    """The videos that files, folders, globs and s3:// prefixes name, sorted, unique. Raises ConfigError."""
+    """The videos of files, folders, globs and s3:// prefixes, sorted and unique. Raises ConfigError."""
     return list(choose(videos).sources)
 
 
 def choose(videos: Iterable[str]) -> Footage:
-    """`expand`, with what was passed over. Raises ConfigError for what names no video.
+    """Like `expand`, and also returns what was passed over. Raises ConfigError if a pattern names no video.
 
-    A file that is named outright may be called as it likes. Of a folder, also of those that links in it lead
-    to, each once, all videos are taken that are not hidden or in a hidden folder.
+    A file that is named directly may have any ending. From a folder, and from the folders that links in it
+    lead to, all videos are taken that are not hidden and not in a hidden folder; each folder is visited once.
     """
     found: dict[str, Source] = {}
     passed: dict[str, PassedOver] = {}
@@ -90,7 +90,7 @@ def choose(videos: Iterable[str]) -> Footage:
 
 
 def _with_subjects(sources: list[Source]) -> Iterator[Source]:
-    """Where files of equal names lie in different folders, all in these take their folders' names."""
+    """If several folders hold files of the same name, all videos in them are named after their folder."""
     folders_of = defaultdict(set)
     for source in sources:
         folders_of[source.name].add(_folder(source))
@@ -105,7 +105,7 @@ def _folder(source: Source) -> str:
 
 
 def _short_names(folders: set[str]) -> dict[str, str]:
-    """The last parts of the folders' paths, as many as it takes to tell one from the other."""
+    """The last parts of the folders' paths, as many as are needed to make them different."""
     parts = {folder: PurePosixPath(folder).parts for folder in folders}
     for depth in range(1, max(map(len, parts.values()), default=0) + 1):
         names = {folder: "-".join(parts[folder][-depth:]).strip("/") for folder in folders}
@@ -131,14 +131,14 @@ def _local(pattern: str) -> Iterator[Source | PassedOver]:
 
 
 def _below(folder: Path, seen: set[tuple[int, int]]) -> Iterator[Source | PassedOver]:
-    """The files below a folder; a folder that several links lead to is gone through once."""
+    """The files below a folder; a folder that several links lead to is visited once."""
     try:
         status = folder.stat()
         if (status.st_dev, status.st_ino) in seen:
             yield PassedOver(str(folder), "a link to a folder that was seen already")
             return
         seen.add((status.st_dev, status.st_ino))
-        # A folder comes before links to it: it gives its videos their places.
+        # A folder is visited before links to it, so that its videos are listed under their real path.
         entries = sorted(folder.iterdir(), key=lambda entry: (entry.is_symlink(), entry.name))
     except OSError as error:
         yield PassedOver(str(folder), f"cannot be read: {error.strerror}")
@@ -165,12 +165,12 @@ def _is_hidden(name: str) -> bool:
 
 
 def _is_odd(name: str) -> bool:
-    """Whether a name could not be kept in records and shown in lines."""
+    """Whether a name cannot be stored in records and printed in lines."""
     return "\n" in name or printable(name) != name
 
 
 def _on_s3(pattern: str) -> Iterator[Source | PassedOver]:
-    """Objects of a key or below a prefix; only where there are none is the pattern a glob."""
+    """The object of a key or the objects below a prefix; if there are none, the pattern is used as a glob."""
     bucket, _, key = pattern.removeprefix("s3://").partition("/")
     backend = S3Backend(bucket, "")
     prefix = f"{key.rstrip('/')}/" if key else ""
@@ -182,7 +182,7 @@ def _on_s3(pattern: str) -> Iterator[Source | PassedOver]:
         entries = [entry for entry in backend.list(beginning) if fnmatch.fnmatchcase(entry.key, key)]
     for entry in entries:
         uri = f"s3://{bucket}/{entry.key}"
-        if entry.key.endswith(("/", *_BESIDE)):  # consoles make objects that only mark a folder
+        if entry.key.endswith(("/", *_BESIDE)):  # S3 consoles create objects that only mark a folder
             continue
         if entry.key == key:
             yield s3_source(backend, entry)
@@ -190,5 +190,5 @@ def _on_s3(pattern: str) -> Iterator[Source | PassedOver]:
             yield PassedOver(printable(uri), _ODD_NAME)
         elif any(map(_is_hidden, entry.key[0 if is_glob else len(prefix) :].split("/"))):
             yield PassedOver(uri, "hidden")
-        else:  # an object's name has to do: asking what it holds would fetch it
+        else:  # only the name is checked, because checking the content would download the object
             yield s3_source(backend, entry) if is_video_name(entry.key) else PassedOver(uri, _NO_VIDEO)

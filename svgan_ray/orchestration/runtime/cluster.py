@@ -1,4 +1,4 @@
-"""Where jobs run: a Ray cluster that is named, or one of this process's own."""
+"""The cluster of a job: the Ray cluster that RAY_ADDRESS names, or a local one that this process starts."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _UPLOADED = "/runtime_resources/working_dir_files/"
 
 @contextmanager
 def connect() -> Iterator[None]:
-    """Ray for the time of a job: what is connected already, else RAY_ADDRESS, else a local cluster.
+    """Connect to Ray for the block: an existing connection, else RAY_ADDRESS, else a new local cluster.
 
-    A job submitted to a cluster finds RAY_ADDRESS set. A cluster that merely happens to run here is not
-    taken. Raises ConfigError where RAY_ADDRESS is an address for submission, ClusterError where the cluster
-    is gone, refuses the token or is of other versions.
+    A job that is submitted to a cluster finds RAY_ADDRESS set. A cluster that happens to run on this machine
+    is not used. Raises ConfigError if RAY_ADDRESS is an address for submission, ClusterError if the cluster
+    is gone, refuses the token or runs other versions.
     """
     if ray.is_initialized():
         yield
@@ -47,9 +47,9 @@ def connect() -> Iterator[None]:
         _require_listening(host, int(port))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     is_own = address == "local"
-    if is_own:  # of a laptop's memory, workers with nothing to do would keep what they used
+    if is_own:  # idle workers would keep the memory that they used, which a laptop cannot spare
         os.environ.setdefault("RAY_num_workers_soft_limit", "0")
-    # What workers print lies in Ray's log folder; what goes wrong in them comes back as errors and records.
+    # Ray writes what workers print to its log folder; their failures come back as errors and records.
     dashboard = False if is_own else None
     try:
         ray.init(
@@ -66,25 +66,26 @@ def connect() -> Iterator[None]:
 
 
 def _require_listening(host: str, port: int) -> None:
-    """Raise ClusterError where Ray would wait for minutes, or for ever, without a word."""
+    """Raise ClusterError in cases in which Ray would wait silently for minutes or for ever."""
     if not _listens(host, port):
         raise ClusterError(f"{host}:{port}: no cluster answers there; start it, or mend RAY_ADDRESS")
-    # Ray takes a loopback address for this machine's outward one.
+    # Ray replaces a loopback address by this machine's external address.
     if host in _LOOPBACK and not _listens(ray.util.get_node_ip_address(), port):
         raise ClusterError(
-            f"{host}:{port}: the cluster listens on loopback alone, reached only by `ray job submit`, "
-            "or with RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 set before Python starts"
+            f"{host}:{port}: the cluster listens on loopback alone; use `ray job submit`, "
+            "or set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Python starts"
         )
 
 
 def _refusal(address: str, error: Exception) -> str:
-    """What Ray's many lines come to, with what helps."""
+    """A one-line summary of Ray's error message, and what to do about it."""
     text = str(error)
     first = text.strip().partition("\n")[0]
     if address == "local":
         return f"Ray does not start on this machine ({first}); /tmp/ray/session_latest/logs/ may say why"
     if isinstance(error, AuthenticationError | ConnectionError):
-        # Somebody is there: Ray calls a refused token no connection, and says why in its log only.
+        # The port answers: Ray reports a refused token as a failed connection, with the reason only in its
+        # log.
         return (
             f"{address}: the cluster does not let us in; set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or "
             "~/.ray/auth_token to the cluster's token"
@@ -105,10 +106,10 @@ def _listens(host: str, port: int) -> bool:
 
 
 def durable(uri: str, flag: str) -> str:
-    """A place that outlives the job and that every worker understands: a URI as it is, a path made absolute.
+    """A place that outlives the job and is valid on every worker: URIs unchanged, paths made absolute.
 
-    Raises ConfigError for a relative path in the copy of the working directory that Ray makes for a
-    submitted job.
+    Raises ConfigError for a relative path if the job runs in the copy of the working directory that Ray makes
+    for a submitted job.
     """
     if "://" in uri or uri.startswith(REGISTRY) or Path(uri).is_absolute():
         return uri

@@ -1,4 +1,4 @@
-"""The Ray cluster: can it be reached with our token, is it of our version, and how are its machines."""
+"""Checks of the Ray cluster: it accepts our token, runs our version, and its machines are fit."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from svgan_ray.stylegan.weights import weights_hash
 __all__ = ["check_submission", "cluster_checks", "on_all_machines"]
 
 _TOKEN = "RAY_AUTH_MODE=token and the cluster's token, in RAY_AUTH_TOKEN or ~/.ray/auth_token"
-_OPEN = "asks for no token: whoever reaches it runs code there"
+_OPEN = "asks for no token: everybody who reaches it can run code there"
 _CLOSE = "start every node with RAY_AUTH_MODE=token (docs/cluster.md)"
 _MACHINE_TIMEOUT_S = 120
 
@@ -42,7 +42,7 @@ def cluster_checks(config: DoctorConfig) -> list[Check]:
     """The cluster's own checks and those of each of its machines."""
     weights = caught("weights", lambda: check_weights(config.weights))
     address = os.environ.get("RAY_API_SERVER_ADDRESS") or os.environ.get("RAY_ADDRESS") or ""
-    if address.startswith("http"):  # we stand outside: the cluster is asked for its name only
+    if address.startswith("http"):  # this process is outside the cluster, so it checks submission only
         return [check_submission(address), weights, *machine_checks(config)]
     try:
         with connect():
@@ -53,17 +53,17 @@ def cluster_checks(config: DoctorConfig) -> list[Check]:
 
 
 def _published(config: DoctorConfig) -> tuple[str, ...]:
-    """Hashes of those networks of `--weights` that the store holds, which every machine can then fetch."""
+    """Hashes of the networks of `--weights` that the store holds, so that every machine can fetch them."""
     try:
         store = open_store(config.store)
         hashes = [weights_hash(folder) for folder in folders_of(config.weights)]
         return tuple(sha256 for sha256 in hashes if has_weights(store, sha256))
-    except SvganRayError:  # other checks say why
+    except SvganRayError:  # other checks report the reason
         return ()
 
 
 def check_submission(address: str) -> Check:
-    """Where jobs are submitted: it answers, refuses who has no token, takes ours, runs our version of Ray."""
+    """Check the address for submission: it answers, requires a token, accepts ours, runs our Ray version."""
     question = f"{address.rstrip('/')}/api/version"
     try:
         if requests.get(question, timeout=10).ok:
@@ -82,7 +82,7 @@ def check_submission(address: str) -> Check:
 
 
 def _token() -> str:
-    """The token that Ray's own clients would send, empty where there is none."""
+    """The token that Ray's own clients would send, or an empty string if there is none."""
     if token := os.environ.get("RAY_AUTH_TOKEN"):
         return token.strip()
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
@@ -107,9 +107,9 @@ def _check_ray(address: str) -> Check:
 
 
 def _is_open() -> bool:
-    """Whether the connected cluster's dashboard, where it can be reached, answers who has no token.
+    """Whether the connected cluster's dashboard, if it can be reached, answers requests without a token.
 
-    An open cluster lets in who has one, and then loses that job's actors.
+    A cluster without authentication accepts a client that has a token, but then loses that job's actors.
     """
     connected = ray.init(ignore_reinit_error=True, logging_level=logging.ERROR)
     try:
@@ -119,7 +119,7 @@ def _is_open() -> bool:
 
 
 def on_all_machines(examine: Callable[..., list[Check]], *arguments: object) -> list[Check]:
-    """The checks of every machine of the connected cluster, by its own eyes; of this one without a task."""
+    """Run the checks on every machine of the connected cluster: in a task each, on this one directly."""
     names = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
     if list(names) == [ray.get_runtime_context().get_node_id()]:
         return examine(*arguments)

@@ -1,4 +1,4 @@
-"""The command line that all jobs share: flags over file over defaults, a dry run, errors in one line."""
+"""The command line that all jobs share: flags override the file, the file overrides the defaults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Config = TypeVar("Config")
 
 
 class Report(Protocol):
-    """What a job hands back: a closing table and the exit code that follows from it."""
+    """The result of a job: a closing table and the exit code that follows from it."""
 
     @property
     def exit_code(self) -> int: ...
@@ -46,10 +46,10 @@ def run_job(
     plan: Callable[[Config], RenderableType] | None = None,
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Parse, print the settings, act, print the report; returns the exit code.
+    """Parse the flags, print the settings, run the job, print its report; returns the exit code.
 
-    `plan` says what a `--dry-run` would do beside printing the settings. Errors raised on purpose end as one
-    red line and exit code 2, as a wrong flag does.
+    A `--dry-run` prints the settings and what `plan` returns. An error that is raised on purpose is printed
+    as one red line and gives exit code 2, as a wrong flag does.
     """
     return guarded(lambda: _run(config_type, action, plan, sys.argv[1:] if argv is None else argv))
 
@@ -65,7 +65,7 @@ def _run(
     shown.print(config_type.__doc__, settings_table(config, experiment, everything=is_dry_run), sep="\n")
     if not is_dry_run:
         shown.print("all other settings are the defaults, which --dry-run shows\n")
-    if not isinstance(config, DoctorConfig):  # it says what is wrong, and looks at everything else as well
+    if not isinstance(config, DoctorConfig):  # the doctor reports such trouble itself, and goes on
         require_sound_surroundings(starts_ray=isinstance(config, DemoConfig) or hasattr(config, "machines"))
         check_outputs(config)
     if is_dry_run:
@@ -77,9 +77,9 @@ def _run(
 
 
 def guarded(action: Callable[[], int]) -> int:
-    """The action's exit code; 2 and one red line for an error raised on purpose, 130 where interrupted.
+    """The action's exit code; 2 and one red line for an error raised on purpose, 130 after an interrupt.
 
-    SIGTERM, by which service managers and container runtimes end processes, is taken as Ctrl-C is.
+    SIGTERM, which service managers and container runtimes send to end a process, counts as Ctrl-C.
     """
     show_any_text()
     take_sigterm_as_interrupt()
@@ -99,7 +99,7 @@ def parse(config_type: type[Config], argv: Sequence[str]) -> tuple[Config, Exper
     argv = [_current_name(config_type, word) for word in argv]
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--experiment-file")
-    first.add_argument("--recipe")  # recipe and preset come before the other flags are applied to them
+    first.add_argument("--recipe")  # recipe and preset are read first; the other flags change their values
     first.add_argument("--preset")
     known, _ = first.parse_known_args(argv)
     experiment = named_experiment_file(known.experiment_file)
@@ -111,7 +111,7 @@ def parse(config_type: type[Config], argv: Sequence[str]) -> tuple[Config, Exper
 
 
 def named_experiment_file(named: str | None = None) -> ExperimentFile:
-    """The experiment file that a flag names, which must be there, or the working directory's, if it is."""
+    """The experiment file that a flag names, which must exist, or else the one in the working directory."""
     if named is None:
         return load_experiment_file(EXPERIMENT_FILE)
     return load_experiment_file(expanded(named), must_exist=True)
@@ -133,12 +133,12 @@ def _command_type(config_type: type[Any], defaults: Any) -> type[Any]:
         ("config", Annotated[config_type, tyro.conf.arg(name="")], dataclasses.field(default=defaults)),
         (
             "experiment_file",
-            Annotated[Path, tyro.conf.arg(help="TOML file with settings; flags come before it.")],
+            Annotated[Path, tyro.conf.arg(help="TOML file with settings; flags override it.")],
             dataclasses.field(default=EXPERIMENT_FILE),
         ),
         (
             "dry_run",
-            Annotated[bool, tyro.conf.arg(help="Print the settings and the plan, do nothing.")],
+            Annotated[bool, tyro.conf.arg(help="Print the settings and the plan, and do nothing else.")],
             dataclasses.field(default=False),
         ),
     ]
@@ -153,12 +153,12 @@ def _description(config_type: type[Any]) -> str:
 
 
 def settings_table(config: Any, experiment: ExperimentFile, everything: bool) -> Table:
-    """Settings with their values and where these come from: all, or those that differ from the defaults."""
+    """Settings with their values and origins: all of them, or those that differ from the defaults."""
     recipe, preset = getattr(config, "recipe", None), getattr(config, "preset", None)
     from_file = flatten(experiment.config(type(config), recipe, preset))
     defaults = flatten(ExperimentFile(experiment.path, {}, {}).config(type(config), recipe, preset))
     usual, filed = flatten(type(config)()), flatten(experiment.config(type(config)))
-    for name in {"recipe", "preset"} & defaults.keys():  # what the two above begin with
+    for name in {"recipe", "preset"} & defaults.keys():  # the configs above already start from them
         defaults[name], from_file[name] = usual[name], filed[name]
     table = Table("setting", "value", "from", box=None)
     for name, value in flatten(config).items():
@@ -176,7 +176,7 @@ def _shown(value: object) -> str:
 
 
 def purposeful(error: BaseException) -> SvganRayError | None:
-    """The error raised on purpose, also where Ray has wrapped it on its way from a worker."""
+    """The error raised on purpose, even if Ray wrapped it on its way from a worker."""
     if isinstance(error, RayTaskError):
         return purposeful(error.cause)
     return error if isinstance(error, SvganRayError) else None

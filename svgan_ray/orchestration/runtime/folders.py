@@ -31,14 +31,14 @@ _RECORD = "model.json"
 
 
 def local_file(path: str, flag: str) -> Path:
-    """Where a file of the job's own is to be written. Raises ConfigError for what is no local path."""
+    """The path of a local file that the job writes. Raises ConfigError if it is not a local path."""
     if "://" in path:
         raise ConfigError(f"{flag} {path}: expected a local file")
     return Path(durable(path, flag))
 
 
 def filesystem(uri: str) -> tuple[Any, str]:
-    """The pyarrow file system of a URI (None: the local one) and the path in it, as Ray wants them."""
+    """The pyarrow file system of a URI (None: the local one) and the path in it, as Ray expects them."""
     if not uri.startswith("s3://"):
         return None, uri
     from pyarrow.fs import PyFileSystem
@@ -49,7 +49,7 @@ def filesystem(uri: str) -> tuple[Any, str]:
 
 
 def read_record(folder: str, name: str) -> dict[str, Any] | None:
-    """A small JSON object beside the checkpoints, None where it is not there."""
+    """A small JSON object beside the checkpoints, or None if it does not exist."""
     try:
         record: dict[str, Any] = json.loads(folder_backend(folder).get(name))
         return record
@@ -58,12 +58,14 @@ def read_record(folder: str, name: str) -> dict[str, Any] | None:
 
 
 def write_record(folder: str, name: str, record: dict[str, Any]) -> None:
-    """Write a small JSON object, whole or not at all."""
+    """Write a small JSON object atomically."""
     folder_backend(folder).put(name, json.dumps(record, indent=2).encode())
 
 
 def publish_folder(folder: Path, uri: str, record: str) -> None:
-    """Copy a folder to a place; its `record` goes first and comes last, so that no mixture can be read."""
+    """Copy a folder to a place. Its old `record` is removed first and the new one written last, so that a
+    reader never sees a mixture of two folders.
+    """
     backend = folder_backend(uri)
     backend.delete(record)
     for path in sorted(folder.iterdir(), key=lambda path: path.name == record):
@@ -77,7 +79,7 @@ def publish_model(folder: Path, uri: str) -> None:
 
 @contextmanager
 def model_folder(uri: str) -> Iterator[Path]:
-    """A model's folder on this machine; one from S3 or the registry is fetched for the time of the block."""
+    """A model's folder on this machine; one from S3 or the registry is a temporary copy for the block."""
     if uri.startswith(REGISTRY):
         with tempfile.TemporaryDirectory() as folder:
             yield fetch_model(default_uri(), uri, Path(folder))
@@ -96,10 +98,10 @@ def model_folder(uri: str) -> Iterator[Path]:
 
 
 def folder_backend(uri: str) -> Backend:
-    """The six verbs of a local folder or s3://bucket/prefix."""
+    """The storage backend of a local folder or s3://bucket/prefix."""
     if not uri.startswith("s3://"):
         return FolderBackend(Path(uri))
-    from svgan_ray.store.s3 import S3Backend  # boto3 is not for who has a folder
+    from svgan_ray.store.s3 import S3Backend  # boto3 is imported only if it is needed
 
     bucket, _, prefix = uri.removeprefix("s3://").partition("/")
     return S3Backend(bucket, prefix)

@@ -1,4 +1,4 @@
-"""What clips of the store look like: their aligned footage, and what the generator makes of their latents."""
+"""Pictures of the store's clips: their aligned footage, and what the generator renders of their latents."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["aligned_footage", "footage_snippets", "longest_clip", "source_of", "
 
 
 def longest_clip(store: LatentStore, inversion_id: str, subject: str) -> CommitRecord:
-    """The longest clip of a subject. Raises InputError where there is none."""
+    """The longest clip of a subject. Raises InputError if there is none."""
     records = [record for record in store.commits(inversion_id) if record.subject == subject]
     if not records:
         raise InputError(f"{store.uri}: no clip of {subject} in inversion {inversion_id}")
@@ -35,9 +35,9 @@ def longest_clip(store: LatentStore, inversion_id: str, subject: str) -> CommitR
 def aligned_footage(
     store: LatentStore, record: CommitRecord, frames: int, side: int
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """The first `frames` frames of a clip as the encoder saw them, batches [t, side, side, 3].
+    """The first `frames` frames of a clip as the encoder saw them, in batches [t, side, side, 3].
 
-    Raises InputError where the video is gone or is another one now.
+    Raises InputError if the video is gone or its content has changed.
     """
     quad = store.read_clip(record.inversion_id, record.clip_id).quad.numpy()
     with _video_of(store, record) as video:
@@ -53,10 +53,10 @@ def footage_snippets(
     seed: int,
     side: int,
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """`count` clips [T, side, side, 3] at random places of a snapshot's footage, at `rate_hz`.
+    """`count` snippets [T, side, side, 3] from random places in a snapshot's footage, at `rate_hz`.
 
-    They overlap only where there is too little footage. Each frame shown is the one nearest in time; no clip
-    crosses a gap. Raises DataError where none fits, InputError where a video is gone or another one now.
+    They overlap only if there is too little footage. Each frame is the one nearest in time; no snippet
+    crosses a gap. Raises DataError if no clip is long enough, InputError if a video is gone or has changed.
     """
     masks = [resample(clip, rate_hz)[1] for clip in store.snapshot_clips(snapshot)]
     places = [(number, first) for number, mask in enumerate(masks) for first in _starts(mask, shape)]
@@ -84,7 +84,7 @@ def footage_snippets(
 
 
 def _starts(mask: Tensor, shape: SnippetShape) -> list[int]:
-    """Where whole spans of a clip's valid frames [S] begin."""
+    """The frames at which complete spans of a clip\'s valid frames [S] begin."""
     return [
         start
         for first, stop in valid_segments([mask])
@@ -93,13 +93,13 @@ def _starts(mask: Tensor, shape: SnippetShape) -> list[int]:
 
 
 def _spread_picks(places: int, count: int, span: int, seed: int) -> list[int]:
-    """`count` of the places in order: one at random in each of as many equal parts."""
+    """`count` places in order: they are divided into `count` equal parts, and one is drawn from each."""
     random = torch.rand(count, generator=seeded("footage clips", seed, span), dtype=torch.float64)
     return ((torch.arange(count) + random) * places / count).long().tolist()
 
 
 def track_of(store: LatentStore, record: CommitRecord) -> TrackRecord:
-    """The track that a clip was inverted from. Raises InputError where it is gone."""
+    """The track that a clip was inverted from. Raises InputError if it is gone."""
     track = store.get_track(record.tracking_id, record.video_id)
     if track is None:
         raise InputError(f"{store.uri}: clip {record.clip_id} has no track record; invert its video again")
@@ -107,7 +107,7 @@ def track_of(store: LatentStore, record: CommitRecord) -> TrackRecord:
 
 
 def source_of(store: LatentStore, track: TrackRecord) -> Source:
-    """The video that was tracked. Raises InputError where it is gone or is another one now."""
+    """The video that was tracked. Raises InputError if it is gone or its content has changed."""
     try:
         [source] = expand([track.uri])
     except ConfigError as error:

@@ -1,9 +1,10 @@
-"""One process at a time: a training or a study that is begun twice at once would undo its own checkpoints.
+"""A lock for one process at a time: two processes of one training or study would overwrite its checkpoints.
 
-In a folder the lock is the kernel's (`flock`): it ends with the process that holds it, however that ends. S3
-has no such lock. There it is an object that its holder renews every ten seconds; who finds one watches it
-for half a minute, and takes it over if it is not renewed meanwhile. Two that take over one lock in the same
-moment are told apart by what stands there afterwards.
+In a local folder, the lock is the kernel's (`flock`), which is released when the process that holds it ends,
+however it ends. S3 has no such lock. There, the lock is an object that its holder renews every ten seconds.
+Another process that finds this object watches it for half a minute, and takes it over if it is not renewed
+meanwhile. If two processes take over a lock at the same moment, the one whose content the object holds
+afterwards has the lock.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ WATCHED_S = 30.0
 
 @contextmanager
 def held_alone(folder: str, what: str) -> Iterator[None]:
-    """Hold `folder`, a local one or s3://bucket/prefix, for the time of the block.
+    """Hold the lock of `folder`, a local one or s3://bucket/prefix, for the block.
 
-    Raises ConfigError that names host, process and beginning where another process holds it.
+    If another process holds it, raises ConfigError with that process's host, id and starting time.
     """
     parent, _, name = folder.rstrip("/").rpartition("/")
     if folder.startswith("s3://"):
@@ -49,7 +50,7 @@ def held_alone(folder: str, what: str) -> Iterator[None]:
 @contextmanager
 def _held_here(path: Path, what: str) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:  # others read who holds it: it is emptied only by its next holder
+    with path.open("a+") as file:  # others read the holder's name in it, so only the next holder truncates it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -67,7 +68,7 @@ def _held_on_s3(backend: Backend, key: str, what: str) -> Iterator[None]:
     if not backend.put_if_absent(key, mine[0].encode()):
         _await_abandoned(backend, key, what)
         backend.put(key, mine[0].encode())
-        time.sleep(1)  # whoever took it over in the same moment has written by now
+        time.sleep(1)  # a process that took it over at the same moment has written by now
         if (holder := _read(backend, key)) != mine[0]:
             raise _taken(what, holder or "")
 
@@ -86,7 +87,7 @@ def _held_on_s3(backend: Backend, key: str, what: str) -> Iterator[None]:
 
 
 def _await_abandoned(backend: Backend, key: str, what: str) -> None:
-    """Return once nobody renews the lock; raises ConfigError as soon as somebody does."""
+    """Return when nobody has renewed the lock for long enough. Raises ConfigError if somebody does."""
     before = _read(backend, key)
     print_line(f"{what} may be at work elsewhere: watching its lock for {WATCHED_S:.0f} s")
     until_s = time.monotonic() + WATCHED_S

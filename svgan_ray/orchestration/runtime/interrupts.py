@@ -1,4 +1,4 @@
-"""How a job is ended from outside."""
+"""Ends a job from outside with SIGTERM."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["take_sigterm_as_interrupt"]
 
 
 def take_sigterm_as_interrupt() -> None:
-    """From now on SIGTERM ends this process as Ctrl-C does.
+    """Let SIGTERM end this process as Ctrl-C does.
 
-    Ray takes the signal for itself whenever it is started, and would print a stack of its own: then it is to
-    be called again. In a thread, where no signal can be taken, it does nothing.
+    Ray installs its own handler whenever it starts, which would print a stack trace; call this again after
+    that. It does nothing in a thread, where Python cannot install a handler.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _interrupt)

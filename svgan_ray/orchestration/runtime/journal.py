@@ -1,7 +1,8 @@
-"""One process that keeps the runs of a job, told by workers on any machine.
+"""One process that holds the runs of a job and receives events from workers on any machine.
 
-Workers come and go, get killed and resume; MLflow's database and the spool lie where the job was started.
-So an actor beside the driver holds the runs, and what a worker tells it is not lost with the worker.
+Workers start, are killed and resume, while MLflow's database and the spool are on the machine where the job
+was started. So an actor beside the driver holds the runs, and an event that it received is not lost with the
+worker.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from svgan_ray.orchestration.runtime import telemetry  # noqa: F401  the journal's process tells how deep its spools are
+from svgan_ray.orchestration.runtime import telemetry  # noqa: F401  reports the depth of this process's spool
 from svgan_ray.runs import Run, default_uri, open_run
 from svgan_ray.runs.events import Event
 from svgan_ray.runs.local_run import LocalRun
@@ -28,7 +29,7 @@ __all__ = ["Journal", "RemoteRun", "RunKey", "start_journal"]
 
 @dataclass(frozen=True)
 class RunKey:
-    """What names a run; see `open_run`."""
+    """The key of a run; see `open_run`."""
 
     experiment: str
     name: str
@@ -38,7 +39,7 @@ class RunKey:
 
 
 class Journal:
-    """The actor: runs by identity, opened when they are first written to."""
+    """The actor, which holds the runs by identity and opens each one at its first event."""
 
     def __init__(self, spool_dir: str, uri: str, source: str) -> None:
         self._spool_dir, self._uri, self._source = Path(spool_dir), uri, source
@@ -47,13 +48,13 @@ class Journal:
         self._latest: dict[str, tuple[int, dict[str, float]]] = {}
 
     def append(self, key: RunKey, event: Event) -> None:
-        """Pass an event on; metrics of a step that was told before are left out."""
+        """Pass an event on to its run; metrics of a step that was logged before are left out."""
         new = self._unknown_metrics(key, event) if event.kind == "metrics" else event
         if new is not None:
             self._run(key).append(new)
 
     def latest(self, key: RunKey) -> tuple[int, dict[str, float]]:
-        """The last step told so far and its metrics."""
+        """The last step logged so far and its metrics."""
         return self._latest.get(key.identity, (0, {}))
 
     def finish(self, key: RunKey, status: Status) -> None:
@@ -68,7 +69,7 @@ class Journal:
         self._runs.clear()
 
     def _unknown_metrics(self, key: RunKey, event: Event) -> Event | None:
-        """A step that was told before is trained again after a kill, to the same values: it is told once."""
+        """The event without known metrics: a training that was killed repeats steps, with equal values."""
         step, values = event.payload["step"], event.payload["values"]
         last_steps = self._last_steps.setdefault(key.identity, {})
         new = {name: value for name, value in values.items() if step > last_steps.get(name, -1)}
@@ -86,7 +87,7 @@ class Journal:
 
 
 def start_journal(name: str | None = None) -> Any:
-    """Start the actor on this machine; by its name, if given one, others find it with `ray.get_actor`."""
+    """Start the actor on this machine. If it is given a name, others find it with `ray.get_actor`."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options: dict[str, Any] = {"num_cpus": 0, "max_restarts": -1, "scheduling_strategy": here, "name": name}
     place = str(Path("mlspool").absolute()), default_uri()
@@ -95,10 +96,10 @@ def start_journal(name: str | None = None) -> Any:
 
 @dataclass(frozen=True)
 class RemoteRun(Run):
-    """A run as workers see it, the same on every machine. No call but `finish` fails with the journal.
+    """A run as workers see it, the same on every machine. If the journal dies, only `finish` fails.
 
-    What lies at a path is read by the journal, on the machine of the job: log_artifact and log_model are for
-    that machine, and wait until it is copied.
+    The journal reads paths on the machine of the job. So log_artifact and log_model work only on that
+    machine; they wait until the content is copied.
     """
 
     journal: Any  # the actor's handle
@@ -107,15 +108,15 @@ class RemoteRun(Run):
     def append(self, event: Event) -> None:
         taken_in = self.journal.append.remote(self.key, event)
         if event.attachment and isinstance(event.attachment.content, Path):
-            with contextlib.suppress(RayActorError):  # the file is in its place without the run, too
+            with contextlib.suppress(RayActorError):  # the file exists even if the run does not get it
                 ray.get(taken_in)
 
     def latest(self) -> tuple[int, dict[str, float]]:
-        """The last step that was told, and its metrics."""
+        """The last step that was logged, and its metrics."""
         return cast("tuple[int, dict[str, float]]", ray.get(self.journal.latest.remote(self.key)))
 
     def settle(self) -> None:
-        """Wait until what this process told has been taken in: what it still owns would be lost with it."""
+        """Wait until the journal has received all events of this process, which would be lost with it."""
         with contextlib.suppress(RayActorError):
             self.latest()
 

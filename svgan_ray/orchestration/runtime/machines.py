@@ -1,6 +1,6 @@
-"""The machines of the connected cluster: what those that a job may use have, and how it waits for more.
+"""The machines of the connected cluster: the resources that a job may use, and how it waits for more.
 
-Ray labels machines `ray.io/market-type: spot` or `on-demand`, where their node type says so.
+Ray labels machines `ray.io/market-type: spot` or `on-demand` if their node type says so.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ _UNREMARKABLE_S = 10.0
 
 
 def label_selector(machines: Machines) -> dict[str, str]:
-    """What Ray is asked for with all work of a job; nothing where such machines neither are nor can come."""
+    """The label selector for all work of a job; empty if the cluster has no such machines and cannot grow."""
     wanted: dict[str, str] = {_LABEL: machines}
     return wanted if machines != "any" and (grows() or _resources(wanted)) else {}
 
 
 def resources_of(machines: Machines) -> dict[str, float]:
-    """CPUs, GPUs and the like of the machines that a job may use and that are there now."""
+    """CPUs, GPUs and other resources of the machines that a job may use and that are running now."""
     return _resources(label_selector(machines))
 
 
 class Processors(NamedTuple):
-    """What the use of machines is counted in."""
+    """The number and unit in which the use of machines is counted."""
 
     number: float
     unit: str
-    """GPU, or core where there are none."""
+    """GPU, or core if there are no GPUs."""
 
 
 def processors_of(machines: Machines) -> Processors:
-    """Of the machines that a job may use and that are there now."""
+    """The processors of the machines that a job may use and that are running now."""
     there = resources_of(machines)
     return Processors(there["GPU"], "GPU") if there.get("GPU") else Processors(there.get("CPU", 0), "core")
 
@@ -68,9 +68,9 @@ def grows() -> bool:
 
 
 def await_machine(machines: Machines) -> None:
-    """Until there is one that works: a cluster may begin with a head alone.
+    """Wait until the cluster has a machine that does work: a cluster may begin with a head node alone.
 
-    What a job asks for depends on whether there are GPUs, so one machine must be seen before.
+    The resources that a job asks for depend on whether there are GPUs, so it must first see one machine.
     """
     labels = label_selector(machines)
     if machines != "any" and not labels:
@@ -78,12 +78,12 @@ def await_machine(machines: Machines) -> None:
     if "CPU" in _resources(labels):
         return
     kind = f"{machines} machine" if labels else "machine"
-    print_line(f"the cluster has no {kind} that works yet: waiting for its first")
+    print_line(f"the cluster has no {kind} that can do work yet: waiting for its first")
     ray.get(_visit({"num_cpus": 1}, labels))
 
 
 def await_room(resources: dict[str, Any], machines: Machines) -> None:
-    """Until a machine that a job may use has these resources to spare."""
+    """Wait until a machine that a job may use has these resources free."""
     visit = _visit(resources, label_selector(machines))
     if not ray.wait([visit], timeout=_UNREMARKABLE_S)[0]:
         wanted = ", ".join(f"{name}={amount:g}" for name, amount in resources.items())
@@ -92,7 +92,7 @@ def await_room(resources: dict[str, Any], machines: Machines) -> None:
 
 
 def _visit(resources: dict[str, Any], labels: dict[str, str]) -> ray.ObjectRef[None]:
-    """A task that ends where it finds room. While it waits, an autoscaler starts a machine for it."""
+    """Submit a task that ends as soon as it runs. While it waits, an autoscaler starts a machine for it."""
     return ray.remote(**resources, label_selector=labels, max_retries=-1)(_nothing).remote()
 
 
@@ -101,6 +101,6 @@ def _nothing() -> None:
 
 
 def actors_that_fit(gpus_each: float, machines: Machines) -> int:
-    """How many actors there is room for: one for each such share of a GPU, or for each CPU. At least 1."""
+    """The number of actors that fit: one for each such share of a GPU, or one for each CPU; at least 1."""
     there = resources_of(machines)
     return max(int(there.get("GPU", 0) / gpus_each if gpus_each else there.get("CPU", 0)), 1)

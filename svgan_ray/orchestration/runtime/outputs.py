@@ -1,4 +1,4 @@
-"""Everything that a job will need at its end is looked at before it begins, and by a dry run."""
+"""Checks, before a job begins and in a dry run, that everything can be written that it will write."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from svgan_ray.places import Place, declared
 __all__ = ["check_outputs", "require_writable_folder"]
 
 SPOOL = "mlspool"
-"""Where the events of a run wait, in the working directory."""
+"""The folder in the working directory in which the events of runs wait."""
 _SQLITE = "sqlite:///"
 _NAME_BYTES = 255
-"""The longest name that common file systems take."""
+"""The longest file name that common file systems allow."""
 
 
 def check_outputs(config: Any) -> None:
-    """Raise ConfigError, which names the flag, for a place that the job could not write to.
+    """Raise ConfigError, which names the flag, for a place that the job cannot write to.
 
-    Nothing is left behind: a file without a name is made in the nearest folder that exists, an object on S3
-    is deleted again.
+    Nothing is left behind: the check makes a file without a name in the nearest folder that exists; on S3 it
+    writes an object and deletes it again.
     """
     for name, mark in declared(type(config)).items():
         value = getattr(config, name)
@@ -48,12 +48,12 @@ def check_outputs(config: Any) -> None:
 
 
 def require_writable_folder(folder: Path, flag: str) -> None:
-    """Raise ConfigError unless files could be made in a folder, which need not be there yet."""
+    """Raise ConfigError unless files can be made in a folder, which need not exist yet."""
     try:
         _require_short(folder, flag)
         nearest = next(place for place in _upwards(folder.absolute()) if os.path.lexists(place))
         if not nearest.is_dir():
-            raise ConfigError(f"{flag}: cannot be written: {nearest} is no folder; name another place")
+            raise ConfigError(f"{flag}: cannot be written: {nearest} is not a folder; name another place")
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
@@ -74,7 +74,7 @@ def _require_writable_file(path: str, flag: str) -> None:
 
 
 def _require_writable_prefix(uri: str, flag: str) -> None:
-    """Of an S3 prefix: an object is put there and deleted."""
+    """Check an S3 prefix: an object is written there and deleted."""
     key = f"{SPOOL}-{uuid.uuid4().hex}"
     try:
         backend = folder_backend(uri)

@@ -1,4 +1,4 @@
-"""What svgan-ray needs of Ray and Ray offers in no public way; `tests/test_compat.py` tells when it moved."""
+"""The parts of Ray that svgan-ray needs and that are not public; `tests/test_compat.py` checks them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["autoscaler_reports"]
 
 
 def autoscaler_reports(gcs_address: str) -> int:
-    """How often the autoscaler of a cluster has told of its state; 0 where a cluster has none.
+    """How often a cluster's autoscaler has reported its state; 0 if the cluster has no autoscaler.
 
     `ray status` prints the same report as text; the public `ray.autoscaler.sdk` can only ask for resources.
     """

@@ -1,12 +1,12 @@
-"""Ray Train where its public names are not enough; `tests/test_compat.py` tells when something moved."""
+"""The parts of Ray Train that svgan-ray needs and that are not public; `tests/test_compat.py` checks them."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING
 
-# At run time the public names are version 2 of Ray Train. Type checkers see version 1 under them, which knows
-# neither labels of machines nor validation.
+# At run time, the public names are those of Ray Train version 2. Type checkers see version 1 under these
+# names, which has neither labels of machines nor validation.
 if TYPE_CHECKING:
     from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
     from ray.train.v2.api.result import Result
@@ -27,9 +27,9 @@ __all__ = [
 
 
 def silence_reports() -> None:
-    """Ray Train prints no line for each report of a worker, in this process.
+    """Keep Ray Train from printing a line for each report of a worker in this process.
 
-    Its logger is named by the path of the file, which no public name tells.
+    Its logger is named after its module, for which there is no public name.
     """
     from ray.train.v2._internal.execution import context
 

@@ -20,7 +20,6 @@ from typing import Any
 from pyarrow import Buffer, NativeFile, PythonFile
 from pyarrow.fs import FileInfo, FileSelector, FileSystemHandler, FileType
 
-from svgan_ray.errors import StoreError
 from svgan_ray.store.backend import Entry
 from svgan_ray.store.s3 import S3Backend
 
@@ -189,7 +188,7 @@ class _Writer:
             self._file.seek(0)
             try:
                 self._backend.put_file(self._key, self._file)
-            except StoreError as error:
+            except Exception as error:
                 logging.getLogger(__name__).error("not written: %s", error)
                 raise
 

@@ -1,4 +1,4 @@
-"""What a run tells of its settings: those that were chosen as parameters, all of them as a file."""
+"""Logs a run's settings: the ones that differ from the defaults as parameters, all of them as a file."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ SETTINGS = "settings.json"
 
 
 def log_settings(run: Run, config: Any) -> None:
-    """MLflow writes all parameters of a run above each of its pictures: they have to be few."""
+    """Log the settings. MLflow shows all parameters above each picture, so only a few are parameters."""
     run.log_params(chosen(config))
     run.log_file(SETTINGS, (json.dumps(flatten(config), indent=2) + "\n").encode())
 
 
 def chosen(config: Any) -> dict[str, object]:
-    """The settings of a job that differ from its defaults, and the recipe from which the others follow."""
+    """The settings of a job that differ from its defaults, and the recipe that sets the others."""
     defaults = type(config)()
     recipe = {"recipe": config.recipe} if hasattr(config, "recipe") else {}
     if recipe:

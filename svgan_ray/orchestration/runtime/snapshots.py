@@ -1,4 +1,4 @@
-"""What an experiment is made on: a frozen snapshot of one subject's clips, made with one generator."""
+"""The data of a training or a study: a frozen snapshot of one subject's clips, of one generator."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def resolve_snapshot(
 ) -> Snapshot:
     """The snapshot that was chosen, or a new one of the subject's clips, which `put` stores.
 
-    Raises DataError where there are no clips, or of several subjects, or made with another generator, and
-    ConfigError for filters beside a snapshot.
+    Raises DataError if there are no clips, or if they are of several subjects or of another generator, and
+    ConfigError if filters are given together with a snapshot.
     """
     if choice.snapshot is not None:
         if choice.min_clip_s > 0 or choice.max_error is not None:
             raise ConfigError(
-                f"--snapshot {choice.snapshot}: has chosen its clips already; leave out --min-clip-s and "
+                f"--snapshot {choice.snapshot}: its clips are chosen already; leave out --min-clip-s and "
                 "--max-error, or name no snapshot"
             )
         snapshot = named_snapshot(store, choice.snapshot)
@@ -48,9 +48,10 @@ def resolve_snapshot(
 
 
 def take_snapshot(store: LatentStore, choice: DataChoice) -> Snapshot:
-    """Freeze the clips that were chosen, under `choice.snapshot` or the subject's name, whatever made them.
+    """Freeze the chosen clips as `choice.snapshot` or under the subject's name, of whichever generator.
 
-    Raises DataError where there are no clips, or of several subjects or inversions and none is chosen.
+    Raises DataError if there are no clips, or if they are of several subjects or inversions and none is
+    chosen.
     """
     return store.put_snapshot(_selected(store, choice, _inversion(store, choice.inversion)))
 
@@ -63,7 +64,7 @@ def _selected(store: LatentStore, choice: DataChoice, inversion: str) -> Snapsho
 
 
 def named_snapshot(store: LatentStore, name: str) -> Snapshot:
-    """The snapshot NAME (its head) or NAME@GENERATION. Raises DataError where there is none."""
+    """The snapshot NAME (its latest generation) or NAME@GENERATION. Raises DataError if there is none."""
     stem, _, generation = name.partition("@")
     if generation and not generation.isdecimal():
         raise DataError(f"snapshot {name}: expected NAME or NAME@GENERATION, such as {stem}@1")
@@ -75,12 +76,12 @@ def named_snapshot(store: LatentStore, name: str) -> Snapshot:
 
 
 def subjects_of(store: LatentStore, inversion_id: str) -> list[str]:
-    """Whom the clips of an inversion show, sorted."""
+    """The subjects of an inversion's clips, sorted."""
     return sorted({record.subject for record in store.commits(inversion_id)})
 
 
 def snapshot_rows(snapshot: Snapshot, table: Table) -> None:
-    """What a plan or a report says about its data."""
+    """Add the rows that describe the data to the table of a plan or a report."""
     generation = f"@{snapshot.generation}" if snapshot.generation else " (to be taken)"
     seconds = sum(clip.frames / clip.frame_rate_hz for clip in snapshot.clips)
     table.add_row("subject", snapshot.clips[0].subject)
@@ -89,7 +90,7 @@ def snapshot_rows(snapshot: Snapshot, table: Table) -> None:
 
 
 def _inversion(store: LatentStore, wanted: str | None, generator_sha256: str | None = None) -> str:
-    """The one inversion, of those made with the generator if one is named."""
+    """The only inversion that matches; if a generator is named, only inversions made with it match."""
     generators = {name: _generator_of(store, name) for name in store.inversion_ids()}
     if not generators:
         raise DataError(f"{store.uri}: holds no clips yet; jobs/invert.py turns footage into latents")
@@ -112,12 +113,12 @@ def _inversion(store: LatentStore, wanted: str | None, generator_sha256: str | N
 
 
 def _generator_of(store: LatentStore, inversion_id: str) -> str:
-    """All commits of an inversion name the same generator."""
+    """The generator of an inversion; all its commits name the same one."""
     return next(store.commits(inversion_id)).generator_sha256
 
 
 def links_of(card: Mapping[str, Any]) -> dict[str, str]:
-    """What the runs that led to a model and those that use it share, as `Run.link` takes it."""
+    """The links between the runs that led to a model and those that use it, as `Run.link` takes them."""
     return {name: str(card[field]) for name, field in _LINKS.items() if field in card}
 
 
@@ -147,10 +148,10 @@ def _require_fit(store: LatentStore, snapshot: Snapshot, choice: DataChoice, gen
 
 
 def _name(store: LatentStore, subject: str) -> str:
-    """A name that the store takes, and that no other subject's snapshot has.
+    """A name that is valid in the store and that no other subject's snapshot has.
 
-    Of a subject in Latin letters it is the subject with `-` for what a key cannot hold. Where that says less
-    than the subject, or another subject has it, a part of the subject's hash is added.
+    For a subject in Latin letters, it is the subject with `-` in place of characters that a key cannot hold.
+    If that drops letters, or if another subject has the name, a part of the subject's hash is added.
     """
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", subject).strip("-._")
     short = name[:_NAME_LENGTH] or "subject"

@@ -1,4 +1,4 @@
-"""Where footage is, and a local copy of what lies on S3; choosing.py tells what `--videos` means."""
+"""The places of footage, and local copies of footage on S3; choosing.py resolves `--videos`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from svgan_ray.video.landmarks import sidecar_path
 __all__ = ["Source", "local_copy", "local_source", "s3_source", "unchanged_copy"]
 
 CACHE_BYTES = 20 * 2**30
-"""Copies of S3 videos that a machine keeps; the least recently used go first."""
+"""The size of the cache of S3 videos on a machine; the least recently used copies are removed first."""
 
 _SLICE_BYTES = 64 * 2**20
 
@@ -33,16 +33,16 @@ class Source:
     size_bytes: int
     version: str
     label: str | None = field(default=None, compare=False)
-    """Whom it is taken to show, where its name does not tell."""
+    """Whom it is assumed to show, if that is not its file name."""
 
     @property
     def subject(self) -> str:
-        """Whom it is taken to show where nobody says so."""
+        """Whom it is assumed to show if no flag says so."""
         return self.label or self.name
 
     @property
     def id(self) -> str:
-        """Id under which the store remembers what this file held."""
+        """The id under which the store records what this file held."""
         return source_id(self.uri, self.size_bytes, self.version)
 
     @property
@@ -52,13 +52,13 @@ class Source:
 
 
 def local_source(path: Path) -> Source:
-    """A file as it is now. Raises OSError."""
+    """The source of a file as it is now. Raises OSError."""
     status = path.stat()
     return Source(str(path), status.st_size, str(status.st_mtime_ns))
 
 
 def s3_source(backend: S3Backend, entry: Entry) -> Source:
-    """An object as a listing tells of it."""
+    """The source of an object as a listing describes it."""
     return Source(f"s3://{backend.bucket}/{entry.key}", entry.size_bytes, str(entry.modified_s))
 
 
@@ -68,9 +68,9 @@ def _bucket_and_key(uri: str) -> tuple[S3Backend, str]:
 
 
 def local_copy(source: Source) -> Path:
-    """The source as a local file, with the landmarks beside it where there are any.
+    """The source as a local file, with the landmarks beside it if there are any.
 
-    Raises VideoError where the file is gone or is no longer the one that was planned.
+    Raises VideoError if the file is gone or has changed since the job was planned.
     """
     if source.uri.startswith("s3://"):
         return _download(source)
@@ -81,15 +81,15 @@ def local_copy(source: Source) -> Path:
 
 @contextmanager
 def unchanged_copy(source: Source) -> Iterator[Path]:
-    """`local_copy` for the time of reading it.
+    """`local_copy` for the duration of the block that reads it.
 
-    Raises VideoError also where the file changed meanwhile: whatever was read, or went wrong, is void then.
+    Also raises VideoError if the file changed meanwhile; what was read, or any other error, is then invalid.
     """
     path = local_copy(source)
     try:
         yield path
     finally:
-        if str(path) == source.uri:  # a copy from S3 is this machine's own
+        if str(path) == source.uri:  # nobody else changes a local copy of an S3 object
             _require_unchanged(source, _now(path))
 
 
@@ -108,10 +108,10 @@ def _require_unchanged(planned: Source, now: Source | None) -> None:
 
 
 def _download(source: Source) -> Path:
-    """Fetch once per machine, whoever asks; visible only when whole."""
+    """Fetch the source once per machine; the copy becomes visible when it is complete."""
     folder = cache_folder("videos")
     copy = made_once(folder / source.id, Path.exists, lambda partial: _fetch(source, partial))
-    os.utime(copy, ns=(time.time_ns(), time.time_ns()))  # finer than the kernel stamps files
+    os.utime(copy, ns=(time.time_ns(), time.time_ns()))  # this has a finer resolution than the kernel's clock
     return copy / source.uri.rpartition("/")[2]
 
 
@@ -119,7 +119,7 @@ def _fetch(source: Source, folder: Path) -> None:
     _make_room(folder.parent, source.size_bytes)
     try:
         _fetch_with_landmarks(source, folder / source.uri.rpartition("/")[2])
-    except StoreError as error:  # where footage lies is not where latents go
+    except StoreError as error:  # the bucket of the footage is not the latent store
         raise VideoError(f"{source.uri}: cannot be fetched: {error}", "unreadable") from error
 
 
@@ -127,7 +127,7 @@ def _fetch_with_landmarks(source: Source, video: Path) -> None:
     backend, key = _bucket_and_key(source.uri)
     _require_unchanged(source, _on_s3_now(backend, key))
     _fetch_object(backend, key, source.size_bytes, video)
-    _require_unchanged(source, _on_s3_now(backend, key))  # else it may be made of two versions
+    _require_unchanged(source, _on_s3_now(backend, key))  # otherwise the copy may mix two versions
     landmarks = backend.stat(str(sidecar_path(key)))
     if landmarks is not None:
         _fetch_object(backend, landmarks.key, landmarks.size_bytes, sidecar_path(video))
@@ -152,5 +152,5 @@ def _make_room(folder: Path, size_bytes: int) -> None:
     for copy, size in sizes.items():
         if excess_bytes <= 0:
             return
-        shutil.rmtree(copy, ignore_errors=True)  # whoever reads it keeps the open file
+        shutil.rmtree(copy, ignore_errors=True)  # a process that reads it still has the file open
         excess_bytes -= size

@@ -1,4 +1,4 @@
-"""The first lines of a job: a cluster that takes us, machines that can do the work, a server that listens."""
+"""The start of a job: a connected cluster, machines that can do the work, a warning if MLflow is silent."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ __all__ = ["started"]
 
 _MLFLOW_TIMEOUT_S = 5.0
 _STOPS = ("disk", "fetching")
-"""What fails a machine's work for certain; other packages may do, and a silent machine is replaced."""
+"""The checks whose failure stops a job. Other package versions may work, and Ray replaces a silent
+machine."""
 
 
 @contextmanager
 def started(store: str, networks: Sequence[str], machines: Machines) -> Iterator[None]:
-    """Ray for the time of a job, as `connect` gives it, once every machine, one at least, was seen to be fit.
+    """Connect to Ray for the block as `connect` does, after every machine (at least one) passed its checks.
 
-    `networks` are hashes of weights in the store that the machines will use; they have them afterwards.
-    Raises ClusterError that names each machine that is not fit, and what helps. What does not stop a job is
+    `networks` are hashes of weights in the store that the machines will use; the checks fetch them. Raises
+    ClusterError, which names each machine that is not fit and what helps. Problems that do not stop a job are
     printed.
     """
     asking = threading.Thread(target=_ask_mlflow, daemon=True)
@@ -57,4 +58,4 @@ def _ask_mlflow() -> None:
         probe_mlflow(uri)
     except MlflowError as error:
         fate = "vanish with this job's folder" if vanishes(Path.cwd()) else "wait in mlspool"
-        print_warning(f"MLflow: {error}; events {fate} until it is mended")
+        print_warning(f"MLflow: {error}; events {fate} until this is mended")

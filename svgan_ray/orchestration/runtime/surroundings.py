@@ -1,4 +1,4 @@
-"""What surrounds a job on the machine where it is started: its working directory, TMPDIR, HOME."""
+"""Checks of a job's environment on the machine where it is started: working directory, TMPDIR, HOME."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from svgan_ray.runs.client import database_path
 __all__ = ["Trouble", "require_sound_surroundings", "troubles"]
 
 _SOCKET_BYTES = 107
-"""The longest path that Linux takes for a socket."""
+"""The longest path of a socket on Linux."""
 _RAY_BYTES = len("/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store")
-"""What Ray adds to its folder for temporary files; process ids have up to seven digits."""
+"""The length that Ray adds to the path of its temporary folder; process ids have up to seven digits."""
 _MISREAD = frozenset("%?#")
-"""What an address means as something else than a character of a file's name."""
+"""Characters with a special meaning in a database address, which a file's name must not contain."""
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What a job would fail of later, and what helps."""
+    """A problem that would make the job fail later, and what helps."""
 
     found: str
     remedy: str
 
 
 def require_sound_surroundings(starts_ray: bool) -> None:
-    """Raise MachineError for the first trouble, before anything starts."""
+    """Raise MachineError for the first problem, before anything starts."""
     for trouble in troubles(starts_ray):
         raise MachineError(f"{trouble.found}; {trouble.remedy}")
 
 
 def troubles(starts_ray: bool) -> Iterator[Trouble]:
-    """What a job would fail of; of Ray's needs only where it starts a Ray of its own."""
+    """Problems that would make a job fail later; those of Ray only if the job starts its own Ray."""
     try:
         here = Path.cwd()
     except OSError as error:
@@ -72,7 +72,7 @@ def _ray_troubles() -> Iterator[Trouble]:
 
 
 def _home_trouble() -> Trouble | None:
-    """Ray keeps the token of its cluster in HOME, unless it is told one."""
+    """A HOME that cannot be written is a problem: Ray stores its token there unless RAY_AUTH_TOKEN is set."""
     told = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
     if any(os.environ.get(name) for name in told) or os.environ.get("RAY_AUTH_MODE") == "disabled":
         return None
@@ -84,6 +84,6 @@ def _home_trouble() -> Trouble | None:
             return None
     except OSError as error:
         return Trouble(
-            f"HOME {home}: cannot be written ({error.strerror}), where Ray keeps its token",
-            "set HOME to a folder that can, or RAY_AUTH_TOKEN to 64 random hex digits",
+            f"HOME {home}: cannot be written ({error.strerror}), but Ray keeps its token there",
+            "set HOME to a folder that can be written, or RAY_AUTH_TOKEN to 64 random hex digits",
         )

@@ -1,6 +1,6 @@
-"""What jobs count for Prometheus: Ray's own endpoint on every machine shows it, as `ray_svgan_...`.
+"""The metrics of jobs for Prometheus; Ray's endpoint on every machine exports them as `ray_svgan_...`.
 
-Every process counts for itself; what runs without Ray counts for nobody. docs/monitoring.md lists them.
+Every process counts for itself. Nothing is exported without Ray. docs/monitoring.md lists the metrics.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _SPEED = Gauge("svgan_sequences_per_s", "Sequences that a training sees a second
 
 
 def frames_inverted(frames: int) -> None:
-    """Frames of a block were encoded and stored."""
+    """Count the frames of a block that were encoded and stored."""
     _FRAMES.inc(frames)
 
 
 def clip_ended(outcome: Literal["committed", "failed"], reason: str = "") -> None:
-    """A clip was committed, or it or its video failed for a reason of the failure records."""
+    """Count a committed clip, or a clip or video that failed with a reason of the failure records."""
     _CLIPS.inc(1, {"outcome": outcome, "reason": reason})
 
 
 @contextmanager
 def timed(stage: Literal["decode", "encode"]) -> Iterator[None]:
-    """Adds the time that the block takes; of a GPU too, where the block waits for its results."""
+    """Add the time that the block takes. It includes the GPU's work if the block waits for its results."""
     began_s = time.monotonic()
     try:
         yield
@@ -48,7 +48,7 @@ def timed(stage: Literal["decode", "encode"]) -> Iterator[None]:
 
 
 def training_speed(run: str, sequences_per_s: float) -> None:
-    """How fast a training is now."""
+    """Report the current speed of a training."""
     _SPEED.set(sequences_per_s, {"run": run})
 
 

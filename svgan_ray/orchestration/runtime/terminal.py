@@ -1,8 +1,8 @@
-"""All that a job shows on a terminal or in a log goes through here: nothing in it is read as markup.
+"""All output of a job to a terminal or a log goes through here, and nothing in it is interpreted as markup.
 
-Names of files, subjects and studies are other people's text. They may hold square brackets, `:smile:`,
-control characters that would move the cursor, and bytes that are no UTF-8: each is shown as it is, or as an
-escape.
+Names of files, subjects and studies are untrusted text. They may hold square brackets, `:smile:`, control
+characters that would move the cursor, or bytes that are not UTF-8. Each is printed literally or as an escape
+sequence.
 """
 
 from __future__ import annotations
@@ -46,18 +46,18 @@ Item = TypeVar("Item")
 
 LOG_COLUMNS = 160
 LOG_EVERY_S = 15.0
-"""Where there is no terminal, a long stage prints a line so often."""
+"""The interval at which a long stage prints a line if there is no terminal."""
 
 
 class _PlainConsole(Console):
-    """A console that takes every string as it is."""
+    """A console that prints every string literally."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text), **{**options, "markup": False, "emoji": False})
 
 
 def console(stderr: bool = False) -> Console:
-    """A console with colours on a terminal; a log is plain, and wide enough for the lines of tables."""
+    """A console with colours on a terminal; in a log it is plain, and wide enough for the lines of tables."""
     made = _PlainConsole(stderr=stderr, markup=False, emoji=False, highlight=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = LOG_COLUMNS
@@ -65,7 +65,7 @@ def console(stderr: bool = False) -> Console:
 
 
 def printable(text: str) -> str:
-    """The text with control characters, line breaks apart, and what is no UTF-8 as escapes."""
+    """The text with escapes for control characters (except line breaks) and for bytes that are not UTF-8."""
     return "".join(sign if _is_shown(sign) else sign.encode("unicode_escape").decode() for sign in text)
 
 
@@ -75,14 +75,14 @@ def _is_shown(sign: str) -> bool:
 
 
 def show_any_text() -> None:
-    """Let standard output and error take what their encoding lacks, as escapes."""
+    """Let standard output and error print characters that their encoding lacks as escapes."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
 def command(job: str, *flags: str) -> str:
-    """A command that we suggest, quoted for the shell, so that it runs as it is printed."""
+    """A suggested command, quoted for the shell, so that the user can copy it."""
     program = ("svgan-ray", job) if Path(sys.argv[0]).name == "svgan-ray" else ("python", f"jobs/{job}.py")
     return shlex.join((*program, *flags))
 
@@ -93,22 +93,22 @@ def print_line(line: str, style: str | None = None) -> None:
 
 
 def print_warning(line: str) -> None:
-    """Print what does not stop a job, in yellow."""
+    """Print, in yellow, a problem that does not stop a job."""
     print_line(f"warning: {line}", "yellow")
 
 
 def print_error(error: BaseException) -> None:
-    """Print what ended a job, in red."""
+    """Print, in red, the error that ended a job."""
     print_line(f"error: {error}", "red")
 
 
 def plain_column(text: str) -> TextColumn:
-    """A column of a progress bar, such as "{task.description}", whose text is not read as markup."""
+    """A column of a progress bar, such as "{task.description}", whose text is not interpreted as markup."""
     return TextColumn(text, markup=False)
 
 
 class LoggedProgress(Progress):
-    """A progress bar on a terminal; in a log a line every 15 seconds, and none of a shorter stage."""
+    """A progress bar on a terminal; in a log, a line every 15 seconds, so a shorter stage prints none."""
 
     def __init__(self, *columns: ProgressColumn, stderr: bool = False) -> None:
         shown = console(stderr)
@@ -116,7 +116,7 @@ class LoggedProgress(Progress):
         self._logged_s = time.monotonic()
 
     def log_line(self, line: str) -> None:
-        """Print what stands in place of the bar, if it is time to."""
+        """In a log, print this line in place of the bar if the interval has passed."""
         now_s = time.monotonic()
         if self.disable and now_s - self._logged_s >= LOG_EVERY_S:
             self._logged_s = now_s
@@ -124,7 +124,7 @@ class LoggedProgress(Progress):
 
 
 def shown_progress(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
-    """The items, with a bar while they are gone through, or lines in a log."""
+    """Yield the items, and show a progress bar meanwhile, or lines in a log."""
     with LoggedProgress(
         plain_column("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     ) as bar:
@@ -137,7 +137,7 @@ def shown_progress(items: Iterable[Item], what: str, total: int) -> Iterator[Ite
 
 @contextmanager
 def status_line(text: str) -> Iterator[None]:
-    """Say what is being done: a spinner on a terminal, a line in a log."""
+    """Show what is being done: a spinner on a terminal, a line in a log."""
     shown = console()
     if shown.is_terminal:
         with shown.status(Text(text)):

@@ -1,4 +1,4 @@
-"""The networks that `--weights` names, as folders of this machine, and handed on to the workers' machines."""
+"""The networks that `--weights` names: as folders on this machine, and published for the workers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _FILES = frozenset(f"{network}/{file}" for network in ("generator", "encoder") f
 
 
 def folders_of(weights: str) -> tuple[Path, Path]:
-    """(generator folder, encoder folder) of `demo`, a folder, or a prefix on S3, which is fetched."""
+    """(generator folder, encoder folder) of `demo`, of a folder, or of a prefix on S3, which is fetched."""
     return weights_folders(_fetched(weights) if weights.startswith("s3://") else weights)
 
 
 def publish_networks(store: LatentStore, config: InvertConfig) -> tuple[str, ...]:
-    """Put into the store all that workers of an inversion will fetch from there, by these hashes."""
+    """Put all networks that an inversion's workers need into the store; returns their hashes."""
     folders = [*folders_of(config.weights)] if config.until == "latents" else []
     if folders and config.refine_lpips is not None:
         folders.append(network_folder(Lpips, config.refine_lpips))
@@ -37,7 +37,7 @@ def publish_networks(store: LatentStore, config: InvertConfig) -> tuple[str, ...
 
 
 def _fetched(uri: str) -> Path:
-    """A copy of the `generator`, `encoder` or both below a prefix, made once for as long as they stay."""
+    """A cached copy of the `generator`, `encoder` or both below a prefix, valid while they do not change."""
     backend = backend_of(uri)
     entries: list[Entry] = [entry for entry in backend.list("") if entry.key in _FILES]
     if not entries:

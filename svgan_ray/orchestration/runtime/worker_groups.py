@@ -1,4 +1,4 @@
-"""Groups of workers on Ray Train: who is in one, where it runs, how its checkpoints reach their place."""
+"""Groups of workers on Ray Train: their size, their machines, and the upload of their checkpoints."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from svgan_ray.temporal.workers import ALONE, Workers
 __all__ = ["Uploader", "make_process_deterministic", "run_trainer", "use_gpu", "worker_group"]
 
 RETRY_WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
-"""Before each further try of an upload: longer in all than a store's restart."""
-COPIED_BYTES = 8 * 2**20
-"""So much of a checkpoint is in memory while it is copied."""
+"""Waits before each retry of an upload; their sum is longer than the restart of a store."""
+_COPIED_BYTES = 8 * 2**20
+"""The part of a checkpoint that is in memory while it is copied."""
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
-"""Waiting does not help."""
+"""Errors for which a retry does not help."""
 
 
 class _Workers(Protocol):
-    """What a job's config says of its workers."""
+    """The fields of a job's config that describe its workers."""
 
     @property
     def workers(self) -> int: ...
@@ -54,7 +54,7 @@ class _Workers(Protocol):
 
 
 def use_gpu(config: _Workers) -> bool:
-    """Whether to train on GPUs; a cluster that grows is asked for what it has not yet. Raises ConfigError."""
+    """Whether to train on GPUs; a cluster that can grow may still lack them. Raises ConfigError."""
     there, more_come = resources_of(config.machines), grows()
     gpus = there.get("GPU", 0)
     gpu = gpus >= config.workers or (gpus > 0 and more_come) if config.gpu is None else config.gpu
@@ -63,18 +63,18 @@ def use_gpu(config: _Workers) -> bool:
         lack = f"{config.workers} workers need {needed} {kind}s, the cluster has {there.get(kind, 0):g}"
         if not more_come:
             raise ConfigError(f"{'--gpu' if gpu else '--workers'}: {lack}")
-        print_line(f"{lack}: waiting for more machines (`ray status` tells why where none comes)")
+        print_line(f"{lack}: waiting for more machines (`ray status` tells why if none comes)")
     return gpu
 
 
 def run_trainer(trainer: TorchTrainer) -> object:
-    """Ray's result; where the workers' failure is an error of ours, that one is raised."""
+    """Run the trainer and return Ray's result; if workers failed with an error of ours, raise that error."""
     try:
         with _interrupts_given_back():
             return trainer.fit()
     except WorkerGroupError as error:
         for failure in error.worker_failures.values():
-            cause = getattr(failure, "_base_exc", failure)  # Ray wraps what it sends here
+            cause = getattr(failure, "_base_exc", failure)  # Ray wraps the errors that it sends here
             if isinstance(cause, SvganRayError):
                 raise cause from error
         raise
@@ -82,7 +82,7 @@ def run_trainer(trainer: TorchTrainer) -> object:
 
 @contextmanager
 def _interrupts_given_back() -> Iterator[None]:
-    """Ray takes Ctrl+C for itself while it trains, and would keep it, with its controller and the journal."""
+    """Restore the handler of Ctrl+C, which Ray replaces while it trains and does not restore itself."""
     before = signal.getsignal(signal.SIGINT)
     try:
         yield
@@ -92,7 +92,7 @@ def _interrupts_given_back() -> Iterator[None]:
 
 
 def worker_group() -> Workers:
-    """This worker's place in its group; the tensors may lie on any device."""
+    """This worker's place in its group; tensors may be on any device."""
     silence_reports()
     context = ray.train.get_context()
     if context.get_world_size() == 1:
@@ -107,17 +107,17 @@ def worker_group() -> Workers:
 
 
 def make_process_deterministic() -> None:
-    """Let a GPU's libraries compute the same bits again, in this whole process and for as long as it lives.
+    """Make a GPU's libraries compute bit-equal results, in this whole process and for as long as it lives.
 
-    They choose from methods whose sums have no order, unless told before their first use. A worker of a
-    training has its process to itself.
+    They may choose methods whose order of summation varies unless this is set before their first use. It is
+    safe for the whole process, because a training's worker has its process to itself.
     """
     torch.backends.cudnn.deterministic = True
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 class Uploader:
-    """What Ray calls to bring a checkpoint to its place; tried again for minutes where that fails."""
+    """The function that Ray calls to upload a checkpoint; it retries for minutes if the upload fails."""
 
     def __init__(self, folder: str, waits_s: tuple[float, ...] = RETRY_WAITS_S) -> None:
         self.folder, self.waits_s = folder, waits_s
@@ -152,4 +152,4 @@ def _copy(folder: Path, storage: FileSystem, path: str) -> None:
             storage.create_dir(place)
         else:
             with source.open("rb") as file, storage.open_output_stream(place) as target:
-                shutil.copyfileobj(file, target, COPIED_BYTES)
+                shutil.copyfileobj(file, target, _COPIED_BYTES)

@@ -31,12 +31,12 @@ __all__ = ["SampleReport", "plan", "run"]
 
 STRIP_COLUMNS = 10
 GRID_SIDE = 2048
-"""A grid's samples are made smaller, where needed, to be about as wide as this together."""
+"""A grid's samples are scaled down, if needed, so that the grid is about this wide."""
 
 
 @dataclass(frozen=True)
 class SampleReport:
-    """What was made: `frames` of it in this run, the rest stood there already."""
+    """The videos that were made; `frames` were made in this run, the others existed already."""
 
     plan: SamplePlan
     frames: int
@@ -55,15 +55,15 @@ class SampleReport:
 
 
 def plan(config: SampleConfig) -> SamplePlan:
-    """What `run` would do: the model is loaded and everything is seen to fit together; nothing is made."""
+    """The plan of `run`: it loads the model and checks that everything fits together, but makes nothing."""
     return plan_sample(config)
 
 
 def run(config: SampleConfig) -> SampleReport:
-    """Make the videos that `config` describes, those that are missing of a folder.
+    """Make the videos that `config` describes; in a folder, only the missing ones.
 
-    Raises WeightsError, ConfigError, DataError, LandmarksError, MachineError, and StoreError for
-    a folder that takes none.
+    Raises WeightsError, ConfigError, DataError, LandmarksError, MachineError, and StoreError if the folder
+    refuses files.
     """
     began_s = time.monotonic()
     plan = plan_sample(config)
@@ -124,7 +124,7 @@ def _log(report: SampleReport, strip: npt.NDArray[np.uint8] | None) -> None:
     plan, card = report.plan, report.plan.model.card
     settings = {name: str(value) for name, value in flatten(plan.config).items()}
     if plan.paste is None:
-        del settings["paste_into"]  # the run is then the same as before there was such a setting
+        del settings["paste_into"]  # the run's identity is then that of earlier versions
     identity = f"sample-{content_id({**settings, 'model': plan.model_sha256})}"
     name = f"sample {Path(plan.out).stem}"
     with open_run(plan.config.experiment, name, "sample", identity) as run:

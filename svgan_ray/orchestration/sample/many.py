@@ -1,7 +1,7 @@
-"""A folder of thousands of videos, a sample each, rendered by actors in parallel.
+"""A folder of thousands of videos, one per sample, rendered by actors in parallel.
 
-The folder holds `samples.json`, which says of what motion, and `000000.mp4`, ...: each put whole under its
-name, so what stands there is done and a run that was killed goes on with the rest.
+The folder holds `samples.json`, which describes the motion, and `000000.mp4`, ... Each video appears under
+its name when it is complete, so a run that was killed goes on with the missing ones.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = ["VideoFolder", "make_missing"]
 
 RECORD = "samples.json"
 MAX_RETRIES = 3
-"""A sample whose actor died, of a lost machine or for want of memory, is begun again so many times."""
+"""The number of retries of a sample whose actor died with its machine or for lack of memory."""
 
 # What may differ between two runs that fill one folder.
 _OF_A_RUN = ("samples", "out", "store", "experiment", "gpus_per_actor", "batch_frames", "paste_into")
@@ -39,19 +39,19 @@ _OF_A_RUN = ("samples", "out", "store", "experiment", "gpus_per_actor", "batch_f
 
 @dataclass(frozen=True)
 class VideoFolder:
-    """The videos of a plan that stand in its folder."""
+    """The folder of a plan's videos."""
 
     plan: SamplePlan
 
     @property
     def description(self) -> dict[str, str]:
-        """Everything that decides what sample a number is."""
+        """All settings that decide the content of the sample with a number."""
         settings = {name: str(value) for name, value in flatten(self.plan.config).items()}
         decisive = {name: value for name, value in settings.items() if name not in _OF_A_RUN}
         return {**decisive, "model": self.plan.model_sha256}
 
     def claim(self) -> None:
-        """Take a folder that is new, or that holds videos of the same motion. Raises ConfigError."""
+        """Mark the folder, which must be new or hold videos of the same motion. Raises ConfigError."""
         found = read_record(self.plan.out, RECORD)
         if found is None:
             write_record(self.plan.out, RECORD, self.description)
@@ -60,18 +60,18 @@ class VideoFolder:
             raise ConfigError(f"--out {self.plan.out}: holds other samples ({changes}); name another folder")
 
     def missing(self) -> list[int]:
-        """Numbers of the samples that are not there."""
+        """Numbers of the samples that are missing."""
         standing = {entry.key for entry in folder_backend(self.plan.out).list("")}
         return [number for number in range(self.plan.config.samples) if video_name(number) not in standing]
 
 
 def video_name(sample: int) -> str:
-    """A sample's file in the folder."""
+    """The file name of a sample in the folder."""
     return f"{sample:06d}.mp4"
 
 
 def make_missing(made: VideoFolder, motion: Motion, generator: Generator) -> int:
-    """Render what is missing; returns how many videos that were. Raises ConfigError, StoreError."""
+    """Render the missing videos; returns their number. Raises ConfigError, StoreError."""
     made.claim()
     missing = made.missing()
     if not missing:
@@ -80,7 +80,7 @@ def make_missing(made: VideoFolder, motion: Motion, generator: Generator) -> int
         await_machine("any")
         shared = [
             ray.put((motion.to("cpu"), generator.to("cpu")))
-        ]  # in a list, a worker fetches it when it likes
+        ]  # workers fetch references in a list only when they need them
         renderers = _renderers(motion.config.gpus_per_actor, made.plan.out, len(missing))
         done = ActorPool(renderers).map_unordered(
             lambda actor, sample: actor.render.remote(shared, sample), missing
@@ -89,12 +89,12 @@ def make_missing(made: VideoFolder, motion: Motion, generator: Generator) -> int
             for _ in shown_progress(done, "sampling", len(missing)):
                 pass
         except RayTaskError as error:
-            raise error.cause from error  # what the actor raised: a full disk, say
+            raise error.cause from error  # the actor's own error, such as a full disk
     return len(missing)
 
 
 def _renderers(share: float, out: str, most: int) -> list[Any]:
-    """As many actors as the cluster holds."""
+    """As many actors as the cluster has room for."""
     gpus = share if resources_of("any").get("GPU", 0) else 0
     options: dict[str, Any] = {
         "num_cpus": 1,

@@ -1,4 +1,4 @@
-"""Generated motion in a video of the subject: the crop goes back along the face's track, frame by frame."""
+"""Pastes generated motion into a video of the subject, frame by frame along the face's track."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class PasteTarget:
 
     @property
     def generated_frames(self) -> int:
-        """How many frames have to be generated."""
+        """The number of frames to generate."""
         return int(self.numbers[-1]) + 1
 
 
@@ -49,7 +49,7 @@ def paste_target(
     """The longest clip of `subject` in a video that the store holds, at most its first `seconds`.
 
     `rate_hz` is that of the generated frames; a frame of the video shows the one that is nearest in time.
-    Raises ConfigError where there is no such file, DataError where the store has no such clip.
+    Raises ConfigError if there is no such file, DataError if the store has no such clip.
     """
     path = Path(video).expanduser()
     if not path.is_file():
@@ -99,7 +99,7 @@ def _target(
 
 
 def pasted_frames(target: PasteTarget, generated: Iterator[Pixels]) -> Iterator[Pixels]:
-    """Frames [H, W, 3] of the video, over whose face lie generated crops [S, S, 3], which come in order."""
+    """Frames [H, W, 3] of the video in which generated crops [S, S, 3], taken in order, cover the face."""
     crop, number = next(generated), 0
     with open_video(target.video) as video:
         place = 0

@@ -1,4 +1,4 @@
-"""What is to be sampled: the model, whose motion it is, how long; in a form that travels to workers."""
+"""The plan of a sample: the model, who moves and how long, in a form that can be sent to workers."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class SamplePlan:
     out: str
     frames: int
     paste: PasteTarget | None = None
-    """The video that takes the generated face."""
+    """The video into which the generated face is pasted."""
 
     @property
     def makes_a_folder(self) -> bool:
-        """Whether several samples become a video each."""
+        """Whether the job writes several videos, one for each sample."""
         return self.config.makes_a_folder
 
     def load_generator(self) -> Generator:
-        """The synthesis network, where the model is. Raises WeightsError, MachineError for want of memory."""
+        """The synthesis network on the model's device. Raises WeightsError and MachineError."""
         generator = load_generator(folders_of(self.config.weights)[0], self.model.w_ref.device)
         if self.model.w_ref.device.type == "cpu":
             needed = synthesis_bytes(generator.config, self.config.batch_frames)
@@ -61,7 +61,7 @@ class SamplePlan:
         table.add_row("length", f"{self.frames:,} frames at {self.model.frame_rate_hz:g} Hz")
         if self.paste is not None:
             table.add_row("pasted into", f"{self.paste.video}, {len(self.paste.numbers):,} frames")
-        shown = "side by side" if self.config.grid else "a video each"
+        shown = "side by side" if self.config.grid else "one video each"
         table.add_row("samples", f"{count:,}, {shown}" if count > 1 else "1")
         table.add_row("folder" if self.makes_a_folder else "video", self.out)
         return table
@@ -69,15 +69,15 @@ class SamplePlan:
 
 @dataclass(frozen=True)
 class Motion:
-    """W+ of samples by their numbers: of the model's subject, or of another one by the offset trick."""
+    """W+ of samples by number, for the model's subject, or for another one by the offset trick."""
 
     config: SampleConfig
     model: MotionModel
     frames: int
-    w_new: Tensor | None  # [n, d] of who moves instead
+    w_new: Tensor | None  # [n, d] of another subject that moves instead
 
     def latents(self, samples: Sequence[int], chunk_frames: int) -> Iterator[Tensor]:
-        """Chunks [N, t, n, d], t = `chunk_frames` but for the last."""
+        """Chunks [N, t, n, d]; t is `chunk_frames` except in the last one."""
         config, model = self.config, self.model
         blend = None if config.blend_seed is None else Blend(config.blend_seed, config.blend)
         chunks = latents_of_samples(
@@ -98,7 +98,7 @@ class Motion:
 
 
 def plan_sample(config: SampleConfig) -> SamplePlan:
-    """Load the model and see that everything fits together. Raises WeightsError, ConfigError."""
+    """Load the model and check that everything fits together. Raises WeightsError, ConfigError."""
     _require_a_use(config)
     device = best_device()
     with model_folder(durable(config.model, "--model")) as folder:
@@ -130,7 +130,7 @@ def _paste_target(config: SampleConfig, video: str, model: MotionModel) -> Paste
 
 
 def _require_a_use(config: SampleConfig) -> None:
-    """Raise ConfigError for a setting that would change nothing. A file may hold it for other runs."""
+    """Raise ConfigError for a flag without effect. An experiment file may hold it for other runs."""
     is_own = config.photo is None and config.subject is None
     needs_other = {"strength": config.strength != 1, "layers": config.layers is not None}
     needs_other["reference"] = config.reference != "mean"
@@ -141,7 +141,7 @@ def _require_a_use(config: SampleConfig) -> None:
 
 
 def motion_of(plan: SamplePlan, generator: Generator) -> Motion:
-    """The motion, with the latents of who moves looked up or made from a photo.
+    """The motion, with the latents of the one who moves, from the store or from a photo.
 
     Raises DataError, LandmarksError, ConfigError.
     """

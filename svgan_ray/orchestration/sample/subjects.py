@@ -1,4 +1,4 @@
-"""Who moves in a sample: the latents of a photo, of somebody in the store, or of a drawn demo subject."""
+"""Latents of the one who moves in a sample: of a photo, of a subject in the store, or of a demo subject."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _DEMO_SECONDS, _DEMO_EVERY_FRAMES = 40, 25
 def subject_latents(name: str, store: str, inversion_id: str, weights: str, generator: Generator) -> Tensor:
     """W+ [n, d] of `demo:NUMBER`, or of a subject or clip of the store.
 
-    Of footage it is the mean, as the model's own reference is. Raises DataError, ConfigError.
+    For footage it is the mean, like the model's own reference. Raises DataError, ConfigError.
     """
     if name.startswith(DEMO):
         return _encoded(_demo_portraits(name, 2 * generator.config.resolution), weights, generator).mean(0)
@@ -80,7 +80,7 @@ def _encode(encoder: Encoder, generator: Generator, images: Tensor) -> Tensor:
 
 
 def _demo_portraits(name: str, side: int) -> Tensor:
-    """A drawn subject now and then during a while."""
+    """A few frames of a demo subject, spread over some time."""
     number = name.removeprefix(DEMO)
     if not number.isdecimal():
         raise ConfigError(f"--subject {name}: expected {DEMO} and a number, such as {DEMO}7")

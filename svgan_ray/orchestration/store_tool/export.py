@@ -1,4 +1,4 @@
-"""Clips of a snapshot for programs that know nothing of the store: NumPy archives, Parquet or WebDataset."""
+"""Exports clips of a snapshot for programs that cannot read the store, as NumPy, Parquet or WebDataset."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ExportFormat = Literal["npz", "parquet", "webdataset"]
 
 INDEX = "clips.json"
 SHARD_BYTES = 512 * 2**20
-"""A WebDataset shard is closed once it holds this much."""
+"""A WebDataset shard is closed when it holds this many bytes."""
 
 
 def export_clips(
@@ -35,12 +35,12 @@ def export_clips(
 ) -> str:
     """Write a snapshot's clips and `clips.json` to a new folder, which appears whole.
 
-    `npz` writes `<clip id>.npz` a clip, with w_plus [T, num_ws, w_dim] float32, time_s [T], quad [T, 4, 2],
-    error [T] and interpolated [T]. `parquet` writes `latents.parquet` with a row a frame and a row group a
-    clip. `webdataset` writes `shard-000000.tar` and so on, whose samples are those archives with a `.json`
-    beside each. One clip is in memory at a time.
+    `npz` writes `<clip id>.npz` for each clip, with w_plus [T, num_ws, w_dim] float32, time_s [T], quad [T,
+    4, 2], error [T] and interpolated [T]. `parquet` writes `latents.parquet` with a row per frame and a row
+    group per clip. `webdataset` writes `shard-000000.tar` and so on, whose samples are those archives, each
+    with a `.json` beside it. One clip is in memory at a time.
 
-    Raises ConfigError where the folder exists or cannot be written, ConflictError and CorruptObjectError as
+    Raises ConfigError if the folder exists or cannot be written, ConflictError and CorruptObjectError as
     reading a snapshot does.
     """
     if out.exists():
@@ -97,7 +97,7 @@ def _write_parquet(folder: Path, snapshot: Snapshot, clips: Clips) -> None:
 
 
 def _fixed_lists(values: Any) -> Any:
-    """A list of fixed size a frame, of an array [T, ...]."""
+    """An array [T, ...] as one fixed-size list per frame."""
     import pyarrow as pa
 
     flat = np.ascontiguousarray(values).reshape(len(values), -1)
@@ -115,7 +115,7 @@ def _write_shards(folder: Path, snapshot: Snapshot, clips: Clips) -> None:
 
 
 def _add_sample(shard: tarfile.TarFile, snapshot: Snapshot, clip: SnapshotClip, latents: ClipLatents) -> int:
-    """Add a clip's archive and what is to be known of it; returns their bytes."""
+    """Add a clip's archive and its description; returns their size in bytes."""
     archive = io.BytesIO()
     np.savez(archive, **_arrays(latents))
     about = {**_about(clip), "num_ws": snapshot.num_ws, "w_dim": snapshot.w_dim}

@@ -41,15 +41,15 @@ _DAY_S = 86_400.0
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
-    """What every subcommand takes."""
+    """The options of every subcommand."""
 
     store: str | None = None
-    """Folder or s3://bucket/prefix; by default the one that experiment.toml names."""
+    """Folder or s3://bucket/prefix. The default is the store that experiment.toml names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ls(Common):
-    """What stands in the store: bytes by section, inversions, trackings, snapshots, models. One listing."""
+    """List the store's content: bytes by section, inversions, trackings, snapshots, models."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
         with progress("objects") as on_progress:
@@ -60,10 +60,10 @@ class Ls(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Show(Common):
-    """One thing of the store in full: an inversion, tracking, video, clip, snapshot or model."""
+    """Show one entry of the store in full: an inversion, tracking, video, clip, snapshot or model."""
 
     name: tyro.conf.Positional[str]
-    """Its id or the first digits of it, a snapshot's NAME or NAME@GENERATION, a model's name."""
+    """Its id or the first digits of its id, a snapshot's NAME or NAME@GENERATION, or a model's name."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
         console.print(show_view(store, self.name))
@@ -72,14 +72,14 @@ class Show(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(Common):
-    """Check that records are sound and that what they name stands; exit code 1 where a problem is left."""
+    """Check that records are sound and that the objects they name exist; exit code 1 if a problem is left."""
 
     deep: bool = False
-    """Read and hash every object, too: as long as reading the whole store takes."""
+    """Also read and hash every object, which takes as long as reading the whole store."""
     repair: bool = False
-    """Delete what the next run of jobs/invert.py makes again, as the table says."""
+    """Delete damaged objects that the next run of jobs/invert.py makes again; the table names them."""
     break_lock: bool = False
-    """Repair although a lock stands; only where its holder is known to be dead."""
+    """Repair although the store is locked. Use it only if the lock's holder is known to be dead."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
         with progress("objects") as on_progress:
@@ -87,21 +87,21 @@ class Verify(Common):
         console.print(verification_view(report))
         deleted = repair(store, report, self.break_lock) if self.repair and report.problems else []
         if deleted:
-            console.print(f"deleted {len(deleted):,} objects; run jobs/invert.py again to make them anew")
+            console.print(f"deleted {len(deleted):,} objects; run jobs/invert.py to make them again")
         left = [problem for problem in report.problems if not (deleted and problem.repair_keys)]
         return 1 if left else 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gc(Common):
-    """Find content that no record names, of killed writers and lost races; a dry run without --delete."""
+    """Find content that no record names, left by killed writers and lost races; --delete deletes it."""
 
     delete: bool = False
-    """Delete it."""
+    """Delete the content that was found."""
     grace_days: Annotated[float, at_least(0)] = GRACE_S / _DAY_S
-    """Leave what is younger; less than the default only while nobody writes."""
+    """Leave content that is younger than this. Use less than the default only while nobody writes."""
     break_lock: bool = False
-    """Collect although a lock stands; only where its holder is known to be dead."""
+    """Collect although the store is locked. Use it only if the lock's holder is known to be dead."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
         check_ranges(self)
@@ -113,18 +113,18 @@ class Gc(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class TakeSnapshot(Common):
-    """Freeze the clips of one subject under a name; the same clips again are the same generation."""
+    """Freeze the clips of one subject under a name; equal clips give the same generation again."""
 
     name: tyro.conf.Positional[str | None] = None
-    """Name of the snapshot; by default the subject's."""
+    """Name of the snapshot. The default is the subject's name."""
     subject: str | None = None
-    """Whose clips; by default those of the only subject."""
+    """Subject whose clips are frozen. The default is the only subject."""
     inversion: str | None = None
-    """Id of the inversion; by default the only one."""
+    """Id of the inversion. The default is the only one."""
     min_clip_s: float = 0.0
-    """Leave out shorter clips."""
+    """Leave out clips that are shorter than this."""
     max_error: float | None = None
-    """Leave out clips whose mean reconstruction error is higher, or unknown."""
+    """Leave out clips whose mean reconstruction error is larger than this, or unknown."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
         choice = DataChoice(self.subject, self.name, self.inversion, self.min_clip_s, self.max_error)
@@ -139,9 +139,9 @@ class Export(Common):
     name: tyro.conf.Positional[str]
     """The snapshot: NAME, or NAME@GENERATION."""
     out: Path
-    """New folder to write; it appears when it is whole."""
+    """New folder to write; it appears when it is complete."""
     format: ExportFormat = "npz"
-    """`npz`: a NumPy archive a clip. `parquet`: a row a frame. `webdataset`: shards of archives."""
+    """`npz` writes a NumPy archive per clip, `parquet` a row per frame, `webdataset` shards of archives."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
         snapshot, out = named_snapshot(store, self.name), Path(expanded(str(self.out)))
@@ -153,7 +153,7 @@ class Export(Common):
 
 @dataclass(frozen=True, kw_only=True)
 class Catalog(Common):
-    """Write a table of all committed clips, a row a clip, to catalog/catalog.parquet in the store."""
+    """Write a table of all committed clips, one row per clip, to catalog/catalog.parquet in the store."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
         with progress("new clips") as on_progress:
@@ -175,13 +175,13 @@ Command: TypeAlias = (
 
 def command_of(argv: Sequence[str]) -> Command:
     """The subcommand that a command line names, with its flags."""
-    description = "Looks into a latent store and keeps it in order; docs/store.md tells what stands where."
+    description = "Shows and maintains a latent store; docs/store.md describes its content."
     command: Command = tyro.cli(Command, args=list(argv), description=description)
     return command
 
 
 def main(flags: Sequence[str]) -> int:
-    """Parse and act; the exit code: 0, 1 where `verify` leaves problems, 2 for errors."""
+    """Parse and act; returns the exit code: 0, 1 if `verify` leaves problems, 2 for errors."""
     command = command_of(flags)
 
     def act() -> int:
@@ -193,7 +193,7 @@ def main(flags: Sequence[str]) -> int:
 
 @contextmanager
 def progress(unit: str) -> Iterator[OnProgress]:
-    """A bar on stderr while something long goes on, or lines in a log."""
+    """A progress bar on stderr during long work, or lines in a log."""
     columns = (plain_column(unit), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with LoggedProgress(*columns, stderr=True) as bar:
         task = bar.add_task(unit, total=None)

@@ -1,4 +1,4 @@
-"""What stands in a store, as tables that people can read."""
+"""The content of a store as tables for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from svgan_ray.video.footage_facts import PARAMETER, facts_of
 __all__ = ["catalog_view", "garbage_view", "overview", "show_view", "snapshot_view", "verification_view"]
 
 _ROWS = 40
-"""Longer tables are cut; their last row says how much is missing."""
+"""Longer tables are cut; their last row tells how many rows are missing."""
 
 _REPAIR_PLAN = (
     "Repair: `verify --repair` deletes the objects named, the next run of jobs/invert.py makes them again "
@@ -35,7 +35,7 @@ _BY_HAND = (
 _LISTED = 8  # candidates in an error
 
 _KINDS = {"commits": ("inversion", "clip"), "tracks": ("tracking", "video"), "failures": ("", "failure")}
-"""What the two ids in the keys of a section are ids of."""
+"""The kinds of the two ids in the keys of a section."""
 
 
 def overview(store: LatentStore, on_progress: OnProgress = unwatched) -> RenderableType:
@@ -66,7 +66,7 @@ def overview(store: LatentStore, on_progress: OnProgress = unwatched) -> Rendera
 
 
 def show_view(store: LatentStore, name: str) -> RenderableType:
-    """What goes by an id, the first digits of one, or a name. Raises DataError where nothing or more does."""
+    """The entry with an id, its first digits, or a name. Raises DataError if there is none or several."""
     if name.partition("@")[0] in store.snapshot_names():
         return snapshot_view(named_snapshot(store, name))
     if (manifest := _model(store, name)) is not None:
@@ -77,7 +77,7 @@ def show_view(store: LatentStore, name: str) -> RenderableType:
 
 
 def snapshot_view(snapshot: Snapshot) -> RenderableType:
-    """A snapshot: what it was chosen by, and its clips."""
+    """A snapshot: the filters that chose its clips, and the clips."""
     filters = [f"{name} {value}" for name, value in snapshot.filters.items() if value is not None]
     head = _grid(
         ("snapshot", f"{snapshot.name}@{snapshot.generation}"),
@@ -95,7 +95,7 @@ def snapshot_view(snapshot: Snapshot) -> RenderableType:
 
 
 def verification_view(report: VerificationReport) -> RenderableType:
-    """What is wrong, and what is to be done about it."""
+    """The problems and their remedies."""
     looked_at = f"{report.objects:,} objects, {decimal(report.size_bytes)}"
     if not report.problems:
         return f"{looked_at}: all sound"
@@ -113,7 +113,7 @@ def verification_view(report: VerificationReport) -> RenderableType:
 
 
 def garbage_view(report: CollectionReport, deleted: bool, grace_days: float) -> RenderableType:
-    """What was collected, or would be."""
+    """The content that was collected, or would be."""
     sections = Counter(key.partition("/")[0] for key in report.keys)
     rows = [(section, f"{count:,}") for section, count in sorted(sections.items())]
     did = "deleted" if deleted else "would delete"
@@ -129,7 +129,7 @@ def garbage_view(report: CollectionReport, deleted: bool, grace_days: float) -> 
 
 
 def catalog_view(report: CatalogReport) -> RenderableType:
-    """What an update of the catalog did, and where the table is."""
+    """The changes by an update of the catalog, and the table's place."""
     lines = [f"{report.rows:,} clips in {report.uri}: {report.added:,} are new, {report.removed:,} are gone"]
     if report.unreadable:
         lines.append(f"{report.unreadable:,} commits cannot be read and are left out; `verify` names them")
@@ -140,7 +140,7 @@ def catalog_view(report: CatalogReport) -> RenderableType:
 
 
 class _Found:
-    """The one thing whose id begins so, and the keys of its records, in one listing a section."""
+    """The only entry whose id begins with some digits, and the keys of its records."""
 
     def __init__(self, store: LatentStore, start: str) -> None:
         found: dict[tuple[str, str], list[str]] = defaultdict(list)  # by id and kind
@@ -151,7 +151,7 @@ class _Found:
                         found[name, kind].append(key)
         names = sorted({name for name, _ in found})
         if not names:
-            raise DataError(f"{store.uri}: nothing goes by {start}; `ls` shows what there is")
+            raise DataError(f"{store.uri}: nothing has the id or name {start}; `ls` lists the content")
         if len(names) > 1:
             listed = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
             raise DataError(f"{store.uri}: {len(names)} ids begin with {start}, give more digits: {listed}")
@@ -260,7 +260,7 @@ def _model(store: LatentStore, name: str) -> ModelManifest | None:
 
 
 def _failures(records: Iterable[FailureRecord]) -> list[RenderableType]:
-    """A table of failures behind an empty line; nothing where there are none."""
+    """A table of failures after an empty line; nothing if there are none."""
     rows = [(r.item_id[:12], f"{r.stage}: {r.reason}", str(r.attempts), r.message, r.uri) for r in records]
     return ["", _table(("failed", "reason", "attempts", "message", "file"), rows)] if rows else []
 
@@ -280,7 +280,7 @@ def _error(errors: Iterable[float | None]) -> str:
 
 
 def _footage(spans: Sequence[tuple[int, float]]) -> str:
-    """Sum of spans of so many frames at some frames/s."""
+    """The sum of spans, each given by its frames and its frame rate."""
     seconds = sum(frames / frame_rate_hz for frames, frame_rate_hz in spans)
     length = f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds:,.1f} s"
     return f"{sum(frames for frames, _ in spans):,} frames, {length}"
@@ -292,7 +292,7 @@ def _counts(records: Counter[str], failed: Counter[str] | None = None) -> list[t
 
 
 def _grid(*rows: tuple[str, str]) -> Table:
-    """Names and values, values never cut."""
+    """A table of names and values that never cuts values."""
     table = Table(box=None, show_header=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")

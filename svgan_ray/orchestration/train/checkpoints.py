@@ -1,6 +1,7 @@
-"""Checkpoints that stay: the last ones, which Ray keeps, and the best by validation, which is kept here.
+"""Stores the best checkpoint by validation; Ray itself keeps the last ones.
 
-Beside them lies `validated.json`: the best so far, and why the training must end where its motion exploded.
+Beside them, `validated.json` records the best one so far, and why the training must end if its motion
+exploded.
 """
 
 from __future__ import annotations
@@ -14,19 +15,19 @@ from svgan_ray.temporal.checkpoints import RECORD
 __all__ = ["BEST", "EXPLOSION", "explosion_of", "take_validated"]
 
 BEST = "best"
-"""Folder of the best checkpoint, among the others."""
+"""Name of the best checkpoint's folder, beside the others."""
 EXPLOSION = 100.0
-"""So many times the best distance there was is no fluctuation."""
+"""A distance that is this many times the best one so far is an explosion and not a fluctuation."""
 VALIDATED = "validated.json"
 
 
 def take_validated(
     folder: str, checkpoint: Path, step: int, distance: float, floors: float, worst: float
 ) -> bool:
-    """Keep a validated checkpoint if it is the best, or note that training must end; whether it was kept.
+    """Keep a checkpoint if it is the best, or record that training must end; returns whether it was kept.
 
-    Checkpoints are compared by `distance`; `floors`, the Frechet distance, shows an explosion. Either is
-    `worst` where it cannot be measured, of which nothing follows.
+    Checkpoints are compared by `distance`; `floors`, the Frechet distance, shows an explosion. A value that
+    cannot be measured is `worst`; it neither makes a checkpoint the best nor ends the training.
     """
     if max(distance, floors) >= worst:
         return False
@@ -46,11 +47,11 @@ def take_validated(
 
 
 def _best(folder: str) -> dict[str, Any] | None:
-    """The best so far; one of version 0.1.0, which is known by its Frechet distance alone, is none."""
+    """The best so far; a record of version 0.1.0 is ignored, because it has only a Frechet distance."""
     best: dict[str, Any] | None = (read_record(folder, VALIDATED) or {}).get("best")
     return best if best is not None and "floors" in best else None
 
 
 def explosion_of(folder: str) -> str:
-    """Why a training in this folder must end, empty where it need not."""
+    """The reason why a training in this folder must end; empty if it need not."""
     return str((read_record(folder, VALIDATED) or {}).get("exploded", ""))

@@ -1,4 +1,4 @@
-"""What the networks see of a snapshot: resampled, projected onto the subject's basis, kept in the store."""
+"""The training set of a snapshot: resampled, projected onto the subject's basis, cached in the store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SCHEMA = 1
 PART_FRAMES = 20_000
 """Frames that one task reads of a large snapshot: about a quarter of an hour of footage."""
 MOST_PARTS = 16
-"""Each takes (n*d)^2 float64 until it is merged: 680 MB at 1024 px."""
+"""The most parts; each takes (n*d)^2 float64 until it is merged, which is 680 MB at 1024 px."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +41,14 @@ class TrainingSet:
     segments: tuple[tuple[int, int], ...]  # spans of valid frames, each within one clip
 
     def index(self, window_frames: int) -> WindowIndex:
-        """Where windows start. Raises DataError where none fits."""
+        """The starts of windows. Raises DataError if no window fits."""
         return WindowIndex(self.segments, window_frames)
 
 
 def training_set(store: LatentStore, snapshot: Snapshot, config: TemporalConfig) -> TrainingSet:
-    """Read the training set from the store, where the first one to need it leaves basis and coefficients.
+    """Read the training set from the store; the first job that needs it computes and stores it there.
 
-    Raises DataError where the basis would be larger than the rank of the data.
+    Raises DataError if the basis would be larger than the rank of the data.
     """
     key = {
         "snapshot": snapshot.digest,
@@ -100,7 +100,7 @@ def _projected(store: LatentStore, snapshot: Snapshot, config: TemporalConfig) -
 
 
 def _parts(snapshot: Snapshot) -> list[Snapshot]:
-    """The clips in runs of about equally many frames, enough for a task each."""
+    """Groups of consecutive clips with about equally many frames, one group for each task."""
     frames = sum(clip.frames for clip in snapshot.clips)
     count = min(MOST_PARTS, max(1, round(frames / PART_FRAMES)))
     parts: list[list[SnapshotClip]] = [[] for _ in range(count)]
@@ -112,12 +112,12 @@ def _parts(snapshot: Snapshot) -> list[Snapshot]:
 
 
 def _merged_moments(store: str, parts: Sequence[Snapshot], rate_hz: float) -> Moments | None:
-    """Of all parts, each merged as it becomes ready, so that few are in memory at once."""
+    """The moments of all parts, each merged as it becomes ready, so that few are in memory at once."""
     task = ray.remote(_moments)
     pending, total = [task.remote(store, part, rate_hz) for part in parts], None
     while pending:
         (ready,), pending = ray.wait(pending, num_returns=1)
-        moments: Moments | None = copy.deepcopy(ray.get(ready))  # what Ray hands out is read-only
+        moments: Moments | None = copy.deepcopy(ray.get(ready))  # objects from Ray are read-only
         if total is None:
             total = moments
         elif moments is not None:

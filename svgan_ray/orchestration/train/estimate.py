@@ -1,4 +1,4 @@
-"""What a training will cost, from a few steps on noise."""
+"""Estimates the time of a training from a few steps on noise."""
 
 from __future__ import annotations
 

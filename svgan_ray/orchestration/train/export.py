@@ -1,4 +1,4 @@
-"""From a checkpoint to a model: a folder, a name in the store, artifacts of the run."""
+"""Exports a checkpoint as a model: a folder, a name in the store, artifacts of the run."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["card_of", "export_model", "publish", "restore_model", "subject_means
 
 
 MOST_SUBJECTS = 32
-"""A registered model carries so many of the store's subjects at most."""
+"""The largest number of the store's subjects that a registered model contains."""
 
 
 def export_model(
@@ -56,7 +56,7 @@ def export_model(
 
 
 def subject_means(store: LatentStore, inversion_id: str) -> dict[str, torch.Tensor]:
-    """Mean W+ [n, d] by subject, over the first chunk of a clip: who can move by a registered model."""
+    """Mean W+ [n, d] by subject, over the first chunk of a clip, for the subjects of a registered model."""
     first: dict[str, CommitRecord] = {}
     for record in sorted(store.commits(inversion_id), key=lambda record: (record.subject, record.clip_id)):
         first.setdefault(record.subject, record)
@@ -65,7 +65,7 @@ def subject_means(store: LatentStore, inversion_id: str) -> dict[str, torch.Tens
 
 
 def restore_model(name: str, uri: str, store: LatentStore) -> None:
-    """Write a model that the store keeps to `uri` again."""
+    """Write a model from the store to `uri` again."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "model")
         store.get_model(name, folder)
@@ -73,7 +73,7 @@ def restore_model(name: str, uri: str, store: LatentStore) -> None:
 
 
 def publish(folder: Path, uri: str) -> None:
-    """Copy a model's folder to its place, whole or not at all. Raises ConfigError, StoreError."""
+    """Copy a model's folder to its place atomically. Raises ConfigError, StoreError."""
     if uri.startswith("s3://"):
         publish_model(folder, uri)
         return
@@ -87,7 +87,7 @@ def publish(folder: Path, uri: str) -> None:
 
 
 def card_of(snapshot: Snapshot) -> dict[str, Any]:
-    """What the model was trained on; nothing that differs from run to run, as the store compares."""
+    """A description of the training data, which must not differ between runs, as the store compares it."""
     return {
         "subject": snapshot.clips[0].subject,
         "snapshot": f"{snapshot.name}@{snapshot.generation}",

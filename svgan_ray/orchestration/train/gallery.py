@@ -1,4 +1,4 @@
-"""One page of a training, with everything it shows inside: videos, film strip, how the motion compares."""
+"""A self-contained page of a training: videos, film strip, charts of the motion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COURSE_S = 10.0
 
 @dataclass(frozen=True)
 class Shown:
-    """What was rendered of a model: videos side by side in one file, and a strip of them."""
+    """Videos of a model, side by side in one file, and a film strip of them."""
 
     video: bytes
     strip: npt.NDArray[np.uint8]  # [H, W, 3]
@@ -31,7 +31,7 @@ class Shown:
 
 
 def charts_of(model: MotionModel, data: TrainingSet, generated: Tensor) -> dict[str, list[Chart]]:
-    """A model's motion beside the footage's, by name.
+    """Charts of a model's motion beside the footage's, by name.
 
     `generated` are evaluation coefficients [S, T, 16] of samples of a minute, the first ones of the basis.
     """
@@ -49,11 +49,11 @@ def charts_of(model: MotionModel, data: TrainingSet, generated: Tensor) -> dict[
 def gallery(
     steps: int, charts: Mapping[str, Sequence[Chart]], shown: Shown, scores: Mapping[str, float]
 ) -> Html:
-    """The page of a model after so many steps."""
+    """The page of a model after `steps` steps."""
     rows = [[name, f"{value:.3g}"] for name, value in sorted(scores.items())]
     return page(
         f"Motion after {steps:,} steps",
-        paragraph("What is marked as a sample never happened. Real motion has variance 1 in each component."),
+        paragraph("Videos marked as samples never happened. Real motion has variance 1 in each component."),
         section(
             "Side by side: " + ", ".join(shown.labels),
             embedded_video(shown.video, "real, then samples", 1024),

@@ -1,7 +1,7 @@
 """Training on Ray Train: snapshot -> basis -> temporal GAN -> model, with samples rendered beside it.
 
-The same snapshot, options and weights are the same training: run again, it goes on from its last
-checkpoint, or says that it is finished.
+The same snapshot, options and weights are the same training. If it is run again, it goes on from its last
+checkpoint, or reports that it is finished.
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ __all__ = ["TrainReport", "plan", "run"]
 
 MAX_FAILURES = 3
 KEPT_CHECKPOINTS = 3
-"""The last ones; the best by validation is kept as well."""
+"""The number of latest checkpoints that Ray keeps; the best one by validation is kept as well."""
 WORKER_GPUS, VALIDATION_GPUS = 0.75, 0.25
 """Shares of a GPU, so that a machine with one renders samples while it trains."""
 
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a training came to."""
+    """The result of a training."""
 
     plan: TrainingPlan
     finished: Finished
@@ -83,14 +83,14 @@ class TrainReport:
 
 
 def plan(config: TrainConfig) -> TrainingPlan:
-    """What `run` would do; nothing is stored."""
+    """The plan of `run`; nothing is stored."""
     return plan_training(config, put=False)
 
 
 def run(config: TrainConfig) -> TrainReport:
-    """Train what `config` describes, or go on with it.
+    """Run the training that `config` describes, or go on with it.
 
-    Raises DataError, ConfigError, DivergenceError, and Ray's TrainingFailedError where workers keep dying.
+    Raises DataError, ConfigError, DivergenceError, and Ray's TrainingFailedError if workers keep dying.
     """
     plan = plan_training(config)
     if plan.finished is not None and plan.finished.covers(plan.job):
@@ -119,8 +119,8 @@ def _train(plan: TrainingPlan) -> Finished:
 
 
 def _show_beginning(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> ray.ObjectRef[None]:
-    """Have the pictures of step 0 made beside the training."""
-    options = _validation_options(plan.config, gpu) | {"max_calls": 1}  # its memory goes with it
+    """Render the pictures of step 0 in a task beside the training."""
+    options = _validation_options(plan.config, gpu) | {"max_calls": 1}  # its process ends and frees memory
     return ray.remote(**options)(Validator.show_beginning).remote(Validator(plan.job, run))
 
 
@@ -134,7 +134,7 @@ def _trainer(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> TorchTrainer:
     storage, path = filesystem(plan.checkpoints)
     return TorchTrainer(
         partial(train_worker, plan.job, run),
-        # Counts of samples stay on the CPU whatever the networks are on.
+        # Counts of samples stay on the CPU, whichever device the networks are on.
         torch_config=TorchConfig("cpu:gloo,cuda:nccl" if gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=plan.config.workers,
@@ -157,7 +157,7 @@ def _trainer(plan: TrainingPlan, run: RemoteRun, gpu: bool) -> TorchTrainer:
 
 
 def _finish(plan: TrainingPlan, result: Result, run: RemoteRun) -> Finished:
-    """From the last checkpoint to a model: a folder, a name in the store, artifacts of the run."""
+    """Export the last checkpoint as a model: a folder, a name in the store, artifacts of the run."""
     outcome = cast(Outcome, result.return_value)
     if exploded := explosion_of(plan.folder):
         raise DivergenceError(exploded)
@@ -176,7 +176,7 @@ def _finish(plan: TrainingPlan, result: Result, run: RemoteRun) -> Finished:
 
 
 def _last_good(result: Result) -> str:
-    """What is left of a training that diverged: checkpoints are written only where all is finite."""
+    """A sentence on the last checkpoint of a training that diverged; checkpoints hold only finite values."""
     if result.checkpoint is None:
         return "There is no checkpoint from before that."
     step = (result.metrics or {})["step"]

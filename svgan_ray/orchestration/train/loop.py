@@ -1,7 +1,7 @@
-"""What each worker of a training runs: steps, curves, checkpoints, until steps or minutes are used up.
+"""The loop of each worker of a training: steps, curves, checkpoints, until steps or minutes are used up.
 
-Noise and windows are functions of (seed, step) and a checkpoint holds everything else, so a training that
-was killed and resumed has the same bits as one that was not.
+Noise and windows are functions of (seed, step), and a checkpoint holds everything else. So a training that
+was killed and resumed is bit-equal to one that was not.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _REMEDY = "Train with a lower learning rate or another seed."
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """A training as every worker needs to know it."""
+    """The settings of a training that every worker needs."""
 
     id: str
     config: TemporalConfig
@@ -54,12 +54,12 @@ class TrainingJob:
     sample_every_steps: int
     sample_seconds: float
     folder: str
-    """Where its checkpoints are kept."""
+    """The folder of its checkpoints."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How far a training came, in this run and those before it; `diverged` says why it cannot go on."""
+    """The progress of a training over all its runs; `diverged` tells why it cannot go on."""
 
     steps: int
     elapsed_s: float
@@ -99,7 +99,7 @@ def _train(
     features: Tensor,
     index: WindowIndex,
 ) -> Outcome:
-    """Steps, curves and checkpoints until steps or minutes are used up, or the training diverges."""
+    """Train, log and write checkpoints until steps or minutes are used up, or the training diverges."""
     speed = Speed(run.key.name, state)
     is_over = _is_over(job, state, clock)
     try:
@@ -122,7 +122,7 @@ def _train(
 
 
 class Speed:
-    """Sequences a second since the last measurement, which Prometheus sees as well."""
+    """Measures sequences per second since the last measurement, and exports them to Prometheus."""
 
     def __init__(self, run: str, state: TrainingState) -> None:
         self._run, self._step, self._time_s = run, state.step, time.monotonic()
@@ -137,10 +137,10 @@ class Speed:
 
 
 def check_weights(state: TrainingState) -> None:
-    """Raise DivergenceError where a weight or the memory of its gradients is not finite.
+    """Raise DivergenceError if a weight or an optimiser's moment of its gradients is not finite.
 
-    No such checkpoint is written. Adam does not forget a gradient whose square is beyond float32: its weight
-    stays finite and never moves again.
+    Such a checkpoint must not be written. If the square of a gradient overflows float32, Adam's moment stays
+    infinite: the weight stays finite but never changes again.
     """
     for owner, optimiser in state.optimisers().items():
         for memory in optimiser.state.values():
@@ -185,7 +185,7 @@ def _log(run: RemoteRun, state: TrainingState, values: Mapping[str, Tensor | flo
 
 
 def _report(job: TrainingJob, state: TrainingState, clock: Clock, validate: bool) -> None:
-    """Hand a checkpoint to Ray, which uploads it while the training goes on, and then validates it."""
+    """Report a checkpoint to Ray, which uploads it while the training goes on, and then validates it."""
     values, checkpoint = {"step": state.step}, None
     if state.workers.rank == 0:
         folder = tempfile.mkdtemp(prefix="checkpoint-")  # Ray removes it after the upload
@@ -203,7 +203,7 @@ def _report(job: TrainingJob, state: TrainingState, clock: Clock, validate: bool
 
 
 def _check_validated(job: TrainingJob, state: TrainingState) -> None:
-    """Raise DivergenceError where a validation saw the motion explode; all workers do as the first one."""
+    """Raise DivergenceError if a validation found that the motion exploded; all workers follow the first."""
     exploded = explosion_of(job.folder) if state.workers.rank == 0 else ""
     if state.workers.count(int(bool(exploded))):
         raise DivergenceError(exploded or explosion_of(job.folder))

@@ -1,4 +1,4 @@
-"""A training with everything resolved: its data, its identity, the places of what it makes."""
+"""A training with all settings resolved: its data, its identity, and the places of its results."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _SCHEMA = 1
 
 @dataclass(frozen=True)
 class Finished:
-    """The end of a training, kept beside its checkpoints."""
+    """The end of a training, stored beside its checkpoints."""
 
     steps: int
     elapsed_s: float
     figures: dict[str, float]
 
     def covers(self, job: TrainingJob) -> bool:
-        """Whether what is asked for was done."""
+        """Whether the requested steps or minutes were done."""
         in_time = job.budget_s is not None and self.elapsed_s >= job.budget_s
         return self.steps >= job.config.steps or in_time
 
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """A training with everything resolved."""
+    """A training with all settings resolved."""
 
     config: TrainConfig
     store: LatentStore
@@ -59,18 +59,18 @@ class TrainingPlan:
 
     @property
     def folder(self) -> str:
-        """Where this training's checkpoints are."""
+        """The folder of this training's checkpoints."""
         return self.job.folder
 
     @property
     def run(self) -> RunKey:
-        """What MLflow knows it by."""
+        """The key of its run."""
         return RunKey(
             self.config.experiment, f"train {Path(self.model).name}", "train", f"train-{self.job.id}"
         )
 
     def model_name(self, steps: int) -> str:
-        """What the store calls the model that so many steps give."""
+        """The name in the store of the model after `steps` steps."""
         return f"{self.name}/step-{steps:08d}"
 
     def __rich__(self) -> Table:
@@ -90,9 +90,11 @@ class TrainingPlan:
 
 
 def plan_training(config: TrainConfig, put: bool = True) -> TrainingPlan:
-    """Resolve paths, snapshot and identity; `put` stores snapshot and generator where they are new."""
+    """Resolve paths, snapshot and identity; `put` stores snapshot and generator if they are new."""
     if config.workers > config.temporal.batch_size:
-        raise ConfigError(f"--workers {config.workers}: a batch of {config.temporal.batch_size} feeds fewer")
+        raise ConfigError(
+            f"--workers {config.workers}: expected at most {config.temporal.batch_size}, the size of a batch"
+        )
     store = open_store(durable(config.store, "--store"))
     generator_folder, _ = folders_of(config.weights)
     generator_sha256 = put_weights(store, generator_folder) if put else weights_hash(generator_folder)

@@ -1,4 +1,4 @@
-"""The bar that a person watches while workers train."""
+"""The progress bar of a training."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["training_progress"]
 
 @contextmanager
 def training_progress(run: RemoteRun, job: TrainingJob) -> Iterator[None]:
-    """Follow the run's curves in a thread: steps, or minutes where these end the training first."""
+    """Follow the run's curves in a thread: steps, or minutes if these end the training first."""
     columns = (
         plain_column("training"),
         BarColumn(),

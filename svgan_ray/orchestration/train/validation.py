@@ -1,4 +1,4 @@
-"""What is measured and shown of a training while it goes on, in a task of its own, from averaged weights."""
+"""Validation of a training while it goes on: a separate task scores and renders the averaged weights."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ __all__ = [
 
 OBJECTIVE = "motion_distance"
 FRECHET = "frechet_motion"
-"""What studies and trainings of before were compared by."""
+"""The score by which earlier versions compared studies and trainings."""
 FIDELITY, DRIFT = "fidelity", "drift"
-"""Two sides of the Frechet distance: at the start of a sample, and what it grows by within a minute."""
+"""Two parts of the Frechet distance: its value at the start of a sample, and its growth within a minute."""
 WORST = 1e6
-"""Each of these of motion that diverged, or cannot be measured."""
+"""The value of each of these scores for motion that diverged or cannot be measured."""
 SEED = 0
 SAMPLES, SAMPLE_S = 150, 68.0
-"""Enough for windows at 60 s and for a floor that is known to a tenth."""
+"""Samples are long enough for windows at 60 s, and enough for a floor that is accurate to a tenth."""
 SHOWN_SAMPLES = 3
 SHOWN_SIDE = 256
 COLUMNS = 10
@@ -107,7 +107,7 @@ class Validator:
         generated = generated_motion(model)
         try:
             scores = scores_of(measure(model, data, generated))
-        except DataError:  # footage too short to be measured is long enough to be shown
+        except DataError:  # footage that is too short to be measured can still be shown
             scores = {}
         charts = charts_of(model, data, generated)
         shown = self._show(store, model, data, charts, state.step)
@@ -116,7 +116,7 @@ class Validator:
         return state, scores
 
     def show_beginning(self) -> None:
-        """Pictures before the first step: where they are missing, MLflow's slider starts with none at all."""
+        """Log pictures before the first step; without them, MLflow's slider would start without a picture."""
         store = open_store(self.job.store)
         data = self._data(store)
         model = self._model(new_state(self.job.config, data.basis.to(best_device()), best_device()), data)
@@ -152,7 +152,7 @@ class Validator:
 
 
 def require_measurable(data: TrainingSet, frame_rate_hz: float) -> None:
-    """Raise DataError unless some clip holds a window of the measure."""
+    """Raise DataError unless at least one clip is as long as a window."""
     longest = max(stop - first for first, stop in data.segments) / frame_rate_hz
     if longest < WINDOWS_S[0]:
         raise DataError(
@@ -162,7 +162,7 @@ def require_measurable(data: TrainingSet, frame_rate_hz: float) -> None:
 
 
 def generated_motion(model: MotionModel) -> Tensor:
-    """The samples that are measured and charted: evaluation coefficients [S, T, 16]."""
+    """The samples that are measured and drawn: evaluation coefficients [S, T, 16]."""
     frames = round(SAMPLE_S * model.frame_rate_hz)
     return generate_coefficients(model, evaluation_basis(model.basis), SAMPLES, frames, SEED)
 
@@ -175,20 +175,20 @@ def measure(model: MotionModel, data: TrainingSet, generated: Tensor) -> MotionR
 
 
 def distance_of(report: MotionReport) -> float:
-    """The one scalar that trainings are compared by, finite whatever the model does; smaller is better."""
+    """The score that trainings are compared by, which is always finite; smaller is better."""
     return _bounded(report.standing.motion_distance)
 
 
 def frechet_of(report: MotionReport) -> float:
-    """The mean Frechet distance over places in a sample and window lengths, finite whatever the model does.
+    """The mean Frechet distance over places in a sample and window lengths, which is always finite.
 
-    It is in multiples of the real-to-real floor, and what studies of before are searched by.
+    It is in multiples of the real-to-real floor. Studies of earlier versions minimise it.
     """
     return _bounded(mean_floors(report.frechet))
 
 
 def sides_of(report: MotionReport) -> dict[str, float]:
-    """Fidelity and drift, finite whatever the model does; smaller is better."""
+    """Fidelity and drift, which are always finite; smaller is better."""
     places = [values for values in floors_by_place(report.frechet) if values]
     fidelity = _mean([values[0] for values in places])
     return {FIDELITY: fidelity, DRIFT: _mean([max(values[-1] - values[0], 0.0) for values in places])}
@@ -211,7 +211,7 @@ def _bounded(value: float) -> float:
 def sample_rows(
     model: MotionModel, data: TrainingSet, generator: Generator, seconds: float
 ) -> list[npt.NDArray[np.uint8]]:
-    """Real footage, as the basis holds it, above samples of fixed noises: each uint8 [T, S, S, 3]."""
+    """Real footage, as projected onto the basis, and samples of fixed noises: each uint8 [T, S, S, 3]."""
     first, stop = max(data.segments, key=lambda segment: segment[1] - segment[0])
     frames = min(round(seconds * model.frame_rate_hz), stop - first)
     real = data.basis.reconstruct(data.coefficients[first : first + frames])

@@ -1,6 +1,6 @@
-"""Studies that version 0.1.0 began, which this version goes on with.
+"""Lets this version go on with studies that version 0.1.0 began.
 
-Ray Tune keeps a study's search and callbacks as pickles (`tuner.pkl`, `searcher-state-*.pkl`). They name
+Ray Tune stores a study's search and callbacks as pickles (`tuner.pkl`, `searcher-state-*.pkl`). They name
 classes and functions by module, and some modules have moved since.
 """
 
@@ -19,7 +19,7 @@ _MOVED = {
     "svgan_ray.orchestration.tuning.search": f"{_HERE}.search",
 }
 _TRIAL_FOLDER = "_trial_folder"
-"""The one function that a pickle names by the package, which was a module."""
+"""The only function that a pickle names in the package `tune`, which was a module then."""
 
 
 def find_moved_modules() -> None:

@@ -1,6 +1,6 @@
 """A study on Ray Tune: Optuna proposes options, trials train with them, the worse ones stop early.
 
-The same study, run again, goes on: trials that were cut off resume from their checkpoints, ended ones stay.
+If the same study is run again, it goes on: interrupted trials resume from their checkpoints, ended ones stay.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ __all__ = ["plan", "run"]
 
 MAX_FAILURES = 3
 REDUCTION = 2
-"""Of the trials that come to a measurement, one in so many goes on."""
+"""One in this many of the trials that reach a measurement goes on."""
 _SAVE_EVERY_S = "1"
 
 
 def plan(config: TuneConfig) -> RenderableType:
-    """The plan, the search space and the cost, from a few steps of the recipe; nothing is stored."""
+    """The plan, the search space and the cost, estimated from a few steps; nothing is stored."""
     return plan_only(config)
 
 
 def run(config: TuneConfig) -> TuneReport:
     """Run the study that `config` describes, or go on with it.
 
-    Raises DataError, ConfigError, and TrainingError where no trial came to an end.
+    Raises DataError, ConfigError, and TrainingError if no trial was measured.
     """
     plan = plan_study(config)
     with held_alone(f"{plan.folder}/{config.study}", f"study {config.study}"):
@@ -74,7 +74,7 @@ def _run_alone(plan: StudyPlan) -> TuneReport:
         raise ConfigError(f"--resume: no study {config.study} was begun in {plan.folder}; see --study-folder")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = open_study(plan, is_begun)
-    # Tune saves its state every 10 s or more; what a kill loses of it is trained or proposed again.
+    # Tune saves its state every 10 s or more; what is lost by a kill is trained or proposed again.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", _SAVE_EVERY_S)
     os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # its banner ignores `verbose`
@@ -151,13 +151,13 @@ def _trial_resources(plan: StudyPlan) -> dict[str, float]:
 
 
 def _places(plan: StudyPlan, bundle: dict[str, float]) -> int:
-    """Trials that the cluster holds at once."""
+    """The number of trials that can run on the cluster in parallel."""
     there = resources_of(plan.config.machines)
     return max(1, int(min(there.get(name, 0) / share for name, share in bundle.items())))
 
 
 def _finish(plan: StudyPlan, results: ResultGrid, run: RemoteRun) -> TuneReport:
-    """Table, preset and model."""
+    """Write the table, the preset and the model."""
     rows = trial_rows(plan, results)
     measured = [
         (row.objective, row, result)

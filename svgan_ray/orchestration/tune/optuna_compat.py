@@ -1,4 +1,4 @@
-"""What a study needs of Ray's OptunaSearch and is kept private there; see `tests/test_compat.py`."""
+"""The private parts of Ray's OptunaSearch that a study needs; see `tests/test_compat.py`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["proposed_numbers", "study_of"]
 
 
 def proposed_numbers(search: OptunaSearch) -> set[int]:
-    """Optuna's numbers of the trials that a search has proposed, those before it was restored among them.
+    """Optuna's numbers of the trials that a search has proposed, including those before it was restored.
 
-    A search writes them into its checkpoint, and they are nowhere else: the database also knows trials that
-    were proposed after that checkpoint.
+    Only the search's checkpoint holds them; the database also holds trials that were proposed after that
+    checkpoint.
     """
     return {trial.number for trial in search._ot_trials.values()}
 

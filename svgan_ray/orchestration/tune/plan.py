@@ -1,4 +1,4 @@
-"""A study with everything resolved: its data, what identifies it, its budget."""
+"""A study with all settings resolved: its data, its identity, its budget."""
 
 from __future__ import annotations
 
@@ -34,45 +34,45 @@ __all__ = ["SETTINGS", "SQLITE", "StudyPlan", "objective_of", "plan_only", "plan
 
 SQLITE = "sqlite:///"
 SETTINGS = "svgan_ray.settings"
-"""The attribute of an Optuna study that holds what it was begun with."""
+"""The attribute of an Optuna study that holds the settings it was begun with."""
 _COMPARED_BY = "compared_by"
 _NAME_BYTES = 200
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What the driver and every trial know of a study."""
+    """The settings of a study that the driver and every trial need."""
 
     config: TuneConfig
     store: str
     snapshot: Snapshot
     folder: str
-    """Holds the study's own folder."""
+    """The folder that contains the study's own folder."""
     search_storage: str
     model: str
     preset: str
     objective: str = FRECHET
-    """What its trials are compared by; plans that version 0.1.0 stored have no such field."""
+    """The score that its trials are compared by; plans stored by version 0.1.0 have no such field."""
 
     @property
     def base(self) -> TemporalConfig:
-        """What the trials share, and the first one is."""
+        """The options of the first trial, some of which the other trials change."""
         return self.config.temporal
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """What the search makes small."""
+        """The scores that the search minimises."""
         return (FIDELITY, DRIFT) if self.config.pareto else (self.objective,)
 
     @property
     def sequences(self) -> int:
-        """What every trial may see at most, whatever its batch."""
+        """The largest number of sequences that a trial may see, for any batch size."""
         return self.base.steps * self.base.batch_size
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What may not change between the runs of one study."""
-        # Studies begun while Frechet distances were the only ones do not say what they are compared by.
+        """The settings that must not change between the runs of one study."""
+        # Studies of earlier versions, which had only the Frechet distance, do not store their objective.
         says = self.config.pareto and self.objective != FRECHET
         return {
             **({_COMPARED_BY: self.objective} if says else {}),
@@ -87,7 +87,7 @@ class StudyPlan:
 
     @property
     def identity(self) -> str:
-        """What names the study's run and the journal's actor."""
+        """The name of the study's run and of the journal's actor."""
         return f"tune-{content_id({'study': self.config.study, **self.settings})}"
 
     @property
@@ -105,7 +105,7 @@ class StudyPlan:
         return open_store(self.store)
 
     def steps_at(self, rung: int, batch_size: int) -> int:
-        """Steps of a trial by its n-th rung, counted from 1."""
+        """The number of steps of a trial at its n-th rung, counted from 1."""
         return math.ceil(self.sequences * rung / self.config.rungs / batch_size)
 
     def __rich__(self) -> Table:
@@ -121,11 +121,11 @@ class StudyPlan:
 
 
 def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
-    """Resolve paths and snapshot; `put` stores snapshot and generator where they are new."""
+    """Resolve paths and snapshot; `put` stores snapshot and generator if they are new."""
     if "/" in config.study or config.study.startswith(".") or len(config.study.encode()) > _NAME_BYTES:
         raise ConfigError(
             f"--study {config.study!r}: expected a name of up to {_NAME_BYTES} bytes without a slash, which "
-            "begins with no dot: a folder is called so"
+            "does not begin with a dot: it is the name of a folder"
         )
     store = open_store(durable(config.store, "--store"))
     generator_folder, _ = folders_of(config.weights)
@@ -146,7 +146,7 @@ def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
 
 
 def objective_of(study: optuna.Study) -> str:
-    """What a study's trials are compared by, from what it was begun with."""
+    """The score that a study's trials are compared by, from the settings it was begun with."""
     settings = study.user_attrs.get(SETTINGS)
     if settings is None:
         return OBJECTIVE
@@ -156,7 +156,7 @@ def objective_of(study: optuna.Study) -> str:
 
 
 def _begun_objective(name: str, storage: str) -> str:
-    """That of the study of this name where it was begun; `open_study` tells what is wrong."""
+    """The objective of the study of this name, if it was begun; `open_study` reports what is wrong."""
     if storage.startswith(SQLITE) and not Path(storage.removeprefix(SQLITE)).exists():
         return OBJECTIVE
     try:
@@ -169,7 +169,7 @@ def _database(url: str) -> str:
     """The database's URL; one of SQLite names its file in full."""
     if urlsplit(url).password:
         raise ConfigError(
-            "--search-storage: holds a password, which would stand in logs and in the run's settings; "
+            "--search-storage: holds a password, which would appear in logs and in the run's settings; "
             "put it in a file and add ?passfile=FILE"
         )
     if not url.startswith(SQLITE):
@@ -178,7 +178,7 @@ def _database(url: str) -> str:
 
 
 def plan_only(config: TuneConfig) -> RenderableType:
-    """The plan, the space and what it will cost, from a few steps of the recipe; nothing is stored."""
+    """The plan, the search space and the cost, estimated from a few steps; nothing is stored."""
     plan = plan_study(config, put=False)
     space = Table("option", "values", box=None)
     for name, values in SPACE.items():

@@ -1,4 +1,4 @@
-"""What a person sees of a study while it runs, and the closing of its trials' runs."""
+"""The progress bar of a study, and the closing of its trials' runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["TrialBook", "study_progress"]
 
 
 class TrialBook(tune.Callback):
-    """Tells the journal, found by name as Tune pickles its callbacks, which trials have ended."""
+    """Tells the journal, which it finds by name as Tune pickles callbacks, which trials have ended."""
 
     def __init__(self, plan: StudyPlan) -> None:
         self._plan = plan

@@ -1,4 +1,4 @@
-"""What a study tells: its trials in a table, the best one's options as a preset."""
+"""The report of a study: a table of its trials, and the best one's options as a preset."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class TrialRow:
     minutes: float
     params: Mapping[str, Any]
     values: tuple[float, ...] = ()
-    """Of the study's objectives, in their order."""
+    """The values of the study's objectives, in their order."""
 
     @property
     def is_sound(self) -> bool:
-        """Whether the trial came as far as it was let."""
+        """Whether the trial ran until it was finished or stopped early."""
         return self.state in ("finished", "stopped early")
 
 
 @dataclass(frozen=True)
 class TuneReport:
-    """What a study came to."""
+    """The result of a study."""
 
     plan: StudyPlan
     trials: tuple[TrialRow, ...]
@@ -86,7 +86,7 @@ class TuneReport:
 
 
 def list_of(results: ResultGrid) -> list[Result]:
-    """Tune's grid as a list: it can be indexed, but not iterated as far as types go."""
+    """Tune's grid as a list; its type allows indexing but not iteration."""
     return [results[number] for number in range(len(results))]
 
 
@@ -110,7 +110,7 @@ def trial_rows(plan: StudyPlan, results: ResultGrid) -> tuple[TrialRow, ...]:
 
 
 def preset_of(plan: StudyPlan, best: TemporalConfig, row: TrialRow) -> bytes:
-    """What differs from the recipe, as `--preset` takes it; how long to train is not the study's to say."""
+    """The preset: the options that differ from the recipe, except the length of the training."""
     recipe = plan.config.recipe
     changes = _difference(RECIPES[recipe]().to_dict(), best.to_dict())
     changes.pop("steps", None)
@@ -122,7 +122,7 @@ def preset_of(plan: StudyPlan, best: TemporalConfig, row: TrialRow) -> bytes:
 
 
 def _dominates(one: TrialRow, other: TrialRow) -> bool:
-    """Whether one is nowhere worse than the other and somewhere better."""
+    """Whether one is better than the other in at least one objective and worse in none."""
     return one.values != other.values and all(a <= b for a, b in zip(one.values, other.values, strict=True))
 
 

@@ -1,4 +1,4 @@
-"""The search: Optuna proposes, its database remembers; survives a kill between its own memory and Tune's."""
+"""The search: Optuna proposes trials and stores them; a kill may leave its database ahead of Tune's state."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _STARTUP_TRIALS = 8
 
 
 class StudySearch(OptunaSearch):
-    """OptunaSearch that a restored experiment may tell twice what it told before it was killed."""
+    """An OptunaSearch that accepts repeated reports from an experiment that was killed and restored."""
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A trial that the database knows to be finished may report again."""
+        """Ignore a report of a trial that is already finished in the database."""
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             super().on_trial_result(trial_id, result)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Trials that were proposed after Tune last saved its state are unknown to it: they never began."""
+        """Restore, and close trials that Tune does not know: they were proposed after its last save."""
         super().restore(checkpoint_path)
         close_open_trials(study_of(self), proposed_numbers(self))
 
@@ -56,7 +56,7 @@ def study_search(plan: StudyPlan, storage: optuna.storages.BaseStorage) -> Study
 
 
 def sampler(seed: int) -> optuna.samplers.TPESampler:
-    """What proposes: parameters that stand in the same trials are modelled together."""
+    """The sampler; it models parameters that occur in the same trials together."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # `group` may change its form
         return optuna.samplers.TPESampler(
@@ -65,13 +65,13 @@ def sampler(seed: int) -> optuna.samplers.TPESampler:
 
 
 def _known_points(plan: StudyPlan) -> list[dict[str, Any]]:
-    """Each once, the recipe first."""
+    """The recipe and the known presets, each once, the recipe first."""
     points = [known_point(plan.base), *(known_point(load_preset(path)) for path in plan.config.enqueue)]
     return [point for number, point in enumerate(points) if point not in points[:number]]
 
 
 def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
-    """The study in its database. Raises ConfigError where it was begun with other settings, or elsewhere."""
+    """The study in its database. Raises ConfigError if it was begun with other settings, or elsewhere."""
     storage, study = plan.search_storage, _stored_study(plan, is_begun)
     settings = json.loads(json.dumps(plan.settings))
     stored = study.user_attrs.get(SETTINGS)
@@ -82,16 +82,16 @@ def open_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
             "its folder is gone"
         ]
         raise ConfigError(
-            f"--study {plan.config.study}: {storage} holds a study of that name that was begun otherwise "
+            f"--study {plan.config.study}: {storage} holds a study of that name that does not match "
             f"({', '.join(changed)}); name another --study, or take the settings that it was begun with"
         )
     return study
 
 
 def _stored_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
-    """Found, whatever it was begun with, or made where it was not begun.
+    """The study of this name, with whatever settings, or a new one if it was not begun.
 
-    Raises ConfigError where the database cannot be used, or holds no study that was begun.
+    Raises ConfigError if the database cannot be used, or lacks a study that was begun.
     """
     storage = plan.search_storage
     if storage.startswith(SQLITE):
@@ -125,7 +125,7 @@ def _stored_study(plan: StudyPlan, is_begun: bool) -> optuna.Study:
 
 
 def close_open_trials(study: optuna.Study, known: Collection[int] = ()) -> None:
-    """Mark trials as failed that nobody will finish: an open one would bend the search for ever."""
+    """Mark trials as failed that nobody will finish; an open trial would bias the search for ever."""
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.number not in known:
             study.tell(trial.number, state=TrialState.FAIL)

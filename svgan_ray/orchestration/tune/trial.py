@@ -1,4 +1,4 @@
-"""One trial: a training in one process, measured on the way; Ray Tune stops it where it is worse."""
+"""One trial: a training in one process that is measured several times; Ray Tune stops it if it is worse."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _MEASURED = (OBJECTIVE, FRECHET, FIDELITY, DRIFT)
 
 
 def run_trial(config: dict[str, Any], plan: StudyPlan) -> None:
-    """Train `config["temporal"]`, from the last checkpoint on; every report holds a finite objective."""
+    """Train `config["temporal"]` from the last checkpoint on; every report holds a finite objective."""
     temporal = TemporalConfig.from_dict(config["temporal"])
     trial_id = tune.get_context().get_trial_id()
     run = RemoteRun(ray.get_actor(plan.identity), plan.trial_run(trial_id))
@@ -59,9 +59,9 @@ def run_trial(config: dict[str, Any], plan: StudyPlan) -> None:
 
 
 def _remaining(plan: StudyPlan, state: TrainingState) -> range:
-    """Rungs that are still to be measured.
+    """The rungs that are still to be measured.
 
-    A finished trial measures the last one again, as Tune asks each trial for a report.
+    A finished trial measures its last rung again, because Tune needs a report from each trial.
     """
     last = plan.config.rungs
     made = [n for n in range(1, last + 1) if plan.steps_at(n, state.config.batch_size) <= state.step]
@@ -69,7 +69,7 @@ def _remaining(plan: StudyPlan, state: TrainingState) -> range:
 
 
 def _advance(state: TrainingState, data: TrainingSet, steps: int, run: RemoteRun) -> None:
-    """Train until so many steps are done. Raises DivergenceError."""
+    """Train until `steps` steps are done. Raises DivergenceError."""
     device = next(state.generator.parameters()).device
     speed = Speed(run.key.name, state)
     features, index = data.features.to(device), data.index(state.config.window_frames)

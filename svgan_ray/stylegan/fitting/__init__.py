@@ -10,14 +10,14 @@
     save_fitted(fitter, out, Provenance(*folders, subjects, digest), scores)
 
 `fit(fitter, footage, work)` is that loop for crops in memory. Crops are uint8 [N, S, S, 3] as `crop_span`
-gives them, of side `crop_side(generator, encoder)`; boxes come from `regions_of(landmarks, quads)` or
-`fixed_regions(N)`. `held_out_split(time_s, duration_s)` says which frames of a video are never trained on,
-`outliers(crop_errors(...), subject)` which crops to leave out. The encoder's normalisation keeps its
-statistics, so that nothing couples the images of a batch.
+returns them, with side `crop_side(generator, encoder)`; boxes come from `regions_of(landmarks, quads)` or
+`fixed_regions(N)`. `held_out_split(time_s, duration_s)` chooses the frames of a video that are never trained
+on, `outliers(crop_errors(...), subject)` the crops to leave out. The statistics of the encoder's
+normalisation are frozen, so the images of a batch do not influence each other.
 
-`what="both"` trains synthesis and encoder on crops. `what="generator"` is pivotal tuning (Roich et al.,
-"Pivotal Tuning for Latent-based Editing of Real Images", 2021): batches carry stored W+, the pivots,
-synthesis alone moves, and the pictures of other latents are held in place.
+`what="both"` trains the synthesis network and the encoder on crops. `what="generator"` is pivotal tuning
+(Roich et al., "Pivotal Tuning for Latent-based Editing of Real Images", 2021): batches carry stored W+, the
+pivots; only the synthesis network is trained, and a loss keeps the pictures of other latents unchanged.
 """
 
 from __future__ import annotations

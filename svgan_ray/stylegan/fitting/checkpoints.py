@@ -1,6 +1,6 @@
-"""The whole state of a fit in one safetensors file, from which it goes on as if it had never stopped.
+"""The whole state of a fit in one safetensors file, from which the fit goes on as if it had never stopped.
 
-The file appears whole or not at all: a process killed while it writes leaves the one before.
+The file is replaced atomically: if a process is killed while it writes, the previous file remains.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def save_checkpoint(fitter: Fitter, path: str | Path, extra: dict[str, Any] | No
 def load_checkpoint(fitter: Fitter, path: str | Path) -> dict[str, Any]:
     """Put the state into a fitter of the same networks and settings; returns `extra`.
 
-    What follows is bit-equal to not having stopped, on the same kind of machine. Raises WeightsError where
-    the file is none of these, ConfigError where the settings differ.
+    On the same kind of machine, the fit then continues bit-equal to one that never stopped. Raises
+    WeightsError if the file is not such a checkpoint, ConfigError if the settings differ.
     """
     record, tensors = _read(Path(path), fitter.device)
     _require_same(record["config"], fitter.config, Path(path))
@@ -73,7 +73,7 @@ def _tensors(fitter: Fitter) -> dict[str, Tensor]:
 
 
 def _load_moments(optimiser: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
-    """Adam makes its moments at the first step; a parameter's layout in memory is theirs as well."""
+    """Load the moments that Adam would create at its first step, with each parameter's memory layout."""
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

@@ -20,21 +20,21 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 @dataclass(frozen=True)
 class FittingConfig:
-    """Settings of a fit; weights of losses are relative to the reconstruction's.
+    """Settings of a fit; weights of losses are relative to the weight of the reconstruction loss.
 
-    what                `both`: synthesis and encoder are trained; `generator`: synthesis alone, on stored
-                        latents (pivotal tuning); the mapping is frozen in either
+    what                `both` trains synthesis and encoder; `generator` trains synthesis alone, on stored
+                        latents (pivotal tuning); the mapping network is always frozen
     steps, batch        optimiser steps, and images in each over all workers
     micro_batch         images with gradients in memory at once on one worker
     synthesis_rate ...  Adam's learning rates; they warm up over `warmup_steps`, then fall to zero as a cosine
-    eye_weight ...      how much more an error counts around eyes and mouth: 1 + this
-    energy_weight       of the energy of the two finest octaves
-    perceptual_weight   of the distance that a Fitter is given: LPIPS, or the encoder's own features
-    adversarial_weight  of a small discriminator; `r1_weight` of its gradient penalty
-    locality_weight     `generator` alone: of keeping the pictures of other latents, of which `locality_batch`
-                        are drawn at each step
-    precision           `auto` takes bfloat16 where the device has instructions for it
-    seed                of batches and draws; with equal seeds two fits on equal machines are equal bits
+    eye_weight ...      an error around the eyes (or the mouth) counts 1 + this weight times as much
+    energy_weight       weight of the loss on the energy of the two finest octaves
+    perceptual_weight   weight of the distance that a Fitter is given: LPIPS, or the encoder's own features
+    adversarial_weight  weight of a small discriminator's loss; `r1_weight` is that of its gradient penalty
+    locality_weight     only for `generator`: weight of the loss that keeps the pictures of other latents, of
+                        which `locality_batch` are drawn at each step
+    precision           `auto` takes bfloat16 if the device has instructions for it
+    seed                seed of batches and draws; with equal seeds, two fits on equal machines are bit-equal
     """
 
     what: What = "both"
@@ -63,7 +63,7 @@ class FittingConfig:
         check_ranges(self)
 
     def rate_share(self, step: int) -> float:
-        """Share of the learning rates at a step: a linear rise, times half a cosine to zero."""
+        """Factor of the learning rates at a step: a linear warm-up times half a cosine that falls to zero."""
         rise = min(1.0, (step + 1) / max(1, self.warmup_steps))
         return rise * 0.5 * (1 + math.cos(math.pi * step / self.steps))
 
@@ -73,7 +73,7 @@ class FittingConfig:
 
 
 def fastest_precision(device: torch.device | str) -> Precision:
-    """bfloat16 where the device multiplies in it, and float32 where it would only imitate it."""
+    """bfloat16 if the device has instructions for it, float32 if the device would only emulate bfloat16."""
     if torch.device(device).type == "cuda":
         return "bfloat16" if torch.cuda.get_device_capability()[0] >= 8 else "float32"
     has_it = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()

@@ -1,4 +1,4 @@
-"""A small discriminator of patches: whether a piece of a picture has the footage's texture."""
+"""A small patch discriminator, which judges whether a piece of a picture has the footage's texture."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _WIDTHS = (32, 64, 64)
 
 
 class PatchDiscriminator(nn.Module):
-    """Three strided convolutions and a score for each place (Isola et al., 2017): it sees 22 pixels around.
+    """Three strided convolutions and a score for each position (Isola et al., 2017), which sees 22 px.
 
-    What lies further apart the reconstruction decides; a larger discriminator would learn the few thousand
-    frames by heart.
+    Larger structures are left to the reconstruction loss, because a larger discriminator would memorise the
+    few thousand frames.
     """
 
     def __init__(self, channels: int = 3) -> None:

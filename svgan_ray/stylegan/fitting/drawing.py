@@ -1,4 +1,4 @@
-"""Which frames each step sees: a function of seed and step alone, so that a resumed fit sees the same."""
+"""The choice of frames for each step: it depends on seed and step alone, so a resumed fit sees the same."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["draw_frames"]
 
 
 def draw_frames(groups: Sequence[Tensor], batch: int, seed: int, step: int) -> Tensor:
-    """Frame numbers [batch] of one step, from those of each subject (int64 [T_k]).
+    """Frame numbers [batch] of one step, drawn from the frame numbers of each subject (int64 [T_k]).
 
-    Subjects take turns, so that each is seen equally often however much footage there is of it. Every frame
-    of a subject comes once before any comes again, each time in another order.
+    Subjects take turns, so each one is seen equally often, however much footage it has. Every frame of a
+    subject is drawn once before any is drawn again, each time in a new order.
     """
     picks = []
     for place in range(step * batch, (step + 1) * batch):

@@ -36,7 +36,7 @@ __all__ = ["Batch", "Fitter", "crop_side"]
 M = TypeVar("M", bound=nn.Module)
 
 _BETAS = (0.9, 0.99)
-_R1_EVERY = 8  # steps; the penalty is that much larger (lazy regularisation, Karras et al., 2020)
+_R1_EVERY = 8  # steps; the penalty is multiplied by it (lazy regularisation, Karras et al., 2020)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +56,7 @@ class Batch:
         return len(self.crops)
 
     def parts(self, count: int) -> Iterator[Batch]:
-        """The same in pieces of at most `count` images."""
+        """The batch in parts of at most `count` images."""
         for first in range(0, len(self), count):
             rows = slice(first, first + count)
             w_plus = None if self.w_plus is None else self.w_plus[rows]
@@ -64,18 +64,18 @@ class Batch:
 
 
 def crop_side(generator: Generator, encoder: Encoder) -> int:
-    """Side of the crops that a fit takes: as large as the picture, and as large as the encoder's input."""
+    """Side of the crops of a fit in pixels: the larger of the picture's side and the encoder's input side."""
     return max(generator.config.resolution, encoder.config.input_side)
 
 
 class Fitter:
     """Generator and encoder of one fit, with everything that training changes.
 
-    Both networks are changed in place. `perceptual` is a distance of two batches of pictures, used where
-    `config.perceptual_weight` is above 0. Several workers each call `train_step` with their slice
-    (`workers.slice(config.batch)`) of the same global batch and come to the same weights.
+    Both networks are changed in place. `perceptual` is a distance between two batches of pictures; it is used
+    if `config.perceptual_weight` is above 0. Several workers each call `train_step` with their slice
+    (`workers.slice(config.batch)`) of the same global batch and arrive at the same weights.
 
-    Raises ConfigError, WeightsError where generator and encoder do not fit each other.
+    Raises ConfigError, and WeightsError if generator and encoder do not fit each other.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Fitter:
         self.dtype = next(generator.parameters()).dtype
         self.generator.synthesis.requires_grad_(True)
         self.encoder.requires_grad_(config.what == "both")
-        # Normalisation keeps its statistics: an image's latents must not depend on its batch, in use or here.
+        # Normalisation statistics are frozen, so that an image's latents never depend on its batch.
         self.encoder.eval()
         self.ancestor: Generator | None = None
         if config.what == "generator" and config.locality_weight > 0:
@@ -109,9 +109,9 @@ class Fitter:
         self._optimisers = self._new_optimisers()
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """One step on this worker's slice of the global batch; returns the losses, means over all workers.
+        """One step on this worker's slice of the global batch; returns the losses as means over all workers.
 
-        Raises DivergenceError where a loss is not finite, DataError where the slice does not fit.
+        Raises DivergenceError if a loss is not finite, DataError if the slice has the wrong size or type.
         """
         self._check(batch)
         self._set_rates()
@@ -133,9 +133,9 @@ class Fitter:
         return pixels.to(self.dtype).div(127.5).sub(1)
 
     def reconstruct(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(pictures, images) [N, 3, R, R] of the networks as they stand, without gradients.
+        """(pictures, images) [N, 3, R, R] of the current networks, without gradients.
 
-        They are computed in full precision. The latents are the encoder's, or the stored ones where the
+        They are computed in full precision. The latents are the encoder's, or the stored ones if the
         generator alone is tuned.
         """
         with torch.inference_mode():
@@ -144,7 +144,7 @@ class Fitter:
             return self.generator.synthesis(w_plus), self._targets(images)
 
     def modules(self) -> dict[str, nn.Module]:
-        """What training changes, by name."""
+        """The modules that training changes, by name."""
         modules: dict[str, nn.Module] = {"generator": self.generator}
         if self.config.what == "both":
             modules["encoder"] = self.encoder
@@ -153,7 +153,7 @@ class Fitter:
         return modules
 
     def optimisers(self) -> dict[str, torch.optim.Adam]:
-        """By name."""
+        """The optimisers by name."""
         return self._optimisers
 
     def _accumulate(self, part: Batch, sums: dict[str, Tensor]) -> Tensor:
@@ -168,7 +168,7 @@ class Fitter:
         return pictures.detach()
 
     def _losses(self, pictures: Tensor, images: Tensor, boxes: Tensor) -> dict[str, tuple[float, Tensor]]:
-        """By name: a weight and the losses [N]."""
+        """The losses [N] and their weights, by name."""
         config = self.config
         weight = region_weights(boxes, images.shape[-1], config.eye_weight, config.mouth_weight)
         losses = {"reconstruction": (1.0, reconstruction_loss(pictures, images, weight.to(self.dtype)))}
@@ -185,7 +185,7 @@ class Fitter:
         return losses
 
     def _accumulate_locality(self, sums: dict[str, Tensor]) -> None:
-        """Adds the gradients of the pictures of other latents, which are to stay as they were."""
+        """Adds the gradients of the locality loss: the pictures of other latents must stay as they were."""
         if self.ancestor is None:
             return
         count, config = self.config.locality_batch, self.config
@@ -215,7 +215,7 @@ class Fitter:
         self._update(optimiser)
 
     def _backward(self, losses: dict[str, tuple[float, Tensor]], count: int, sums: dict[str, Tensor]) -> None:
-        """Gradients of the weighted mean over a global batch of `count`, as far as these samples go."""
+        """Add these samples' part of the gradients of the weighted mean over a global batch of `count`."""
         total = torch.stack([weight * loss.sum() for weight, loss in losses.values()]).sum() / count
         total.backward()
         for name, (_, loss) in losses.items():
@@ -281,11 +281,11 @@ class Fitter:
                 f"{list(batch.crops.shape)}"
             )
         if self.config.what == "generator" and batch.w_plus is None:
-            raise DataError("fitting: tuning the generator takes the stored latents of each crop, got none")
+            raise DataError("fitting: tuning the generator needs the stored latents of each crop, got none")
 
 
 def _channels_last(module: M) -> M:
-    """Convolutions run faster so, and a CPU's far faster."""
+    """Convolutions run faster in this memory format, on a CPU much faster."""
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -304,7 +304,7 @@ def _require_sense(
     require_pair(generator, encoder)
     if config.batch < workers.world:
         raise ConfigError(
-            f"fitting batch: expected an image or more for each of {workers.world} workers, "
+            f"fitting batch: expected at least one image for each of {workers.world} workers, "
             f"got {config.batch}"
         )
     if config.perceptual_weight > 0 and perceptual is None:

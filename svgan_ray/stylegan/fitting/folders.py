@@ -1,4 +1,4 @@
-"""A finished fit as ordinary weights folders, which remember where they come from and whom they show."""
+"""A finished fit as ordinary weights folders that record their origin and whom they show."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ CONSENT = (
     "These networks can show real people doing what they never did. Fit them and use them only with the "
     "consent of everybody whom the footage shows, and mark what they make as synthetic."
 )
-"""Said before a fit begins, and kept with what it leaves."""
+"""The notice that is printed before a fit begins and stored with its result."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What a fit was made from: the parent's two weights folders, the subjects, the snapshot's digest."""
+    """The origin of a fit: the parent's two weights folders, the subjects, the snapshot's digest."""
 
     generator_folder: Path
     encoder_folder: Path
@@ -34,8 +34,8 @@ class Provenance:
 def save_fitted(fitter: Fitter, folder: str | Path, provenance: Provenance, scores: HeldOutScores) -> Path:
     """Write `generator`, `encoder` and `card.md` into a folder, each whole or not at all; returns the folder.
 
-    A generator that was tuned alone lists its ancestors: it renders the latents that were made with them, and
-    its encoder is its parent's, byte for byte.
+    A generator that was tuned alone lists its ancestors, because it can render the latents that were made
+    with them. Its encoder is its parent's, byte for byte.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def _card(source: dict[str, Any]) -> str:
 - parent: generator {source["parent"]["generator"]}, encoder {source["parent"]["encoder"]}
 - snapshot: {source["snapshot"] or "none"}
 
-On footage that was held out (`_db` are decibels of PSNR; energy and coherence are in octave bands):
+Scores on held-out footage (`_db` is PSNR in decibels; energy and coherence are those of octave bands):
 
 | score | value |
 |---|---|

@@ -1,4 +1,4 @@
-"""A whole fit in one process, with all crops in memory: the plain form of what a cluster does with shards."""
+"""A whole fit in one process with all crops in memory; a cluster does the same with shards of the crops."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from svgan_ray.temporal.checkpoints import under
 __all__ = ["Footage", "crop_errors", "fit", "score"]
 
 CHECKPOINT, BEST = "fitting.safetensors", "best.safetensors"
-_OUTLIERS_AFTER = 0.4  # share of the steps after which errors tell what does not belong
+_OUTLIERS_AFTER = 0.4  # share of the steps after which a crop's error shows whether it is an outlier
 _OUTLIER_STRIDE = 4  # neighbouring frames have nearly the same error
 _SCORED_AT_ONCE = 16
 
 Report = Callable[[int, dict[str, float], HeldOutScores | None], None]
-"""Called after each step with its number, its losses, and the held-out scores where they were measured."""
+"""Called after each step with its number, its losses, and the held-out scores if they were measured."""
 
 
 @dataclass(frozen=True, eq=False)
 class Footage:
-    """Crops of all subjects in one row.
+    """Crops of all subjects, concatenated.
 
     crops     [T, S, S, 3] uint8
     boxes     [T, 2, 4] eyes and mouth, for the losses; scores take the fixed boxes
-    training  [T] bool, what may be trained on
-    held_out  [T] bool, what is measured on
-    subject   [T] int64, from 0
-    w_plus    [T, num_ws, w_dim] where the generator alone is tuned
+    training  [T] bool, frames that may be trained on
+    held_out  [T] bool, frames that the scores are measured on
+    subject   [T] int64, number of the subject, from 0
+    w_plus    [T, num_ws, w_dim], needed if the generator alone is tuned
     """
 
     crops: Tensor
@@ -57,7 +57,7 @@ class Footage:
         return Batch(self.crops[frames], self.boxes[frames], w_plus)
 
     def groups(self, left_out: Tensor) -> list[Tensor]:
-        """Numbers of the frames to train on, of each subject, less those in `left_out` [M]."""
+        """Numbers of each subject's training frames, without those in `left_out` [M]."""
         usable = self.training.clone()
         usable[left_out] = False
         count = int(self.subject.max()) + 1
@@ -73,8 +73,8 @@ def fit(
 ) -> tuple[HeldOutScores, Tensor]:
     """Run a fit to its end, from its last checkpoint in the folder `work` if there is one.
 
-    Leaves the best state by held-out score in the fitter; returns its scores on all held-out frames and the
-    numbers of the crops that were left out.
+    The fitter then holds the state with the best held-out score. Returns that state's scores on all held-out
+    frames and the numbers of the crops that were left out.
     """
     work = Path(work)
     left_out = _resume(fitter, work)
@@ -104,13 +104,13 @@ def score(fitter: Fitter, footage: Footage, frames: Tensor) -> HeldOutScores:
 
 
 def crop_errors(fitter: Fitter, batch: Batch) -> Tensor:
-    """Root mean squared error of each crop, of pixels of 0 to 1: [N]."""
+    """Root mean squared error of each crop [N], for pixels in 0 to 1."""
     pictures, images = fitter.reconstruct(batch)
     return (pictures.clamp(-1, 1) - images).square().mean(dim=(1, 2, 3)).sqrt().div(2).cpu()
 
 
 def save_networks(fitter: Fitter, path: Path) -> None:
-    """The networks alone, whole or not at all."""
+    """Write the networks alone, atomically."""
     tensors = {
         f"{owner}.{name}": tensor.contiguous().cpu()
         for owner, module in fitter.modules().items()
@@ -121,7 +121,7 @@ def save_networks(fitter: Fitter, path: Path) -> None:
 
 
 def load_networks(fitter: Fitter, path: Path) -> None:
-    """What `save_networks` wrote."""
+    """Load the networks that `save_networks` wrote."""
     tensors = load_file(path)
     for owner, module in fitter.modules().items():
         module.load_state_dict(under(tensors, owner))
@@ -136,7 +136,7 @@ def _resume(fitter: Fitter, work: Path) -> Tensor:
 
 
 def _keep(fitter: Fitter, work: Path, scores: HeldOutScores, left_out: Tensor) -> None:
-    """The best networks first: a checkpoint never speaks of a best state that is not there."""
+    """Write the best networks before the checkpoint, which therefore never names a missing best state."""
     if fitter.workers.rank != 0:
         return
     if fitter.best_db is None or scores.mean_db > fitter.best_db:
@@ -146,7 +146,7 @@ def _keep(fitter: Fitter, work: Path, scores: HeldOutScores, left_out: Tensor) -
 
 
 def _stand_out(fitter: Fitter, footage: Footage) -> Tensor:
-    """Numbers of the training crops whose error stands out; every few are measured and speak for the next."""
+    """Numbers of the training crops that are outliers; one of a few neighbours is measured for all."""
     candidates = torch.nonzero(footage.training).flatten()
     measured = candidates[::_OUTLIER_STRIDE]
     parts = [crop_errors(fitter, footage.batch(part)) for part in measured.split(_SCORED_AT_ONCE)]

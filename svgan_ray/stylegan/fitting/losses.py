@@ -1,11 +1,11 @@
-"""What a fitted generator is asked for: the footage's pixels and edges, and what may be added to them.
+"""The losses of a fitted generator: the footage's pixels and edges, and optional further losses.
 
 x is a batch of images, y the generator's pictures of them, both [N, 3, S, S] in [-1, 1]. Every loss gives one
-number for each sample [N], so that a mean over a batch is the same however many workers share it.
+number for each sample [N], so that a mean over a batch is the same for any number of workers.
 
     reconstruction  L1 + 2 L2 + absolute differences of gradients at scales 1, 2, 4, weighted by region
-    energy          the logarithm of a picture's energy in fine octaves over the image's
-    locality        pictures of latents that are not the footage's stay as they were (Roich et al., "Pivotal
+    energy          the logarithm of the ratio of a picture's energy to the image's, in fine octaves
+    locality        pictures of other latents than the footage's stay as they were (Roich et al., "Pivotal
                     Tuning for Latent-based Editing of Real Images", 2021, section 3.2)
     adversarial     non-saturating (Goodfellow et al., 2014) with R1 (Mescheder et al., 2018)
 """
@@ -31,11 +31,11 @@ __all__ = [
 ]
 
 PerceptualDistance = Callable[[Tensor, Tensor], Tensor]
-"""Two batches of pictures -> their distances [N], as LPIPS gives them."""
+"""A function of two batches of pictures that returns their distances [N], as LPIPS does."""
 
 _SCALES = (1, 2, 4)
 _OCTAVES = 2
-_EPSILON = 1e-4  # of energies: far below a picture's, above what 8 bits can hold
+_EPSILON = 1e-4  # added to energies: far below a picture's energy, above what 8 bits can represent
 
 
 def reconstruction_loss(pictures: Tensor, images: Tensor, weight: Tensor) -> Tensor:
@@ -49,10 +49,10 @@ def reconstruction_loss(pictures: Tensor, images: Tensor, weight: Tensor) -> Ten
 
 
 def energy_loss(pictures: Tensor, images: Tensor) -> Tensor:
-    """|log(energy of y / energy of x)| of each of the two finest octaves, around every place.
+    """|log(energy of y / energy of x)| of each of the two finest octaves, around every position.
 
-    A reconstruction loss alone draws less detail than there is wherever it cannot tell where it lies. This
-    asks for as much detail as there is, and leaves it to the reconstruction to say where.
+    A reconstruction loss alone blurs detail whose exact position it cannot predict. This loss asks for the
+    right amount of detail, and the reconstruction loss decides where it is.
     """
     loss = torch.zeros_like(images[:, 0, 0, 0])
     for y, x in zip(_octaves(pictures), _octaves(images), strict=True):
@@ -61,27 +61,27 @@ def energy_loss(pictures: Tensor, images: Tensor) -> Tensor:
 
 
 def adversarial_loss(discriminator: nn.Module, pictures: Tensor) -> Tensor:
-    """softplus(-D(y)): what the generator lowers."""
+    """softplus(-D(y)), which the generator minimises."""
     return _mean(F.softplus(-discriminator(pictures)))
 
 
 def discriminator_loss(discriminator: nn.Module, pictures: Tensor, images: Tensor) -> Tensor:
-    """softplus(D(y)) + softplus(-D(x)): what the discriminator lowers."""
+    """softplus(D(y)) + softplus(-D(x)), which the discriminator minimises."""
     return _mean(F.softplus(discriminator(pictures))) + _mean(F.softplus(-discriminator(images)))
 
 
 def r1_penalty(discriminator: nn.Module, images: Tensor) -> Tensor:
-    """|dD/dx|^2 / 2 at real images; D is summed over its places."""
+    """|dD/dx|^2 / 2 at real images; D is summed over its positions."""
     images = images.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(discriminator(images).sum(), images, create_graph=True)
     return gradient.square().sum(dim=(1, 2, 3)) / 2
 
 
 class EncoderFeatures:
-    """Distance of pictures in the feature maps of an encoder, frozen: a perceptual distance of one's own.
+    """Perceptual distance of pictures: the distance of their feature maps in a frozen encoder.
 
-    Maps are normalised over their channels at every place, as LPIPS does (Zhang et al., 2018); encoders that
-    look at two pictures at once (ReStyle) see the same one twice.
+    Maps are normalised over their channels at every position, as in LPIPS (Zhang et al., 2018). Encoders
+    whose input is two pictures (ReStyle) get the same picture twice.
     """
 
     def __init__(self, encoder: Encoder) -> None:
@@ -99,7 +99,7 @@ class EncoderFeatures:
         encoder, maps = self.encoder, list[Tensor]()
         x = encoder.input_layer(torch.cat([x, x], dim=1) if encoder.config.iterates else x)
         units = iter(encoder.body)
-        for count in encoder.config.units[:3]:  # the last stage no longer tells where something is
+        for count in encoder.config.units[:3]:  # the last stage no longer holds where something is
             for _ in range(count):
                 x = next(units)(x)
             maps.append(F.normalize(x.float() if x.dtype == torch.bfloat16 else x, dim=1))
@@ -107,7 +107,7 @@ class EncoderFeatures:
 
 
 def _octaves(x: Tensor) -> list[Tensor]:
-    """What lies between a picture and itself at half the size, and once more (Burt and Adelson, 1983)."""
+    """The two finest levels of a Laplacian pyramid (Burt and Adelson, 1983)."""
     bands = []
     for _ in range(_OCTAVES):
         coarse = F.avg_pool2d(x, 2)
@@ -117,7 +117,7 @@ def _octaves(x: Tensor) -> list[Tensor]:
 
 
 def _local_energy(band: Tensor) -> Tensor:
-    """Mean square around every place, of all colours."""
+    """Mean square around every position, over all colours."""
     return F.avg_pool2d(band.square().mean(dim=1, keepdim=True), 8, 4, padding=2) + _EPSILON
 
 

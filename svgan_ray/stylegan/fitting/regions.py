@@ -1,4 +1,4 @@
-"""Where the eyes and the mouth are in an aligned crop: they weigh more, and are measured by themselves.
+"""The regions of the eyes and the mouth in an aligned crop: they weigh more, and have scores of their own.
 
 A region is a box (top, bottom, left, right) in shares of the crop's side.
 """
@@ -18,7 +18,7 @@ __all__ = ["FIXED_REGIONS", "REGIONS", "fixed_regions", "region_masks", "region_
 REGIONS = ("eyes", "mouth")
 
 FIXED_REGIONS = torch.tensor([[45, 68, 26, 102], [82, 110, 40, 88]]) / 128
-"""[2, 4]: where an FFHQ crop holds them, for tracks without landmarks and for figures that are compared."""
+"""Boxes [2, 4] of an FFHQ crop, for tracks without landmarks and for scores that are compared."""
 
 _MOUTH = slice(48, 68)
 _MARGINS = np.array([[0.045, 0.06], [0.05, 0.05]])  # below and above, left and right; of the side
@@ -32,7 +32,7 @@ def fixed_regions(count: int) -> Tensor:
 def regions_of(landmarks: NDArray[np.floating], quads: NDArray[np.floating]) -> Tensor:
     """Landmarks [N, 68, 2] and crops' quads [N, 4, 2], both in pixels of the frame -> boxes [N, 2, 4].
 
-    Frames without a face (NaN) have the fixed boxes.
+    Frames without a face (NaN) get the fixed boxes.
     """
     if landmarks.shape[1:] != (68, 2) or quads.shape != (len(landmarks), 4, 2):
         raise DataError(
@@ -55,14 +55,14 @@ def region_masks(boxes: Tensor, side: int) -> Tensor:
 
 
 def region_weights(boxes: Tensor, side: int, eye_weight: float, mouth_weight: float) -> Tensor:
-    """1 + eye_weight around the eyes + mouth_weight around the mouth, over its mean: [N, 1, S, S]."""
+    """1 + eye_weight around the eyes + mouth_weight around the mouth, divided by its mean: [N, 1, S, S]."""
     more = torch.tensor([eye_weight, mouth_weight], device=boxes.device)
     weight = 1 + (region_masks(boxes, side) * more[:, None, None]).sum(dim=1, keepdim=True)
     return weight / weight.mean(dim=(2, 3), keepdim=True)
 
 
 def _in_crop(points: NDArray[np.float64], quads: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Points [N, P, 2] of the frame in shares of the crop's side: across and down."""
+    """Convert points [N, P, 2] of the frame to shares of the crop's side, across and down."""
     across, down = quads[:, 3] - quads[:, 0], quads[:, 1] - quads[:, 0]  # [N, 2]
     axes = np.stack([across, down], axis=2)  # [N, 2, 2], columns
     offsets = (points - quads[:, :1]).transpose(0, 2, 1)  # [N, 2, P]

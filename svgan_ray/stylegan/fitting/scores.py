@@ -1,8 +1,9 @@
-"""How good a fit is on frames that it never saw: one table of sums, which workers add up.
+"""The scores of a fit on frames that it never saw, computed from sums that the workers add up.
 
-PSNR of the whole crop, of the eyes and of the mouth. Sharpness in two octave bands: the energy of the
-pictures over the footage's, and the coherence of the two, the correlation of what the band holds. Blur lowers
-the energy; noise in place of detail raises it but lowers the coherence; both must be looked at together.
+The scores are the PSNR of the whole crop, of the eyes and of the mouth, and the sharpness in two octave
+bands: the energy of the pictures divided by the footage's, and the coherence, which is the correlation of
+pictures and footage within the band. Blur lowers the energy; noise in place of detail raises the energy but
+lowers the coherence, so both must be read together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from svgan_ray.temporal.workers import ALONE, Workers
 __all__ = ["BANDS", "HeldOutScores", "ScoreSums"]
 
 BANDS = ((1 / 8, 1 / 4), (1 / 4, 1 / 2))
-"""The two finest octaves, in cycles a pixel."""
+"""The two finest octaves, in cycles per pixel."""
 
 _PEAK = 2.0  # pixels are in [-1, 1]
 
@@ -37,11 +38,11 @@ class HeldOutScores:
 
     @property
     def mean_db(self) -> float:
-        """What the best state is chosen by: eyes and mouth count as much as the whole."""
+        """The score that the best state is chosen by: eyes and mouth count as much as the whole crop."""
         return (self.image_db + self.eyes_db + self.mouth_db) / 3
 
     def to_dict(self) -> dict[str, float]:
-        """One number a name, as plots and records have them."""
+        """One number for each name, as plots and records use them."""
         values = {"image_db": self.image_db, "eyes_db": self.eyes_db, "mouth_db": self.mouth_db}
         for band, (energy, coherence) in enumerate(zip(self.energy, self.coherence, strict=True), 1):
             values |= {f"energy_{band}": energy, f"coherence_{band}": coherence}
@@ -49,7 +50,7 @@ class HeldOutScores:
 
 
 class ScoreSums:
-    """Sums over frames, from which the scores follow; those of several workers add up."""
+    """Sums over frames, from which the scores are computed; the sums of several workers are added."""
 
     def __init__(self) -> None:
         self.errors = torch.zeros(3, 2, dtype=torch.float64)  # image, eyes, mouth: squared error, values
@@ -81,7 +82,7 @@ class ScoreSums:
 
 
 def _psnr_db(squares: float, count: float) -> float:
-    """Of the mean squared error over all frames at once, which no few good frames can lift."""
+    """PSNR of the mean squared error over all frames, which a few good frames cannot raise."""
     if count == 0:
         return math.nan
     return 10 * math.log10(_PEAK**2 / max(squares / count, 1e-12))

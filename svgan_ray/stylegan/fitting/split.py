@@ -1,4 +1,4 @@
-"""Which frames a fit never sees, and which it had better not see."""
+"""The frames that are held out of a fit, and the outliers that should not be trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["BLOCK_S", "FEWEST_FRAMES", "Split", "held_out_split", "outliers", "r
 
 BLOCK_S, GAP_S, EVERY = 10.0, 1.0, 5
 FEWEST_FRAMES = 200
-"""Fewer usable frames of a subject are not fitted to."""
+"""The smallest number of usable frames of a subject that a fit accepts."""
 OUTLIER_DEVIATIONS = 3.0
 _NORMAL = 1.4826  # the standard deviation of a normal distribution, over its median absolute deviation
 
@@ -22,19 +22,19 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Frames to train on and frames held out, [T] each; those in neither keep the two apart."""
+    """Masks [T] of the frames to train on and of the frames held out; frames in neither separate the two."""
 
     training: Mask
     held_out: Mask
 
 
 def held_out_split(time_s: NDArray[np.floating], duration_s: float | None = None) -> Split:
-    """The split of one video's frames, by their times from its beginning [T] and its duration.
+    """Split one video's frames by their times from its beginning [T] and its duration.
 
-    Of every five blocks of 10 s the middle one is held out; a second on each side of it is in neither part:
-    neighbouring frames are nearly the same picture. Blocks of a video shorter than 50 s are a fifth of it.
-    A time decides by itself, so that clips and blocks of a video can be split apart from each other.
-    Raises DataError where nothing would be left on one of the sides.
+    Of every five blocks of 10 s the middle one is held out. A second on each side of it is in neither part,
+    because neighbouring frames are nearly the same picture. If a video is shorter than 50 s, a block is a
+    fifth of it. Only a frame's own time decides, so clips and blocks of a video can be split independently of
+    each other. Raises DataError if nothing would be left in one of the parts.
     """
     time_s = np.asarray(time_s, np.float64)
     duration_s = float(time_s.max(initial=0)) if duration_s is None else duration_s
@@ -42,7 +42,7 @@ def held_out_split(time_s: NDArray[np.floating], duration_s: float | None = None
     gap_s = min(GAP_S, block_s / 4)
     if block_s <= 0:
         raise DataError("held-out split: expected footage with a duration, got a single instant")
-    first_s, stop_s = EVERY // 2 * block_s, (EVERY // 2 + 1) * block_s  # of what is held out
+    first_s, stop_s = EVERY // 2 * block_s, (EVERY // 2 + 1) * block_s  # of the held-out block
     place_s = time_s % (EVERY * block_s)
     held_out = (place_s >= first_s) & (place_s < stop_s)
     near = (place_s >= first_s - gap_s) & (place_s < stop_s + gap_s)
@@ -50,7 +50,7 @@ def held_out_split(time_s: NDArray[np.floating], duration_s: float | None = None
 
 
 def require_enough(split: Split, subject: str) -> None:
-    """Raises DataError where a subject has too few frames to fit to, or none to be judged by."""
+    """Raises DataError if a subject has too few frames to fit to, or no held-out frame."""
     if (usable := int(split.training.sum())) < FEWEST_FRAMES:
         raise DataError(
             f"subject {subject!r}: {usable} usable frames, expected {FEWEST_FRAMES} or more; "
@@ -58,15 +58,15 @@ def require_enough(split: Split, subject: str) -> None:
         )
     if not split.held_out.any():
         raise DataError(
-            f"subject {subject!r}: no frame of it is held out, so nothing could tell how good the fit is; "
+            f"subject {subject!r}: no frame of it is held out, so the quality of the fit cannot be measured; "
             "add longer footage"
         )
 
 
 def outliers(error: NDArray[np.floating], subject: NDArray[np.integer] | None = None) -> Mask:
-    """Crops whose error [T] stands out among those of their subject [T]: hands, occlusions, a lost track.
+    """Crops whose error [T] is an outlier among those of their subject [T]: hands, occlusions, a lost track.
 
-    They lie more than three median absolute deviations above the median, a deviation being scaled as for
+    An outlier is more than three median absolute deviations above the median. The deviation is scaled as for
     normally distributed errors (Leys et al., 2013).
     """
     out = np.zeros(len(error), np.bool_)

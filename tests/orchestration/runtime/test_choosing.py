@@ -74,7 +74,7 @@ def test_two_folders_are_never_merged_without_a_word(tmp_path: Path, video: Path
     put(video, tmp_path / "p/anna.mp4", tmp_path / "q/anna/1.mp4", tmp_path / "q/ben/1.mp4")
     chosen = choose([str(tmp_path)])
     assert subjects(chosen) == ["anna", "anna", "ben"]
-    assert any(remark.startswith("anna is taken to be one person in ") for remark in chosen.remarks())
+    assert any(remark.startswith("anna is assumed to be one person in ") for remark in chosen.remarks())
 
 
 def test_names_that_no_record_can_keep_are_passed_over_or_refused(tmp_path: Path, video: Path) -> None:

@@ -64,7 +64,7 @@ def test_encoders_run_on_spot_machines_and_training_on_on_demand_ones(
     with autoscaled(NODE_TYPES):
         report = invert(InvertConfig((str(video),), "store", weights, machines="spot"))
         assert (report.clips_committed, machines_there()) == (1, ["spot"])
-        assert "no spot machine that works yet: waiting for its first" in capsys.readouterr().err
+        assert "no spot machine that can do work yet: waiting for its first" in capsys.readouterr().err
 
         two = TrainConfig(**data, workers=2, gpu=False, sample_every_steps=20, machines="on-demand")
         assert train(two).finished.steps == 20

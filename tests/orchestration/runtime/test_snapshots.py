@@ -42,7 +42,7 @@ def test_filters_leave_clips_out(tmp_path: Path) -> None:
 
     assert [clip.clip_id for clip in snapshot.clips] == [good]
     for filters in (DataChoice(snapshot="ann", min_clip_s=2.0), DataChoice(snapshot="ann", max_error=0.1)):
-        with pytest.raises(ConfigError, match="--snapshot ann: has chosen its clips already"):
+        with pytest.raises(ConfigError, match="--snapshot ann: its clips are chosen already"):
             resolve_snapshot(store, filters, OURS)
 
 

@@ -112,7 +112,7 @@ def test_show_tells_all_about_one_thing(tool: Tool) -> None:
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("ff", "nothing goes by ff"),
+        ("ff", "nothing has the id or name ff"),
         ("", "ids begin with , give more digits: 4444"),
         ("both@7", "no snapshot"),
     ],

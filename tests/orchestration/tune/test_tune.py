@@ -68,9 +68,9 @@ def test_a_study_goes_on_only_with_the_settings_that_it_was_begun_with(
 ) -> None:
     open_study(plan, is_begun=False)
     open_study(plan, is_begun=True)
-    with pytest.raises(ConfigError, match=r"begun otherwise .*folder is gone"):
+    with pytest.raises(ConfigError, match=r"does not match .*folder is gone"):
         open_study(plan, is_begun=False)
-    with pytest.raises(ConfigError, match=r"begun otherwise \(temporal, trials\)"):
+    with pytest.raises(ConfigError, match=r"does not match \(temporal, trials\)"):
         open_study(plan_study(config_for(weights, trials=9, temporal=tiny(80))), is_begun=True)
 
 
@@ -85,7 +85,7 @@ def test_a_study_is_looked_for_in_the_database_in_which_it_was_begun(plan: Study
 def test_a_study_of_somebody_elses_is_left_alone(plan: StudyPlan) -> None:
     theirs = optuna.create_study(storage=plan.search_storage, study_name=plan.config.study)
     theirs.add_trial(optuna.trial.create_trial(value=1.0))
-    with pytest.raises(ConfigError, match="begun otherwise"):
+    with pytest.raises(ConfigError, match="does not match"):
         open_study(plan, is_begun=True)
     assert len(optuna.load_study(storage=plan.search_storage, study_name=plan.config.study).trials) == 1
 

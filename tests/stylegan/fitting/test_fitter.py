@@ -178,7 +178,7 @@ def test_what_does_not_fit_is_refused() -> None:
         DataError, match=r"expected crops uint8 \[2, 32, 32, 3\], got torch.uint8 \[2, 16, 16"
     ):
         fitter.train_step(Batch(torch.zeros(2, 16, 16, 3, dtype=torch.uint8), fixed_regions(2)))
-    with pytest.raises(DataError, match="takes the stored latents"):
+    with pytest.raises(DataError, match="needs the stored latents"):
         new_fitter(FittingConfig("generator", batch=2)).train_step(Batch(drawn_crops(2), fixed_regions(2)))
     with pytest.raises(ConfigError, match="for each of 3 workers, got 2"):
         Fitter(*networks(), FittingConfig(batch=2), workers=Workers(0, 3, lambda value: value))
