@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -411,7 +412,8 @@ def test_a_failure_that_pyarrow_hides_is_logged(
     s3: FileSystem, proxy: FaultProxy, checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     proxy.break_next("403 AccessDenied", method="PUT")
-    copy_files(str(checkpoint / "deep"), "runs/hidden", LocalFileSystem(), s3)
+    with suppress(StoreError):  # for a pyarrow that tells
+        copy_files(str(checkpoint / "deep"), "runs/hidden", LocalFileSystem(), s3)
     assert "not written: s3://runs/hidden/record.json: cannot write: access is forbidden" in caplog.text
 
 
