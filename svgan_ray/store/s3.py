@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -106,6 +106,10 @@ class S3Backend:
     def put(self, key: str, data: bytes) -> None:
         """See Backend.put."""
         self._call("write", key, lambda: _client().put_object(**self._target(key), Body=data))
+
+    def put_file(self, key: str, file: IO[bytes]) -> None:
+        """Like `put`, for a seekable file of any size: its memory is bounded, since it goes in parts."""
+        self._call("write", key, lambda: _client().upload_fileobj(file, **self._target(key)))
 
     def put_if_absent(self, key: str, data: bytes) -> bool:
         """See Backend.put_if_absent."""

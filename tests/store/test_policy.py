@@ -62,8 +62,8 @@ def test_rays_checkpoints_work() -> None:
     with s3.open_output_stream(f"{path}/a/x") as stream:
         stream.write(b"weights" * 10**6)  # in parts
     assert [info.base_name for info in s3.get_file_info(FileSelector(f"{path}/a"))] == ["x"]
-    # For `delete_dir` this server asks for more than Amazon does, which wants s3:DeleteObject on each.
-    s3.delete_file(f"{path}/a/x")
+    s3.delete_dir(f"{path}/a")
+    assert s3.get_file_info(f"{path}/a").type == FileType.NotFound
 
 
 def test_what_others_keep_in_the_bucket_is_neither_read_nor_changed() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +28,6 @@ __all__ = [
 ]
 
 _RECORD = "model.json"
-_S3_ATTEMPTS = 8
 
 
 def local_file(path: str, flag: str) -> Path:
@@ -43,14 +41,11 @@ def filesystem(uri: str) -> tuple[Any, str]:
     """The pyarrow file system of a URI (None: the local one) and the path in it, as Ray expects them."""
     if not uri.startswith("s3://"):
         return None, uri
-    from pyarrow.fs import AwsStandardS3RetryStrategy, S3FileSystem
+    from pyarrow.fs import PyFileSystem
 
-    retries = AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
-    # Unlike boto3, pyarrow reads only credentials from the environment.
-    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    s3 = S3FileSystem(endpoint_override=endpoint, region=region, retry_strategy=retries)
-    return s3, uri.removeprefix("s3://")
+    from svgan_ray.orchestration.runtime.s3_filesystem import S3Handler  # boto3 is not for who has a folder
+
+    return PyFileSystem(S3Handler()), uri.removeprefix("s3://")
 
 
 def read_record(folder: str, name: str) -> dict[str, Any] | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Protocol
 
 import ray.train
 import torch
-from pyarrow.fs import LocalFileSystem, copy_files
+from pyarrow.fs import FileSystem, LocalFileSystem
 from ray.train import Checkpoint, WorkerGroupError
 from torch import Tensor
 
@@ -29,6 +31,8 @@ __all__ = ["Uploader", "make_process_deterministic", "run_trainer", "use_gpu", "
 
 RETRY_WAITS_S = (1.0, 4.0, 15.0, 60.0, 120.0)
 """Waits before each retry of an upload; their sum is longer than the restart of a store."""
+_COPIED_BYTES = 8 * 2**20
+"""The part of a checkpoint that is in memory while it is copied."""
 _HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES}
 """Errors for which a retry does not help."""
 
@@ -123,13 +127,10 @@ class Uploader:
         storage = storage or LocalFileSystem()
         for wait_s in (*self.waits_s, None):
             try:
-                storage.create_dir(path)
-                copy_files(
-                    checkpoint.path, path, source_filesystem=LocalFileSystem(), destination_filesystem=storage
-                )
+                _copy(Path(checkpoint.path), storage, path)
                 break
-            except OSError as error:
-                if wait_s is None or error.errno in _HOPELESS:
+            except (OSError, StoreError) as error:
+                if wait_s is None or getattr(error, "errno", None) in _HOPELESS:
                     raise StoreError(
                         f"{self.folder}: checkpoint {name} cannot be written: {error}; mend that (free "
                         "space, say) and run the same command again: it goes on from the last checkpoint"
@@ -137,3 +138,18 @@ class Uploader:
                 logging.getLogger(__name__).warning("%s: not uploaded yet: %s", path, error)
                 time.sleep(wait_s)
         return Checkpoint(path, storage)
+
+
+def _copy(folder: Path, storage: FileSystem, path: str) -> None:
+    """Copy a local folder; `pyarrow.fs.copy_files` would not tell of a file that could not be closed.
+
+    On S3 a file is written when it is closed.
+    """
+    storage.create_dir(path)
+    for source in sorted(folder.rglob("*")):
+        place = f"{path}/{source.relative_to(folder).as_posix()}"
+        if source.is_dir():
+            storage.create_dir(place)
+        else:
+            with source.open("rb") as file, storage.open_output_stream(place) as target:
+                shutil.copyfileobj(file, target, _COPIED_BYTES)

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ import ray
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from optuna.trial import TrialState
+from pyarrow.fs import FileSelector
 from ray import tune
+from ray.tune import CheckpointConfig, RunConfig, Tuner
 from ray.util import placement_group_table
 
 from svgan_ray.config import TrainConfig, TuneConfig
@@ -141,6 +144,41 @@ def test_a_stopped_trial_gives_its_place_to_the_next(
     assert seen[-1] == plan.sequences
     assert {group["state"] for group in placement_group_table().values()} == {"REMOVED"}
     wait_for(lambda: ray.available_resources().get("CPU") == 2, "both CPUs to be free")
+
+
+def dies_once(config: dict[str, Any]) -> None:
+    """In a trial's place: counts to three, and dies after the second checkpoint."""
+    start = 0
+    if checkpoint := tune.get_checkpoint():
+        with checkpoint.as_directory() as folder:
+            start = int(Path(folder, "count").read_text())
+    for count in range(start + 1, 4):
+        with tempfile.TemporaryDirectory() as folder:
+            Path(folder, "count").write_text(str(count))
+            tune.report({"count": count, "start": start}, checkpoint=tune.Checkpoint.from_directory(folder))
+        if start == 0 and count == 2:
+            raise RuntimeError("dies once")
+
+
+def test_a_study_on_s3_goes_on_from_the_last_checkpoint(ray_of_two_cpus: None) -> None:
+    storage, path = filesystem("s3://motion/studies/restored")
+    assert not Tuner.can_restore(path, storage)
+    options = RunConfig(
+        name="restored",
+        storage_path=filesystem("s3://motion/studies")[1],
+        storage_filesystem=storage,
+        checkpoint_config=CheckpointConfig(num_to_keep=1),
+    )
+
+    (dead,) = list_of(Tuner(dies_once, run_config=options).fit())
+    assert dead.error is not None and dead.metrics["count"] == 2
+    assert Tuner.can_restore(path, storage)
+    again = Tuner.restore(path, dies_once, storage_filesystem=storage, resume_errored=True)
+    (done,) = list_of(again.fit())
+
+    assert (done.error, done.metrics["start"], done.metrics["count"]) == (None, 2, 3)
+    files = storage.get_file_info(FileSelector(path, recursive=True))
+    assert [file.base_name for file in files if "/checkpoint_" in file.path] == ["checkpoint_000002", "count"]
 
 
 @pytest.fixture
