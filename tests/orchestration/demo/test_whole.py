@@ -40,7 +40,7 @@ def small(plan: DemoPlan, video: Path, weights: Path) -> DemoPlan:
         other="demo:2" if plan.transfers else "",
         invert=invert,
         train=dataclasses.replace(plan.train, **learn, sample_every_steps=12, minutes=None),
-        tune=dataclasses.replace(plan.tune, **learn, trials=2, evaluations=2) if plan.tune else None,
+        tune=dataclasses.replace(plan.tune, **learn, trials=2, rungs=2) if plan.tune else None,
         samples=tuple(videos[: len(plan.samples)]),
         transfers=tuple(dataclasses.replace(v, subject="demo:2") for v in videos[len(plan.samples) :]),
         evaluate=dataclasses.replace(plan.evaluate, samples=4, seconds=4.0),
