@@ -147,3 +147,12 @@ def test_the_walks_through_the_code_name_functions_that_exist() -> None:
             if isinstance(n, ast.FunctionDef | ast.ClassDef)
         }
         assert name in defined, f"architecture.md: {path} has no {name}"
+
+
+def test_prose_is_at_most_120_characters_wide() -> None:
+    """Tables, pictures and blocks of code cannot be wrapped."""
+    for document in DOCUMENTS:
+        text = re.sub(r"^```.*?^```", "", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+        for line in text.splitlines():
+            is_prose = not line.startswith(("|", "![", "    "))
+            assert len(line) <= 120 or not is_prose, f"{document.name}: {line}"

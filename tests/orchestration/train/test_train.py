@@ -130,7 +130,7 @@ def test_bad_input_is_refused_before_a_worker_starts(weights: Path, tmp_path: Pa
         training_set(store, snapshot, tiny()).index(201)
     with pytest.raises(DataError, match=r"basis of 100 components .* vary in \d\d directions"):
         training_set(store, snapshot, tiny(basis_size=100))
-    with pytest.raises(ConfigError, match="--workers 5: a batch of 4"):
+    with pytest.raises(ConfigError, match="--workers 5: expected at most 4, the size of a batch"):
         plan_training(config_for(weights, workers=5))
     other = make_weights(tmp_path / "other")
     (other / "generator" / "model.safetensors").write_bytes(b"others")
