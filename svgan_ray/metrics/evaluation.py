@@ -56,7 +56,7 @@ class Row:
     """One line of the table: a value, its unit, the counts that it is based on, and whether it is valid."""
 
     measure: str
-    of: str
+    compared: str
     value: float
     unit: str
     windows: int

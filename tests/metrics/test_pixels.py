@@ -21,7 +21,7 @@ def test_fvd_and_fid_are_the_frechet_distance_of_the_features() -> None:
     row = fvd(FVD_CLIPS["16x8"], real, generated, "how")
 
     assert row.value == pytest.approx(float(expected), rel=1e-6)
-    assert (row.of, row.windows, row.features, row.verdict) == ("16 frames, stride 8", 300, 8, "")
+    assert (row.compared, row.windows, row.features, row.verdict) == ("16 frames, stride 8", 300, 8, "")
     assert row.protocol == "how"
     assert fid(real, generated, "").value == row.value
     assert fid(real, real, "").value == pytest.approx(0, abs=1e-9)
@@ -40,7 +40,7 @@ def test_identity_and_acd_have_closed_forms() -> None:
     assert acd(still).item() == pytest.approx(0, abs=1e-12)
     assert acd(turning).item() == pytest.approx((2 * math.sqrt(2) + 2) / 3)
     torch.testing.assert_close(similarity(turning, still)[0], torch.tensor([1, 0, -1], dtype=torch.float64))
-    rows = {(row.measure, row.of): row.value for row in identity_rows(still, turning, "how")}
+    rows = {(row.measure, row.compared): row.value for row in identity_rows(still, turning, "how")}
     assert rows["identity", "footage, between frames of a clip"] == pytest.approx(1)
     assert rows["identity", "generated, between frames of a clip"] == pytest.approx(-1 / 3)
     assert rows["identity", "generated, to the subject"] == pytest.approx(0, abs=1e-12)

@@ -104,7 +104,7 @@ class EvaluateReport:
         table = Table("measure", "of", "value", "unit", "windows", "verdict", box=None)
         table.columns[2].justify = table.columns[4].justify = "right"
         for row in self.rows:
-            table.add_row(row.measure, row.of, f"{row.value:.3g}", row.unit, f"{row.windows:,}", row.verdict)
+            table.add_row(row.measure, row.compared, f"{row.value:.3g}", row.unit, f"{row.windows:,}", row.verdict)
         pictures = " and one of pictures, whose protocol stands in each row" if self.pixels else ""
         table.caption = f"{self.plan.out} and a figure beside it{pictures}; {self.standing}"
         return table
@@ -121,7 +121,7 @@ class EvaluateReport:
             "seconds": plan.config.seconds,
             "seed": plan.config.seed,
             "figures": {name: _number(value) for name, value in self.scores.items()},
-            "rows": [{k: _number(v) for k, v in dataclasses.asdict(row).items()} for row in self.rows],
+            "rows": [_stored(row) for row in self.rows],
         }
         return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
@@ -214,6 +214,12 @@ def _standing(plan: EvaluationPlan, motion: MotionReport) -> str:
         return promote(default_uri(), registered_name(card["subject"]), plan.model_sha256, score)
     except MlflowError as error:
         return f"the registry was not asked: {error}"
+
+
+def _stored(row: Row) -> dict[str, Any]:
+    """A row as reports hold it; they have always called what is compared `of`."""
+    values = {name: _number(value) for name, value in dataclasses.asdict(row).items()}
+    return {"of" if name == "compared" else name: value for name, value in values.items()}
 
 
 def _number(value: Any) -> Any:

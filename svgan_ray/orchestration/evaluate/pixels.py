@@ -61,7 +61,7 @@ class PixelReport:
     def scores(self) -> dict[str, float]:
         """Flat names and values, as a run takes them."""
         return {
-            f"{row.measure.lower()}/{row.of.replace(', ', '/').replace(' ', '_')}": row.value
+            f"{row.measure.lower()}/{row.compared.replace(', ', '/').replace(' ', '_')}": row.value
             for row in self.rows
         }
 
@@ -206,7 +206,7 @@ def draw_pixels(report: PixelReport, path: Path) -> None:
 
 def _draw_distances(axes: Axes, report: PixelReport) -> None:
     rows = [row for row in report.rows if row.measure in ("FVD", "FID")]
-    axes.barh([f"{row.measure}, {row.of}" for row in rows], [row.value for row in rows], color="#c4541b")
+    axes.barh([f"{row.measure}, {row.compared}" for row in rows], [row.value for row in rows], color="#c4541b")
     axes.invert_yaxis()
     axes.set_title("Distance of generated clips to footage")
 
