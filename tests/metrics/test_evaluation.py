@@ -48,7 +48,7 @@ def test_figures_and_rows_say_the_same(report):
     assert scores["angle"] == 0.9 and scores["frechet_motion_5s/is_fit"] == 1.0
     assert all(isinstance(value, float) for value in scores.values())
     two = [row for row in rows if row.measure.startswith("frechet motion, 2 s")]
-    assert [row.compared for row in two if row.compared.startswith("control")] != [] and two[0].compared.startswith("floor")
+    assert any(row.compared.startswith("control") for row in two) and two[0].compared.startswith("floor")
     assert all(row.windows == two[0].windows and row.features == row.windows // 10 for row in two)
 
 

@@ -104,7 +104,8 @@ class EvaluateReport:
         table = Table("measure", "of", "value", "unit", "windows", "verdict", box=None)
         table.columns[2].justify = table.columns[4].justify = "right"
         for row in self.rows:
-            table.add_row(row.measure, row.compared, f"{row.value:.3g}", row.unit, f"{row.windows:,}", row.verdict)
+            cells = (row.measure, row.compared, f"{row.value:.3g}", row.unit, f"{row.windows:,}", row.verdict)
+            table.add_row(*cells)
         pictures = " and one of pictures, whose protocol stands in each row" if self.pixels else ""
         table.caption = f"{self.plan.out} and a figure beside it{pictures}; {self.standing}"
         return table

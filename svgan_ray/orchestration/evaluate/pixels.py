@@ -206,7 +206,8 @@ def draw_pixels(report: PixelReport, path: Path) -> None:
 
 def _draw_distances(axes: Axes, report: PixelReport) -> None:
     rows = [row for row in report.rows if row.measure in ("FVD", "FID")]
-    axes.barh([f"{row.measure}, {row.compared}" for row in rows], [row.value for row in rows], color="#c4541b")
+    names = [f"{row.measure}, {row.compared}" for row in rows]
+    axes.barh(names, [row.value for row in rows], color="#c4541b")
     axes.invert_yaxis()
     axes.set_title("Distance of generated clips to footage")
 
