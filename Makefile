@@ -1,17 +1,17 @@
-# svgan-ray: `make setup`, then `make demo`. Every target sets up first; when nothing changed that costs nothing.
+# Run `make setup`, then `make demo`. Every target runs the set-up first, which takes no time when nothing has changed.
 
 PYTHON ?= python3
-# Package indexes with other builds of torch, as your organisation or PyTorch's install page names them. They are asked
-# beside pip's own index: TORCH_CPU_INDEX on machines without an NVIDIA GPU (saves several GB), TORCH_CUDA_INDEX on the others.
+# Package indexes with other builds of torch, as your organisation or PyTorch's install page names them. pip uses them
+# beside its own index: TORCH_CPU_INDEX on machines without an NVIDIA GPU (saves several GB), TORCH_CUDA_INDEX on the others.
 TORCH_CPU_INDEX ?=
 TORCH_CUDA_INDEX ?=
 # Extras to install, for example EXTRAS=test,dev (`face` needs an environment of its own: `make test-face`)
 EXTRAS ?= test
-# Footage for `make demo` in place of the rendered subjects
+# A video that `make demo` takes in place of the rendered subjects
 VIDEO ?=
-# Where its faces are, if not for mediapipe to find: FACES=aligned, or sidecar for landmarks beside it
+# How `make demo` finds the faces in VIDEO: with mediapipe, or FACES=aligned, or FACES=sidecar for landmarks beside VIDEO
 FACES ?=
-# Flags handed to pytest, for example PYTEST_FLAGS="-k invert -x"
+# Flags for pytest, for example PYTEST_FLAGS="-k invert -x"
 PYTEST_FLAGS ?=
 MLFLOW_PORT ?= 5000
 
@@ -19,7 +19,7 @@ BIN := .venv/bin
 HAS_NVIDIA_GPU := $(shell [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1 && echo yes)
 TORCH_INDEX := $(if $(HAS_NVIDIA_GPU),$(TORCH_CUDA_INDEX),$(TORCH_CPU_INDEX))
 PIP_INDEX_FLAGS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-# What some tests need beside Python packages: a browser for MLflow's page, ffmpeg, Ceph's gateway as a real S3 server,
+# Some tests need these programs beside Python packages: a browser for MLflow's page, ffmpeg, Ceph's gateway as a real S3 server,
 # PostgreSQL, Prometheus, and iproute2 for several machines on one.
 SYSTEM_PACKAGES := chromium curl ffmpeg radosgw ceph-mon ceph-osd postgresql prometheus iproute2
 
@@ -42,51 +42,51 @@ setup: .venv/.ready  ## make .venv with the locked packages and the build of tor
 	$(@D)/bin/python -m pip install --quiet $(PIP_INDEX_FLAGS) --constraint $(filter %.lock,$^) --editable ".[$(EXTRAS)]"
 	@touch $@
 
-# Faces of one's own footage are found in an environment with the extra `face`, unless FACES says where they are.
+# `make demo VIDEO=` needs an environment with the extra `face` to find faces, unless FACES says where they are.
 DEMO_ENVIRONMENT := $(if $(VIDEO),$(if $(filter sidecar aligned,$(FACES)),.venv,.venv-face),.venv)
-demo: $(DEMO_ENVIRONMENT)/.ready  ## the whole experiment: footage in, generated video out (VIDEO=path.mp4 for your own)
+demo: $(DEMO_ENVIRONMENT)/.ready  ## run the whole method: footage in, generated video out (VIDEO=path.mp4 takes your own)
 	$(DEMO_ENVIRONMENT)/bin/python jobs/demo.py $(if $(VIDEO),--video "$(VIDEO)") $(if $(FACES),--faces $(FACES))
 
-check: setup audit  ## lint, format, types and known vulnerabilities
+check: setup audit  ## check lint, format, types and known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-audit: setup  ## known vulnerabilities of the installed packages, where their database (osv.dev) can be reached
+audit: setup  ## list known vulnerabilities of the installed packages, if their database (osv.dev) can be reached
 	@if $(BIN)/python -c "import requests; requests.post('https://api.osv.dev/v1/query', json={}, timeout=5)" 2>/dev/null; \
 	then $(BIN)/pip-audit --local --skip-editable --vulnerability-service osv --progress-spinner off; \
 	else echo "audit skipped: api.osv.dev cannot be reached from here"; fi
 
-format: setup  ## mend what the linter and the formatter can
+format: setup  ## fix what the linter and the formatter can fix
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: setup system-packages  ## unit tests
+test: setup system-packages  ## run the unit tests
 	$(BIN)/pytest -m "not cluster" --numprocesses logical --maxprocesses 4 $(PYTEST_FLAGS)
 
-# Tests of whole files of code and docs, of formats and of mathematics: none needs a video, a server or a process.
+# The tests of code and docs, of formats and of mathematics; none of these needs a video, a server or a process.
 QUICK_TESTS := $(filter-out tests/test_analysis.py tests/test_quickstart.py tests/test_aws_launch.py,$(wildcard tests/test_*.py)) \
 	tests/latents tests/metrics tests/store tests/temporal
 
-quick: setup  ## lint, types and the fast tests, within four minutes on two cores
+quick: setup  ## check lint and types and run the fast tests, within four minutes on two cores
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy & types=$$!; $(BIN)/pytest -m "not cluster" $(QUICK_TESTS) $(PYTEST_FLAGS); tests=$$?; wait $$types && exit $$tests
 
-test-face: .venv-face/.ready  ## tests of the extra `face`, in an environment with the older numpy and protobuf that it needs
+test-face: .venv-face/.ready  ## test the extra `face`, in an environment with the older numpy and protobuf that it needs
 	.venv-face/bin/pytest tests/video/test_mediapipe_landmarks.py tests/orchestration/invert/test_face_model_on_ray.py $(PYTEST_FLAGS)
 
-test-cluster: setup system-packages  ## tests that start Ray clusters, servers and a browser
+test-cluster: setup system-packages  ## run the tests that start Ray clusters, servers and a browser
 	$(BIN)/pytest -m cluster $(PYTEST_FLAGS)
 
-# The ends of the ranges in pyproject.toml. Warnings of other versions are no failures.
-test-lowest: setup system-packages  ## unit tests with the lowest versions that pyproject.toml allows, in .venv-lowest
+# These two targets test both ends of the version ranges in pyproject.toml. Warnings of other versions do not fail them.
+test-lowest: setup system-packages  ## run the unit tests with the lowest versions that pyproject.toml allows, in .venv-lowest
 	$(PYTHON) -m venv .venv-lowest
 	sed -n 's/^ *"\([A-Za-z0-9-]*\)[^">]*>=\([0-9.]*\).*/\1==\2/p' pyproject.toml >.venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet $(PIP_INDEX_FLAGS) --constraint .venv-lowest/constraints.txt --editable ".[test]"
 	.venv-lowest/bin/pytest -m "not cluster" -W default $(PYTEST_FLAGS)
 
-test-latest: setup system-packages  ## unit tests with the newest versions that pyproject.toml allows, in .venv-latest
+test-latest: setup system-packages  ## run the unit tests with the newest versions that pyproject.toml allows, in .venv-latest
 	$(PYTHON) -m venv --clear .venv-latest
 	.venv-latest/bin/python -m pip install --quiet $(PIP_INDEX_FLAGS) --editable ".[test]"
 	.venv-latest/bin/pytest -m "not cluster" -W default $(PYTEST_FLAGS)
@@ -96,7 +96,7 @@ lock: setup  ## renew requirements.lock and requirements-face.lock (LOCK_FLAGS=-
 	$(call lock,requirements.lock,cluster dev docs test)
 	$(call lock,requirements-face.lock,face test)
 
-# $(call lock,FILE,EXTRAS): plain constraints for all platforms; torch itself names the CUDA libraries that it needs.
+# $(call lock,FILE,EXTRAS) writes constraints for all platforms, without CUDA libraries, which torch itself requires.
 lock = $(BIN)/uv pip compile pyproject.toml $(addprefix --extra ,$(2)) --universal --python-version 3.11 --quiet \
 	--no-emit-index-url --no-annotate --custom-compile-command "make lock" $(LOCK_FLAGS) --output-file $(1) \
 	&& sed -i '/^nvidia-/d; /^cuda-/d' $(1)
@@ -113,14 +113,14 @@ system-packages:
 	fi; \
 	echo "system packages not installed, tests that need them are skipped:" $$missing
 
-cluster-up: setup  ## start a Ray head on loopback with token authentication; submit jobs to it from this folder
+cluster-up: setup  ## start a Ray head node on loopback with token authentication; submit jobs to it from this folder
 	@cluster/head.sh up
 
-cluster-down:  ## stop that head and nothing else
+cluster-down:  ## stop that head node and nothing else
 	@cluster/head.sh down
 
 mlflow-ui: setup  ## open MLflow's page on the experiment of this machine's latest run
 	$(BIN)/python -m svgan_ray.runs.server --port $(MLFLOW_PORT)
 
-clean:  ## remove what the tools cached (results of jobs stay)
+clean:  ## remove the caches of the tools (results of jobs stay)
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis

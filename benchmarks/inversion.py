@@ -204,9 +204,9 @@ def point(actors: int, hz: float, side: int, seconds: float) -> Point:
         compute=encoder_pool(actors, actors),
         num_cpus=0.4 / actors,
     )
-    told = [(time.perf_counter(), time.process_time(), _busy_s()) for _ in waiting.iter_rows()]
+    readings = [(time.perf_counter(), time.process_time(), _busy_s()) for _ in waiting.iter_rows()]
     # The time span begins when every actor can have returned a block, and ends before blocks run out.
-    first, last = told[actors - 1], told[-actors - 1]
+    first, last = readings[actors - 1], readings[-actors - 1]
     wall_s, driver_s, busy_s = (end - begin for begin, end in zip(first, last, strict=True))
     rate = (blocks - 2 * actors) / wall_s
     return Point(

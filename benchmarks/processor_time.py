@@ -14,7 +14,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def metered(told: Callable[[float, float], None]) -> Iterator[None]:
+def metered(report: Callable[[float, float], None]) -> Iterator[None]:
     """Report elapsed seconds and seconds of processor time since the start, every second and at the end.
 
     The last second of a process that ends may be missed. Works on Linux only.
@@ -25,7 +25,7 @@ def metered(told: Callable[[float, float], None]) -> Iterator[None]:
 
     def look() -> None:
         seen.update(_times_s())
-        told(time.monotonic() - began_s, sum(seen.values()) - sum(at_start.values()))
+        report(time.monotonic() - began_s, sum(seen.values()) - sum(at_start.values()))
 
     try:
         with repeat_in_background(look):

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# A Ray head on this machine alone: loopback only, token authentication, dashboard and job submission.
+# Starts a Ray head node on this machine: loopback only, with token authentication, dashboard and job submission.
 # Usage: cluster/head.sh up|down
-# SVGAN_RAY_HEAD_DIR    its temporary folder (short: Ray puts sockets in it), log and process id
-# SVGAN_RAY_HEAD_PORT   of the head; the dashboard's is SVGAN_RAY_DASHBOARD_PORT
+# SVGAN_RAY_HEAD_DIR    folder of its temporary files, log and process id (a short path: Ray puts sockets in it)
+# SVGAN_RAY_HEAD_PORT   port of the head node; SVGAN_RAY_DASHBOARD_PORT is the dashboard's
 # SVGAN_RAY_HEAD_FLAGS  more flags for `ray start`, for example "--num-cpus 4"
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,13 +11,13 @@ dir=${SVGAN_RAY_HEAD_DIR:-/tmp/svgan-ray-$(id -u)}
 port=${SVGAN_RAY_HEAD_PORT:-6379}
 dashboard_port=${SVGAN_RAY_DASHBOARD_PORT:-8265}
 pid_file=$dir/head.pid
-# Jobs run with the interpreter on the head's PATH, in the folder where the head was started.
+# Jobs run with the interpreter on the head node's PATH, in the folder where the head node was started.
 export PATH="$PWD/.venv/bin:$PATH" RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
-# Nobody takes over what a cluster of one machine is at: Ray would wait half a minute for that when it is told to end.
+# On shutdown Ray waits half a minute for other machines to take over the work; a cluster of one machine has no others.
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
-# Without this Ray takes 127.0.0.1 for the machine's outward address and its control store listens there.
+# Without this setting, Ray replaces 127.0.0.1 by the machine's outward address, and its control store listens there.
 export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
-# A head must not take itself for a part of another cluster, nor for a job of one.
+# With these variables set, the head node would act as a part of another cluster, or as a job of one.
 unset RAY_ADDRESS RAY_API_SERVER_ADDRESS RAY_JOB_CONFIG_JSON_ENV_VAR
 
 running() { [ -s "$pid_file" ] && kill -0 "$(cat "$pid_file")" 2>/dev/null; }
@@ -29,7 +29,7 @@ up() {
     fi
     (umask 077 && mkdir -p "$dir")
     ray get-auth-token --generate >/dev/null 2>&1
-    # --block keeps one parent of all the head's processes: ending it ends just this head.
+    # --block keeps one parent process of all the head node's processes; ending it ends this head node and nothing else.
     # shellcheck disable=SC2086
     setsid nohup ray start --head --block --node-ip-address=127.0.0.1 --port="$port" \
         --include-dashboard=true --dashboard-host=127.0.0.1 --dashboard-port="$dashboard_port" \
@@ -64,7 +64,7 @@ down() {
         kill -0 "$pid" 2>/dev/null || break
         sleep 0.5
     done
-    # What is left of its process group and session did not heed the parent.
+    # Processes that are left in its process group and session did not end with the parent.
     kill -KILL -- "-$pid" 2>/dev/null || true
     rm -f "$pid_file"
     echo "stopped"

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A whole cluster on this machine, as processes on loopback: PostgreSQL, an S3 server (its data is gone when it stops), MLflow
-# over both, a Ray head without tasks and workers, with token authentication. No containers, no root.
+# Starts a whole cluster on this machine, as processes on loopback: PostgreSQL, an S3 server (its data is gone when it stops),
+# MLflow over both, a Ray head node that runs no tasks, and workers, with token authentication. It needs no containers and no root.
 # Usage: cluster/local.sh up|down
-# SVGAN_RAY_LOCAL_DIR    databases, logs, process ids, and the file `env` that lets a shell use it all
-# SVGAN_RAY_WORKERS      Ray workers (2); SVGAN_RAY_WORKER_CPUS of each, by default their share of this machine's
-# SVGAN_RAY_MLFLOW_PORT, SVGAN_RAY_S3_PORT, SVGAN_RAY_POSTGRES_PORT, and what cluster/head.sh takes
+# SVGAN_RAY_LOCAL_DIR    folder of databases, logs, process ids, and the file `env` that a shell sources to use the cluster
+# SVGAN_RAY_WORKERS      number of Ray workers (2); each has SVGAN_RAY_WORKER_CPUS, by default its share of this machine's
+# SVGAN_RAY_MLFLOW_PORT, SVGAN_RAY_S3_PORT, SVGAN_RAY_POSTGRES_PORT, and the variables of cluster/head.sh
 # Needs: make setup EXTRAS=test,cluster; apt-get install --no-install-recommends postgresql radosgw ceph-mon ceph-osd curl
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,18 +15,18 @@ cpus=${SVGAN_RAY_WORKER_CPUS:-$(($(nproc) > workers ? $(nproc) / workers : 1))}
 mlflow_port=${SVGAN_RAY_MLFLOW_PORT:-5000}
 bucket=svgan-ray
 export PATH="$PWD/.venv/bin:$PATH" RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0
-# Nobody takes over what a cluster of one machine is at: Ray would wait half a minute for that when it is told to end.
+# On shutdown Ray waits half a minute for other machines to take over the work; a cluster of one machine has no others.
 export RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S=0
 head_port=${SVGAN_RAY_HEAD_PORT:-6379}
 dashboard_port=${SVGAN_RAY_DASHBOARD_PORT:-8265}
 
-launch() {  # launch NAME COMMAND...: in a session of its own, with a log and a process id in $dir
+launch() {  # launch NAME COMMAND...: start it in its own session, with a log and a process id in $dir
     local name=$1
     shift
     setsid nohup "$@" >"$dir/$name.log" 2>&1 </dev/null &
     echo $! >"$dir/$name.pid"
 }
-stop() {  # stop NAME: the process and what is left of its session
+stop() {  # stop NAME: end the process and what is left of its session
     local pid
     [ -s "$dir/$1.pid" ] || return 0
     pid=$(<"$dir/$1.pid")
@@ -38,7 +38,7 @@ stop() {  # stop NAME: the process and what is left of its session
     kill -KILL -- "-$pid" 2>/dev/null || true
     rm -f "$dir/$1.pid"
 }
-await() {  # await NAME COMMAND...: until the command succeeds, three minutes at most, while NAME runs
+await() {  # await NAME COMMAND...: wait until the command succeeds, at most three minutes, and only while NAME runs
     local name=$1
     shift
     for _ in $(seq 180); do
@@ -50,7 +50,7 @@ await() {  # await NAME COMMAND...: until the command succeeds, three minutes at
     tail -n 20 "$dir/$name.log" >&2
     return 1
 }
-ray_worker() {  # ray_worker NAME FLAGS...: a worker on loopback, which Ray takes for the machine's outward address
+ray_worker() {  # ray_worker NAME FLAGS...: start a worker on loopback, which Ray would replace by the machine's outward address
     local name=$1
     shift
     launch "$name" env -u RAY_API_SERVER_ADDRESS python -c "
@@ -60,7 +60,7 @@ from ray.scripts.scripts import main
 main()" start --block "--address=127.0.0.1:$head_port" --node-ip-address=127.0.0.1 --disable-usage-stats "$@"
 }
 
-services() {  # prints what clients of the services need, NAME=value
+services() {  # print the variables that clients of the services need, as NAME=value
     cluster/start_postgres.sh "$dir/postgres" "${SVGAN_RAY_POSTGRES_PORT:-19432}"
     rm -rf "$dir/s3"
     cluster/start_s3.sh "$dir/s3" "${SVGAN_RAY_S3_PORT:-19004}"
@@ -88,7 +88,7 @@ up() {
     env -u RAY_API_SERVER_ADDRESS SVGAN_RAY_HEAD_FLAGS="--num-cpus=0 --num-gpus=0 ${SVGAN_RAY_HEAD_FLAGS:-}" \
         cluster/head.sh up >"$dir/head.log"
     for number in $(seq "$workers"); do
-        # One of them has the GPUs: each would take all of them for its own.
+        # Only one worker gets the GPUs, because each worker would claim all of them.
         [ "$number" = 1 ] && gpus=() || gpus=(--num-gpus=0)
         ray_worker "worker-$number" "--num-cpus=$cpus" "${gpus[@]}"
         await "worker-$number" grep -q "Ray runtime started" "$dir/worker-$number.log"
@@ -109,7 +109,7 @@ down() {
     cluster/head.sh down
     stop mlflow
     for file in "$dir"/s3/*.pid; do
-        # Its data is in memory: there is nothing to save.
+        # The S3 server is killed at once: its data is in memory, so there is nothing to save.
         [ ! -s "$file" ] || kill -KILL "$(<"$file")" 2>/dev/null || true
     done
     if [ -s "$postmaster" ]; then
@@ -121,5 +121,5 @@ down() {
 
 case "${1:-}" in
 up | down) "$1" ;;
-*) sed -n '2,9p' "$0"; exit 2 ;;
+*) sed -n '2,8p' "$0"; exit 2 ;;
 esac

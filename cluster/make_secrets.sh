@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Draws the secrets of cluster/compose.yaml, each a file. What is there already stays.
-# The folder is for you alone; its files are readable, as the services read them under user numbers of their own.
+# Draws the secrets of cluster/compose.yaml, and writes each to a file. Secrets that exist already stay.
+# Only you can open the folder. Its files are readable for all, because the services read them under their own user ids.
 #
 #   usage: cluster/make_secrets.sh [FOLDER]     FOLDER is cluster/secrets, which is not in the repository, unless named
 set -euo pipefail

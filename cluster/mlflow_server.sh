@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# MLflow's server behind passwords, its database in PostgreSQL: the one of cluster/compose.yaml. Secrets come from files and
-# stand in no argument. What is not secret it takes from MLflow's own variables: MLFLOW_HOST, MLFLOW_PORT,
+# Starts MLflow's server behind passwords, with its database in PostgreSQL, as cluster/compose.yaml does. Secrets come from
+# files and appear in no argument. All other settings come from MLflow's own variables: MLFLOW_HOST, MLFLOW_PORT,
 # MLFLOW_DEFAULT_ARTIFACT_ROOT, MLFLOW_SERVER_ALLOWED_HOSTS, MLFLOW_SERVER_CORS_ALLOWED_ORIGINS.
 #
 #   usage: PGHOST=... PGPORT=... PGUSER=... cluster/mlflow_server.sh DATABASE [SECRETS]

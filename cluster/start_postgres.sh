@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Starts PostgreSQL on loopback, for an MLflow server or a search that several processes share. What it holds stays in DIR:
-# the next start goes on with it. Prints the addresses of its two databases, one NAME=value a line. The password is in
-# DIR/pgpass, which only you can read; it is on no command line and in no address.
+# Starts PostgreSQL on loopback, for an MLflow server or a search that several processes share. Its data stays in DIR, and
+# the next start uses it again. Prints the addresses of its two databases, one NAME=value a line. The password is in
+# DIR/pgpass, which only you can read; it appears in no command line and in no address.
 #
 #   usage: cluster/start_postgres.sh DIR [PORT]
 #   stop:  kill -INT $(head -1 DIR/data/postmaster.pid)

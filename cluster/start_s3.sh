@@ -7,7 +7,7 @@
 #   stop:  kill $(cat DIR/*.pid)
 #   needs: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd curl      (Ceph 16.2, 61 MB, 215 MB of memory)
 #
-# It checks signatures and Content-MD5, and If-None-Match: * on a plain PUT is atomic. It ignores If-None-Match when a
+# This server checks signatures and Content-MD5, and If-None-Match: * on a plain PUT is atomic. It ignores If-None-Match when a
 # multipart upload is completed and takes content whose SHA-256 is wrong: the store relies on neither.
 set -euo pipefail
 
@@ -63,7 +63,7 @@ rgw data = $dir/rgw
 CONF
 conf=(-c "$dir/ceph.conf")
 
-await() {  # await WHAT COMMAND...: repeat the command for at most 60 s
+await() {  # await WHAT COMMAND...: repeat the command until it succeeds, for at most 60 s
     local what=$1
     shift
     for _ in $(seq 120); do
@@ -83,7 +83,7 @@ ceph-mon "${conf[@]}" -i a --mkfs --monmap "$dir/monmap"
 ceph-mon "${conf[@]}" -i a
 disk_id=$(cat /proc/sys/kernel/random/uuid)
 ceph "${conf[@]}" osd new "$disk_id" >/dev/null
-# One of these has been seen to end at once, with status 250 (-ENXIO) and without a word.
+# A command of these has been seen to end at once, with status 250 (-ENXIO) and without a message, so it is repeated.
 await "disk" make_disk
 await "start of the disk" start_disk
 await "object store" disk_is_up
@@ -93,4 +93,4 @@ radosgw-admin "${conf[@]}" user create --uid=svgan-ray --display-name=svgan-ray 
     --access-key="$access_key" --secret-key="$secret_key" >/dev/null
 printf '%s\n' "AWS_ENDPOINT_URL=http://$address:$port" "AWS_ACCESS_KEY_ID=$access_key" \
     "AWS_SECRET_ACCESS_KEY=$secret_key" AWS_DEFAULT_REGION=us-east-1 \
-    AWS_REQUEST_CHECKSUM_CALCULATION=when_required  # this gateway knows no checksums that follow the body
+    AWS_REQUEST_CHECKSUM_CALCULATION=when_required  # this gateway does not know checksums that follow the body

@@ -261,7 +261,7 @@ def owner(key: str) -> str | None:
 
 
 def as_name(text: str) -> str:
-    """A name that keys can hold: the text itself, or with `-` for what it must not hold, or `unnamed`."""
+    """A name that keys can hold: the text with `-` for characters that keys must not hold, or `unnamed`."""
     if _NAME.fullmatch(text):
         return text
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64] or "unnamed"

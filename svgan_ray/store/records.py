@@ -56,8 +56,8 @@ class Record:
         except (TypeError, ValueError) as error:
             raise CorruptObjectError(f"{self.kind} record cannot be written: {error}: {self}") from error
         typed = _built(type(self), plain, f"{self.kind} record to be written")
-        said = {k: v for k, v in asdict(typed).items() if v is not None or k not in self.later}
-        document = {**said, "kind": self.kind, "schema": SCHEMA}
+        fields = {k: v for k, v in asdict(typed).items() if v is not None or k not in self.later}
+        document = {**fields, "kind": self.kind, "schema": SCHEMA}
         return _canonical({**document, "sha256": _sha256(_canonical(document))})
 
     @classmethod

@@ -101,7 +101,7 @@ def _resized(pixels: Pixels, width: int, height: int) -> Pixels:
 
 
 class PictureRules:
-    """The rules of one video, of which the first picture decides.
+    """The rules of one video; its first picture decides which of them apply.
 
     width, height  of the pictures that leave
     names          what is done beyond quarter turns, details in brackets; part of clips' ids

@@ -53,20 +53,20 @@ def _tracks(store: LatentStore) -> Iterator[TrackRecord]:
 
 def expectations(facts: FootageFacts) -> list[str]:
     """A sentence for each shortcoming of the footage; empty if there is none."""
-    said = []
+    notes = []
     if facts.duration_s < SHORT_S:
-        said.append(
+        notes.append(
             f"A face is seen for {facts.duration_s:.0f} s, and a minute or more is wanted: the likeness will "
             "only hold for what was filmed, and the generated motion will repeat the little footage there is."
         )
     if facts.face_px < SMALL_PX:
-        said.append(
+        notes.append(
             f"The face is about {facts.face_px:.0f} pixels wide, and {SMALL_PX:.0f} or more are wanted: "
             "pictures will be as soft as the footage. Film from closer, or at a higher resolution."
         )
     if facts.shake > SHAKY_SHARE:
-        said.append(
+        notes.append(
             f"The picture shakes ({100 * facts.shake:.1f} % of the crop from frame to frame): some of that "
             "will be learnt as motion of the head. Put the camera down, or lean it on something."
         )
-    return said
+    return notes

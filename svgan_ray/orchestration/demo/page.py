@@ -85,8 +85,8 @@ def write_demo_page(plan: DemoPlan, stages: Table) -> None:
 
 
 def _expected(plan: DemoPlan) -> list[Html]:
-    said = expectations(facts_of(plan)) if plan.fit is not None else []
-    return [bullets(said)] if said else []
+    notes = expectations(facts_of(plan)) if plan.fit is not None else []
+    return [bullets(notes)] if notes else []
 
 
 def _fitted(plan: DemoPlan) -> list[Html]:

@@ -125,7 +125,7 @@ def _rows(batch: dict[str, Any], side: int, store: str) -> dict[str, npt.NDArray
 
 
 class Shard:
-    """A worker's own frames by their numbers, of which one portion is in memory at a time.
+    """A worker's own frames by their numbers; one portion of them is in memory at a time.
 
     `read` begins to read the shard from its first frame on. Its arrays are kept as they are, so those in the
     object store are not copied.

@@ -124,7 +124,7 @@ class S3Handler(FileSystemHandler):  # type: ignore[misc]
 
 
 class _Reader(io.RawIOBase):
-    """An object, of which each read is one request."""
+    """Reads an object on S3; each read is one request."""
 
     def __init__(self, backend: S3Backend, key: str, entry: Entry) -> None:
         self._backend, self._key, self._size_bytes, self._place = backend, key, entry.size_bytes, 0

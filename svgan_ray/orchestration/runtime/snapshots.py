@@ -48,7 +48,7 @@ def resolve_snapshot(
 
 
 def take_snapshot(store: LatentStore, choice: DataChoice) -> Snapshot:
-    """Freeze the chosen clips as `choice.snapshot` or under the subject's name, of whichever generator.
+    """Freeze the chosen clips as `choice.snapshot` or under the subject's name, whatever their generator is.
 
     Raises DataError if there are no clips, or if they are of several subjects or inversions and none is
     chosen.

@@ -73,8 +73,8 @@ def _ray_troubles() -> Iterator[Trouble]:
 
 def _home_trouble() -> Trouble | None:
     """A HOME that cannot be written is a problem: Ray stores its token there unless RAY_AUTH_TOKEN is set."""
-    told = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
-    if any(os.environ.get(name) for name in told) or os.environ.get("RAY_AUTH_MODE") == "disabled":
+    token_variables = ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")
+    if any(os.environ.get(name) for name in token_variables) or os.environ.get("RAY_AUTH_MODE") == "disabled":
         return None
     home = Path(os.path.expanduser("~"))
     try:

@@ -108,8 +108,8 @@ def _train(
             is_over = _is_over(job, state, clock)
             if state.step % LOG_EVERY_STEPS == 1 or is_over:
                 check_finite(losses, state.step)
-                told = {"sequences_per_s": speed.measure(state), "minutes": clock.elapsed_s / 60}
-                _log(run, state, {**losses, **told})
+                pace = {"sequences_per_s": speed.measure(state), "minutes": clock.elapsed_s / 60}
+                _log(run, state, {**losses, **pace})
             if is_over or any(
                 state.step % n == 0 for n in (job.checkpoint_every_steps, job.sample_every_steps)
             ):

@@ -77,9 +77,9 @@ def _advance(state: TrainingState, data: TrainingSet, steps: int, run: RemoteRun
         losses = train_step(state, features, index)
         if state.step % LOG_EVERY_STEPS == 1 or state.step == steps:
             check_finite(losses, state.step)
-            told = {name: float(value) for name, value in losses.items()}
-            told["sequences_per_s"] = speed.measure(state)
-            run.log_metrics({f"train/{name}": value for name, value in told.items()}, state.step)
+            metrics = {name: float(value) for name, value in losses.items()}
+            metrics["sequences_per_s"] = speed.measure(state)
+            run.log_metrics({f"train/{name}": value for name, value in metrics.items()}, state.step)
     check_weights(state)
 
 

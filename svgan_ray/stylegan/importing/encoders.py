@@ -108,11 +108,11 @@ def _require_photographs(state: State, config: EncoderConfig, opts: dict[str, An
     size = list(state[layer].size)
     expected = [size[0], config.input_channels, *size[2:]]
     settings = {name: opts[name] for name in ("dataset_type", "label_nc", "input_nc") if name in opts}
-    said = ", ".join(f"opts.{name} {shown(value)}" for name, value in settings.items())
+    options = ", ".join(f"opts.{name} {shown(value)}" for name, value in settings.items())
     raise WeightsError(
         f"state_dict encoder: layer {layer!r}: expected float32 {expected}, got float32 {size}; "
         f"its input has {got} channels and is no photograph but a sketch or a map of labels"
-        f"{f' ({said})' if said else ''}; import an encoder of photographs"
+        f"{f' ({options})' if options else ''}; import an encoder of photographs"
     )
 
 
