@@ -83,7 +83,7 @@ ceph-mon "${conf[@]}" -i a --mkfs --monmap "$dir/monmap"
 ceph-mon "${conf[@]}" -i a
 disk_id=$(cat /proc/sys/kernel/random/uuid)
 ceph "${conf[@]}" osd new "$disk_id" >/dev/null
-# A command of these has been seen to end at once, with status 250 (-ENXIO) and without a message, so it is repeated.
+# `await` repeats these commands, because one was seen to end at once, with status 250 (-ENXIO) and without a message.
 await "disk" make_disk
 await "start of the disk" start_disk
 await "object store" disk_is_up
