@@ -61,8 +61,8 @@ def gallery(
         section("Film strip", picture(shown.strip, "each row is one video, time goes to the right")),
         *(section(name, as_html(drawn)) for name, drawn in charts.items()),
         section(
-            "Figures",
-            table(["figure", "value"], rows)
+            "Scores",
+            table(["score", "value"], rows)
             if rows
             else paragraph("The footage is too short to be measured."),
         ),
