@@ -167,7 +167,7 @@ class FitConfig:
         return tuple(dict.fromkeys(name.strip() for name in (self.subject or "").split(",") if name.strip()))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DataChoice:
     """The clips of a store that a job uses; None lets the content of the store decide."""
 

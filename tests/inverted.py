@@ -39,7 +39,7 @@ def draw_model(store_uri: str, weights: str, subject: str, folder: str | Path) -
     """A model of the subject's latents with random weights."""
     store = open_store(store_uri)
     sha256 = weights_hash(weights_folders(weights)[0])
-    snapshot = resolve_snapshot(store, DataChoice(subject), sha256)
+    snapshot = resolve_snapshot(store, DataChoice(subject=subject), sha256)
     config = tiny()
     data = training_set(store, snapshot, config)
     card = {

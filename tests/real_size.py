@@ -61,7 +61,9 @@ def main(folder: Path) -> None:
     del encoder
 
     recipe = tiny(basis_size=4, window_frames=5)
-    data = training_set(store, resolve_snapshot(store, DataChoice("anna"), job.generator_sha256), recipe)
+    data = training_set(
+        store, resolve_snapshot(store, DataChoice(subject="anna"), job.generator_sha256), recipe
+    )
     state = new_state(recipe, data.basis)
     for _ in range(TRAINING_STEPS):
         train_step(state, data.features, data.index(recipe.window_frames))

@@ -87,7 +87,7 @@ def test_the_doctor_names_a_cluster_that_lets_everybody_in(work: Path, tmp_path:
     with open_head(tmp_path) as head:
         doctor = (str(ROOT / "jobs" / "doctor.py"), "--free-disk-gb", "0.1")
         code, printed = job(
-            work, head, *doctor, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64, COLUMNS="200"
+            work, head, *doctor, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64, COLUMNS="300"
         )
     assert code == 1, printed
     assert "it asks for no token: everybody who reaches it can run code there" in printed

@@ -175,7 +175,7 @@ def plan(config: EvaluateConfig) -> EvaluationPlan:
 def _real(store: LatentStore, model: MotionModel, subject: str | None) -> Snapshot:
     """The snapshot that the model learnt from, or all clips of the requested subject."""
     if subject is not None:
-        choice = DataChoice(subject, inversion=model.card.get("inversion_id"))
+        choice = DataChoice(subject=subject, inversion=model.card.get("inversion_id"))
         return resolve_snapshot(store, choice, model.generator_sha256, put=False)
     snapshot = named_snapshot(store, str(model.card.get("snapshot", "unknown")))
     if snapshot.digest != model.card.get("snapshot_digest"):

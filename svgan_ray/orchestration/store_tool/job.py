@@ -127,7 +127,13 @@ class TakeSnapshot(Common):
     """Leave out clips whose mean reconstruction error is larger than this, or unknown."""
 
     def __call__(self, store: LatentStore, console: Console) -> int:
-        choice = DataChoice(self.subject, self.name, self.inversion, self.min_clip_s, self.max_error)
+        choice = DataChoice(
+            subject=self.subject,
+            snapshot=self.name,
+            inversion=self.inversion,
+            min_clip_s=self.min_clip_s,
+            max_error=self.max_error,
+        )
         console.print(snapshot_view(take_snapshot(store, choice)))
         return 0
 

@@ -29,9 +29,9 @@ def trained(work_folder: Path, weights: Path) -> Path:
     """A store with training and held-out footage, a model in the working directory."""
     store = make_store("store", weights, subjects=1, clips=2, frames=1500)
     sha256 = weights_hash(weights / "generator")
-    snapshot = resolve_snapshot(store, DataChoice("subject-1"), sha256)
+    snapshot = resolve_snapshot(store, DataChoice(subject="subject-1"), sha256)
     put_clip(store, "subject-1 later", motion(1500, 99), sha256)
-    resolve_snapshot(store, DataChoice("subject-1 later"), sha256)
+    resolve_snapshot(store, DataChoice(subject="subject-1 later"), sha256)
     data = training_set(store, snapshot, tiny())
     state = new_state(tiny(), data.basis)
     save_model(model_of(state, data.basis.mean.clone(), sha256, card_of(snapshot)), "models/demo")

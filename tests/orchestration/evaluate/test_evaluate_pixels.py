@@ -122,7 +122,7 @@ def test_every_measure_of_pictures_says_how_it_was_measured(
 
 def test_clips_of_footage_are_its_own_frames_nearest_in_time(trained: Path, weights: Path) -> None:
     store = open_store("store")
-    snapshot = resolve_snapshot(store, DataChoice("anna"), weights_hash(weights / "generator"))
+    snapshot = resolve_snapshot(store, DataChoice(subject="anna"), weights_hash(weights / "generator"))
     record = longest_clip(store, snapshot.inversion_id, "anna")
     every = np.concatenate(list(aligned_footage(store, record, FRAMES, 32)))
 
@@ -142,7 +142,7 @@ def test_what_cannot_be_shown_is_refused(
     with pytest.raises(ConfigError, match="--networks nowhere: expected a folder that holds i3d, inception"):
         plan_evaluation(config_for(weights, Path("nowhere")))
     store = open_store("store")
-    snapshot = resolve_snapshot(store, DataChoice("anna"), weights_hash(weights / "generator"))
+    snapshot = resolve_snapshot(store, DataChoice(subject="anna"), weights_hash(weights / "generator"))
     with pytest.raises(DataError, match=r"no clip holds 8\.0 s of pictures"):
         next(footage_snippets(store, snapshot, SnippetShape(200), 25.0, 1, seed=0, side=32))
     with pytest.raises(WeightsError, match="belongs to generator"):

@@ -47,7 +47,7 @@ def trained(work_folder: Path, weights: Path) -> Path:
     """A store of two subjects and a model of the first one in the working directory."""
     store = make_store("store", weights, subjects=2, clips=1, frames=200)
     sha256 = weights_hash(weights / "generator")
-    snapshot = resolve_snapshot(store, DataChoice("subject-1"), sha256)
+    snapshot = resolve_snapshot(store, DataChoice(subject="subject-1"), sha256)
     data = training_set(store, snapshot, tiny())
     card = {"subject": "subject-1", "inversion_id": INVERSION}
     save_model(model_of(new_state(tiny(), data.basis), data.basis.mean.clone(), sha256, card), "models/demo")

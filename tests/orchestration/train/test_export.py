@@ -38,7 +38,9 @@ class Direct:
 @pytest.fixture
 def exported(work_folder: Path, weights: Path) -> Path:
     store = make_store("store", weights, subjects=2, clips=2, frames=1500)
-    snapshot = resolve_snapshot(store, DataChoice("subject-1"), put_weights(store, weights / "generator"))
+    snapshot = resolve_snapshot(
+        store, DataChoice(subject="subject-1"), put_weights(store, weights / "generator")
+    )
     save_checkpoint(new_state(tiny(), training_set(store, snapshot, tiny()).basis), "checkpoint")
     checkpoint = Checkpoint.from_directory("checkpoint")
     means = subject_means(store, snapshot.inversion_id)

@@ -62,7 +62,7 @@ def validator(tmp_path: Path, weights: Path, frames: int) -> tuple[Validator, To
     """Of a model that was not trained, on clips of so many frames."""
     store = make_store(tmp_path / "store", weights, clips=2, frames=frames)
     sha256 = put_weights(store, weights / "generator")
-    snapshot = resolve_snapshot(store, DataChoice("subject-1"), sha256)
+    snapshot = resolve_snapshot(store, DataChoice(subject="subject-1"), sha256)
     data = training_set(store, snapshot, tiny())
     save_checkpoint(new_state(tiny(), data.basis), tmp_path / "checkpoint")
     job = SimpleNamespace(
