@@ -137,7 +137,7 @@ class Moments:
     def basis(self, k: int) -> LatentBasis:
         """The K principal components. Raises DataError if the frames vary in fewer directions."""
         mean = self.sum / self.frames
-        covariance = self.outer / self.frames - torch.outer(mean, mean)
+        covariance = (self.outer / self.frames).sub_(torch.outer(mean, mean))
         variance, vectors = torch.linalg.eigh(covariance)
         variance, vectors = variance.flip(0).clamp(min=0), vectors.flip(1)
         rank = min(int((variance > RANK_TOLERANCE * variance[0]).sum()), self.frames - 1)

@@ -107,7 +107,10 @@ def _least_energy(layer: StyledConv) -> float:
     """The smallest mean square of a modulated kernel over the output channels, for w of size 1."""
     affine = layer.affine
     style = affine.weight.square().mean(dim=1) + affine.bias.square()  # [I]
-    return float((layer.weight.square().mean(dim=(2, 3)) @ style).min() / len(style))
+    taps = layer.weight[0, 0].numel()
+    # A norm needs no copy of the kernel; copies of this size leave holes in the heap after an import.
+    squares = torch.linalg.vector_norm(layer.weight, dim=(2, 3)).square().div(taps)  # [O, I]
+    return float((squares @ style).min() / len(style))
 
 
 def _config(state: State) -> GeneratorConfig:
