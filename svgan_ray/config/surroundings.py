@@ -29,8 +29,9 @@ class DemoConfig:
     """The longest time to train a motion model on your own footage."""
     subjects: Annotated[int, at_least(1)] = 3
     """Number of rendered subjects."""
-    seconds: Annotated[float, above(0)] = 60.0
-    """Length of the footage that is rendered for each subject."""
+    seconds: Annotated[float, above(0)] = 120.0
+    """Length of the footage that is rendered of the first subject, whom the motion model learns. The others,
+    who only move like the first, get a quarter of it."""
     experiment: Annotated[str, Name()] = "demo"
     """Experiment in MLflow."""
 

@@ -91,6 +91,20 @@ class MotionReport:
             return None
         return not any(judgement.excludes_guessing for judgement in self.held_out.judgements)
 
+    @property
+    def is_fit(self) -> bool:
+        """Whether there is enough footage for the motion distance.
+
+        The panel's bars must be known, the Frechet distance must be fit for one window length or more (only
+        those are used), and if footage is held out, the judge must not distinguish it from the other footage.
+        """
+        has_bars = not any(math.isnan(bar) for bar in self.standing.bars.values())
+        return (
+            has_bars
+            and any(part.verdict == "fit" for part in self.frechet)
+            and self.judge_is_fit is not False
+        )
+
     def scores(self) -> dict[str, float]:
         """Flat names and values, as they are logged to a run."""
         values = {"diversity": self.diversity, "jitter": self.jitter, **self.standing.values()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,13 +34,13 @@ class Photo:
     def __init__(self, path: str | Path) -> None:
         from PIL import Image, ImageOps, UnidentifiedImageError
 
-        _open_heic_too()
+        opens_heic = _open_heic_too()
         try:
             with Image.open(path) as image:
                 self.pixels = _rgb(ImageOps.exif_transpose(image))  # [H, W, 3]
         except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
             hint = ": HEIC needs the package pillow-heif; install it, or save the photo as JPEG"
-            cause = hint if _is_heic(Path(path)) else f" ({error})"
+            cause = hint if _is_heic(Path(path)) and not opens_heic else f" ({error})"
             raise DataError(f"{path}: not a picture that can be read{cause}") from error
         height, width = self.pixels.shape[:2]
         self.info = VideoInfo(Path(path), 1, width, height, 1.0, "pillow")
@@ -51,11 +50,14 @@ class Photo:
         yield self.pixels[None][start:stop]
 
 
-def _open_heic_too() -> None:
-    with suppress(ImportError):
+def _open_heic_too() -> bool:
+    """Let Pillow open HEIC, too; False if pillow-heif is not installed."""
+    try:
         import pillow_heif
-
-        pillow_heif.register_heif_opener()
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
 
 
 def _is_heic(path: Path) -> bool:

@@ -109,8 +109,10 @@ def _evaluation(path: Path) -> Html:
     rows = [row for row in json.loads(path.read_text("utf-8"))["rows"] if row["value"] is not None]
     cells = [[f"{row[k]:.3g}" if isinstance(row[k], float) else str(row[k]) for k in keys] for row in rows]
     hint = (
-        "A floor is the distance from one half of the footage to the other. Where the verdict begins "
-        "with `not fit`, the footage is too short for the value to be read."
+        "The smaller the motion distance, the nearer the motion is to the footage; the rows of rivals say "
+        "what the simplest other methods reach on the same footage. A floor is the distance from one half of "
+        "the footage to the other. Where the verdict begins with `not fit`, the footage is too short for the "
+        "value to be read."
     )
     figure = png(
         path.with_suffix(".png").read_bytes(), "distances, shares, spectra, courses over time, copying"

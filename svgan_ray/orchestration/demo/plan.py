@@ -53,8 +53,8 @@ class DemoPlan:
     evaluate: EvaluateConfig
     settings: dict[str, Any]
     """The settings that must be the same for everything in one folder."""
-    rendered: DemoConfig | None
-    """The settings that render the footage; None for a user's own footage."""
+    rendered_s: tuple[float, ...]
+    """The length of each rendered video; empty for a user's own footage."""
     track: InvertConfig | None = None
     fit: FitConfig | None = None
     """The fit of weights to the subject, for a user's own footage."""
@@ -75,6 +75,7 @@ def _rendered_plan(config: DemoConfig) -> DemoPlan:
     folder = Path(durable(config.folder, "--folder"))
     videos = tuple(demo_footage(False, str(folder / "footage"), config.subjects, config.seconds))
     other = videos[1].stem if len(videos) > 1 else "demo:2"
+    lengths_s = (config.seconds, *(config.subjects - 1) * [_others_s(config)])
     invert = InvertConfig(
         videos=tuple(map(str, videos)), store=str(folder / "store"), experiment=config.experiment
     )
@@ -92,8 +93,13 @@ def _rendered_plan(config: DemoConfig) -> DemoPlan:
         transfers=_transfers(train, folder, other),
         evaluate=_evaluate_config(train, folder),
         settings={"subjects": config.subjects, "seconds": config.seconds},
-        rendered=config,
+        rendered_s=lengths_s,
     )
+
+
+def _others_s(config: DemoConfig) -> float:
+    """The length of the other subjects' footage, of which the page shows as much as of a sample."""
+    return max(config.seconds / 4, min(config.seconds, SAMPLE_SECONDS))
 
 
 def _own_plan(config: DemoConfig, own: Path) -> DemoPlan:
@@ -124,7 +130,7 @@ def _own_plan(config: DemoConfig, own: Path) -> DemoPlan:
         transfers=(),
         evaluate=dataclasses.replace(_evaluate_config(train, folder), weights=weights),
         settings=_own_settings(own) | {"faces": faces, "fit_minutes": config.fit_minutes},
-        rendered=None,
+        rendered_s=(),
         track=track,
         fit=FitConfig(
             store=store,

@@ -14,6 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 from svgan_ray.config import flatten
 from svgan_ray.demo.footage import factors_path
 from svgan_ray.errors import InputError, VideoError
+from svgan_ray.metrics.evaluation import MotionReport
+from svgan_ray.metrics.panel import SCORES
+from svgan_ray.metrics.rivals import LINEAR_RIVAL
 from svgan_ray.orchestration.demo.expectations import expectations, facts_of
 from svgan_ray.orchestration.demo.page import PAGE, STRIP, Table, write_demo_page
 from svgan_ray.orchestration.demo.plan import DemoPlan
@@ -33,7 +36,7 @@ from svgan_ray.store.keys import content_id
 from svgan_ray.video.landmarks import sidecar_path
 from svgan_ray.video.reading import open_video
 
-__all__ = ["stages_of"]
+__all__ = ["stages_of", "summary_of"]
 
 RENDERED_RATE_HZ = 25
 
@@ -83,9 +86,10 @@ def _footage_steps(plan: DemoPlan) -> Iterator[Step]:
     """The steps from videos to latents; for a user's own videos, weights are fitted first."""
     store = Path(plan.train.store)
     frames: float = _frames_of(plan.videos[0])
-    if plan.rendered:
-        frames = plan.rendered.subjects * plan.rendered.seconds * RENDERED_RATE_HZ
-        about = f"render {len(plan.videos)} subjects, {plan.rendered.seconds:g} s each"
+    if plan.rendered_s:
+        frames = sum(plan.rendered_s) * RENDERED_RATE_HZ
+        lengths = ", ".join(f"{length_s:g}" for length_s in plan.rendered_s)
+        about = f"render {len(plan.videos)} subjects, {lengths} s"
         files = [file for v in plan.videos for file in (v, sidecar_path(v), factors_path(v))]
         yield Step(
             "footage",
@@ -179,15 +183,18 @@ def _fit(plan: DemoPlan) -> str:
 
 
 def _footage(plan: DemoPlan) -> str:
-    assert plan.rendered is not None
-    subjects, seconds = plan.rendered.subjects, plan.rendered.seconds
-    absent = sum(not factors_path(video).exists() for video in plan.videos)
-    total = absent * round(seconds * RENDERED_RATE_HZ)
+    lengths_s = plan.rendered_s
+    absent_s = [
+        s for s, video in zip(lengths_s, plan.videos, strict=True) if not factors_path(video).exists()
+    ]
+    total = sum(round(length_s * RENDERED_RATE_HZ) for length_s in absent_s)
     began_s = time.monotonic()
     with _bar("rendering", total) as show:
-        demo_footage(True, str(plan.folder / "footage"), subjects, seconds, show)
-    rate = f", {total / (time.monotonic() - began_s):.0f} frames/s" if absent else ""
-    return f"{subjects} videos, {subjects * seconds / 60:.1f} minutes{rate}"
+        demo_footage(
+            True, str(plan.folder / "footage"), len(lengths_s), lengths_s[0], lengths_s[-1], progress=show
+        )
+    rate = f", {total / (time.monotonic() - began_s):.0f} frames/s" if absent_s else ""
+    return f"{len(lengths_s)} videos, {sum(lengths_s) / 60:.1f} minutes{rate}"
 
 
 def _invert(plan: DemoPlan) -> str:
@@ -225,10 +232,18 @@ def _sample(plan: DemoPlan) -> str:
 
 
 def _evaluate(plan: DemoPlan) -> str:
-    motion = evaluate(plan.evaluate).motion
-    distance, verdicts = distance_of(motion), {part.verdict for part in motion.frechet}
-    fit = "" if verdicts == {"fit"} else ", measure not fit for this footage"
-    return f"{_shown(distance)}{fit}, diversity {motion.diversity:.2f}"
+    return summary_of(evaluate(plan.evaluate).motion)
+
+
+def summary_of(motion: MotionReport) -> str:
+    """How near generated motion is to the footage, beside the rival that is a linear model."""
+    linear = motion.rivals.get(LINEAR_RIVAL)
+    beside = f" (a linear model: {linear.motion_distance:.1f}; smaller is better)" if linear else ""
+    within = len(SCORES) - len(motion.standing.over)
+    fit = f"{within} of {len(SCORES)} scores within their bars"
+    if not motion.is_fit:
+        fit = "measure not fit for this footage"
+    return f"{_shown(distance_of(motion))}{beside}, {fit}, diversity {motion.diversity:.2f}"
 
 
 def _shown(distance: float | None) -> str:

@@ -16,6 +16,7 @@ import ray
 import ray.data
 from ray.train import DataConfig, LoggingConfig
 from ray.train.torch import TorchConfig
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from svgan_ray.config import FitConfig
@@ -37,6 +38,7 @@ from svgan_ray.orchestration.fit.plan import (
 )
 from svgan_ray.orchestration.fit.progress import fit_progress
 from svgan_ray.orchestration.runtime.folders import filesystem, write_record
+from svgan_ray.orchestration.runtime.held import held_alone
 from svgan_ray.orchestration.runtime.journal import RemoteRun, start_journal
 from svgan_ray.orchestration.runtime.machines import label_selector
 from svgan_ray.orchestration.runtime.ray_train_compat import (
@@ -49,7 +51,8 @@ from svgan_ray.orchestration.runtime.ray_train_compat import (
 )
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.start import started
-from svgan_ray.orchestration.runtime.terminal import command, print_line
+from svgan_ray.orchestration.runtime.suggested import next_step
+from svgan_ray.orchestration.runtime.terminal import print_line
 from svgan_ray.orchestration.runtime.worker_groups import run_trainer, use_gpu
 from svgan_ray.store import open_store
 from svgan_ray.store.weights import local_weights, put_weights
@@ -76,7 +79,7 @@ class FitReport:
 
     exit_code = 0
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> RenderableType:
         table, done, footage = Table(box=None, show_header=False), self.finished, self.plan.footage
         if self.was_finished:
             table.add_row("nothing to do", "this fit is finished; more --minutes or --steps would be another")
@@ -99,8 +102,7 @@ class FitReport:
         left_out = f"{len(done.left_out):,} frames stand out" + (f": {'; '.join(spans[:3])}" if spans else "")
         table.add_row("left out", left_out + (f"; {len(spans) - 3} more spans" if len(spans) > 3 else ""))
         table.add_row("weights", self.plan.out)
-        table.add_row("next", command("invert", "--weights", self.plan.out, "--store", self.plan.store.uri))
-        return table
+        return Group(table, next_step("invert", weights=self.plan.out, store=self.plan.config.store))
 
 
 def plan(config: FitConfig) -> FitPlan:
@@ -121,7 +123,7 @@ def run(config: FitConfig) -> FitReport:
         return FitReport(plan, plan.finished, was_finished=True)
     for folder in plan.folders:
         put_weights(plan.store, folder)
-    with started(plan.store.uri, plan.hashes, config.machines):
+    with held_alone(plan.folder, f"fit {plan.name}"), started(plan.store.uri, plan.hashes, config.machines):
         return FitReport(plan, _fit(plan), was_finished=False)
 
 

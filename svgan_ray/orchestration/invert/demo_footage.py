@@ -23,18 +23,23 @@ def demo_footage(
     folder: str = "demo/footage",
     subjects: int = 3,
     seconds: float = 60.0,
+    others_s: float | None = None,
     progress: Callable[[int], None] = lambda frames: None,
 ) -> list[Path]:
     """Paths of subject-1.mp4, subject-2.mp4, ...; missing videos are rendered on this machine alone.
 
-    `progress` is called now and then with the number of frames rendered so far.
+    All videos have the same length unless `others_s` says how long those after the first are. `progress` is
+    called now and then with the number of frames rendered so far.
     """
     place = Path(durable(folder, "the demo's footage"))
     paths = [place / f"subject-{number}.mp4" for number in range(1, subjects + 1)]
     # The factors are written last. If they are missing, a killed run may not have written the landmarks
     # either.
+    lengths_s = [seconds, *(subjects - 1) * [seconds if others_s is None else others_s]]
     absent = [
-        (path, number, seconds) for number, path in enumerate(paths, 1) if not factors_path(path).exists()
+        (path, number, length_s)
+        for number, (path, length_s) in enumerate(zip(paths, lengths_s, strict=True), 1)
+        if not factors_path(path).exists()
     ]
     if render and absent:
         _render_all(absent, progress)

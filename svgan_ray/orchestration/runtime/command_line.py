@@ -73,7 +73,7 @@ def _run(
         shown.print(plan(config) if plan else "dry run: nothing done")
         return 0
     report = action(config)
-    shown.print(report)
+    shown.print(report, crop=False)  # a suggested command is never cut
     return report.exit_code
 
 

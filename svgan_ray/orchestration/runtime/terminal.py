@@ -8,12 +8,10 @@ sequence.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -30,7 +28,6 @@ from rich.text import Text
 __all__ = [
     "LOG_EVERY_S",
     "LoggedProgress",
-    "command",
     "console",
     "plain_column",
     "print_error",
@@ -79,12 +76,6 @@ def show_any_text() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-
-
-def command(job: str, *flags: str) -> str:
-    """A suggested command, quoted for the shell, so that the user can copy it."""
-    program = ("svgan-ray", job) if Path(sys.argv[0]).name == "svgan-ray" else ("python", f"jobs/{job}.py")
-    return shlex.join((*program, *flags))
 
 
 def print_line(line: str, style: str | None = None) -> None:

@@ -18,6 +18,7 @@ from ray.train import (
     ValidationConfig,
 )
 from ray.train.torch import TorchConfig
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from svgan_ray.config import TrainConfig
@@ -37,7 +38,7 @@ from svgan_ray.orchestration.runtime.ray_train_compat import (
 from svgan_ray.orchestration.runtime.settings import log_settings
 from svgan_ray.orchestration.runtime.snapshots import snapshot_rows
 from svgan_ray.orchestration.runtime.start import started
-from svgan_ray.orchestration.runtime.terminal import command
+from svgan_ray.orchestration.runtime.suggested import next_step
 from svgan_ray.orchestration.runtime.worker_groups import run_trainer, use_gpu
 from svgan_ray.orchestration.train.checkpoints import explosion_of
 from svgan_ray.orchestration.train.data import training_set
@@ -66,7 +67,7 @@ class TrainReport:
 
     exit_code = 0
 
-    def __rich__(self) -> Table:
+    def __rich__(self) -> RenderableType:
         table = Table(box=None, show_header=False)
         if self.was_finished:
             table.add_row(
@@ -78,8 +79,7 @@ class TrainReport:
             if name in self.finished.figures:
                 table.add_row(name, f"{self.finished.figures[name]:.3g}")
         table.add_row("model", self.plan.model)
-        table.add_row("next", command("sample", "--model", self.plan.model))
-        return table
+        return Group(table, next_step("sample", model=self.plan.model, weights=self.plan.config.weights))
 
 
 def plan(config: TrainConfig) -> TrainingPlan:

@@ -11,7 +11,7 @@ from ray.tune import Result, ResultGrid
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from svgan_ray.orchestration.runtime.terminal import command
+from svgan_ray.orchestration.runtime.suggested import next_step
 from svgan_ray.orchestration.tune.plan import StudyPlan
 from svgan_ray.orchestration.tune.trial import SEQUENCES
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
@@ -50,7 +50,9 @@ class TuneReport:
     exit_code = 0
 
     def __rich__(self) -> RenderableType:
-        return Group(self._table(), self._summary())
+        names = ("store", "weights", "subject", "snapshot", "inversion")
+        chosen = {name: getattr(self.plan.config, name) for name in names}
+        return Group(self._table(), self._summary(), next_step("train", preset=self.plan.preset, **chosen))
 
     @property
     def front(self) -> tuple[TrialRow, ...]:
@@ -81,7 +83,6 @@ class TuneReport:
         table.add_row("best trial", f"{self.best.number}, {self.plan.objective} {self.best.objective:.2f}")
         table.add_row("model", self.plan.model)
         table.add_row("preset", self.plan.preset)
-        table.add_row("next", command("train", "--preset", self.plan.preset))
         return table
 
 

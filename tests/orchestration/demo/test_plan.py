@@ -89,3 +89,10 @@ def test_own_footage_that_changed_is_other_settings(tmp_path: Path, own: Path) -
 def test_missing_own_footage_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--video nowhere\.mp4: no such file"):
         plan_of(DemoConfig(folder=str(tmp_path), video="nowhere.mp4"))
+
+
+def test_the_subject_that_is_learned_has_most_of_the_footage(tmp_path: Path) -> None:
+    plan = plan_of(DemoConfig(folder=str(tmp_path)))
+    assert plan.rendered_s == (120, 30, 30)
+    assert plan_of(DemoConfig(folder=str(tmp_path / "short"), seconds=8)).rendered_s == (8, 8, 8)
+    assert plan_of(DemoConfig(folder=str(tmp_path / "one"), subjects=1)).rendered_s == (120,)

@@ -44,7 +44,7 @@ def small(plan: DemoPlan, video: Path, weights: Path) -> DemoPlan:
         samples=tuple(videos[: len(plan.samples)]),
         transfers=tuple(dataclasses.replace(v, subject="demo:2") for v in videos[len(plan.samples) :]),
         evaluate=dataclasses.replace(plan.evaluate, samples=4, seconds=4.0),
-        rendered=None,
+        rendered_s=(),
         fit=dataclasses.replace(plan.fit, weights=str(weights), steps=6, batch=4) if plan.fit else None,
     )
 

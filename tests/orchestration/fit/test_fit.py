@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,10 @@ from svgan_ray.errors import ConfigError, DataError, InputError, WeightsError
 from svgan_ray.orchestration.fit.data import Shard, rows_of
 from svgan_ray.orchestration.fit.footage import schedules_of
 from svgan_ray.orchestration.fit.job import plan as dry_run
+from svgan_ray.orchestration.fit.job import run
 from svgan_ray.orchestration.fit.loop import PersonalFit, places_of
 from svgan_ray.orchestration.fit.plan import FitPlan, plan_fit
+from svgan_ray.orchestration.runtime.held import held_alone
 from svgan_ray.store import LatentStore, open_store
 from svgan_ray.stylegan.fitting import Fitter, load_checkpoint, save_checkpoint
 from svgan_ray.stylegan.weights import load_encoder, load_generator
@@ -150,3 +153,14 @@ def test_too_little_footage_and_footage_that_is_gone_are_refused(tmp_path: Path,
     video.unlink()
     with pytest.raises(InputError, match="the footage is not there any more"):
         plan_fit(config)
+
+
+def test_the_same_fit_a_second_time_says_so_before_anything_starts(
+    tracked: LatentStore, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = config_for(tracked, weights, out=str(tmp_path / "weights"))
+    plan = plan_fit(config)
+    words = rf"fit {plan.name} is at work already: process {os.getpid()} on "
+    with held_alone(plan.folder, "it"), pytest.raises(ConfigError, match=words):
+        run(config)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ from hypothesis import strategies as st
 from rich.table import Table
 
 from svgan_ray.orchestration.runtime import terminal
-from svgan_ray.orchestration.runtime.terminal import LoggedProgress, command, console, plain_column, printable
+from svgan_ray.orchestration.runtime.terminal import LoggedProgress, console, plain_column, printable
 
 PACKAGE = Path(__file__).parents[3] / "svgan_ray"
 NAMES = st.text(st.characters(exclude_categories=()), min_size=1, max_size=20)
@@ -53,13 +51,6 @@ def test_only_the_terminal_module_makes_consoles_and_columns_of_text() -> None:
                 name not in ("Console", "TextColumn", "Progress", "track") or path.parent.name == "invert"
             ), f"{path}: {name} reads text as markup; take it from runtime/terminal.py"
             assert name not in ("Console", "TextColumn"), path
-
-
-def test_a_suggested_command_runs_as_it_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = "models/my model's $HOME [1]"
-    assert shlex.split(command("sample", "--model", model)) == ["python", "jobs/sample.py", "--model", model]
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/svgan-ray"])
-    assert command("sample", "--model", "a").startswith("svgan-ray sample")
 
 
 def test_a_log_has_a_line_of_a_long_stage_now_and_then(

@@ -275,6 +275,6 @@ def test_two_objectives_make_a_front_and_a_diverged_trial_ends_with_the_worst_of
     )
     report = TuneReport(plan, rows, rows[1])
     assert [row.number for row in report.front] == [0, 1]
-    (table, _) = report.__rich__().renderables  # type: ignore[attr-defined]
+    (table, *_) = report.__rich__().renderables  # type: ignore[attr-defined]
     assert [column.header for column in table.columns[1:4]] == [OBJECTIVE, FIDELITY, DRIFT]
     assert list(table.columns[4].cells).count("finished, on the front") == 2
