@@ -90,17 +90,17 @@ def crd_schema(kind: str) -> dict[str, Any]:
     if not path.is_file():
         pytest.skip(f"needs the KubeRay CRDs in {CRDS}")
     versions = {version["name"]: version for version in read(path)["spec"]["versions"]}
-    schema: dict[str, Any] = closed(versions["v1"]["schema"]["openAPIV3Schema"])
+    schema: dict[str, Any] = without_unknown_keys(versions["v1"]["schema"]["openAPIV3Schema"])
     return schema
 
 
-def closed(schema: Any) -> Any:
+def without_unknown_keys(schema: Any) -> Any:
     """As Kubernetes reads it with strict validation: a field that the schema does not know is a mistake."""
     if isinstance(schema, list):
-        return [closed(item) for item in schema]
+        return [without_unknown_keys(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    result = {key: closed(value) for key, value in schema.items()}
+    result = {key: without_unknown_keys(value) for key, value in schema.items()}
     is_open = "additionalProperties" in schema or schema.get("x-kubernetes-preserve-unknown-fields")
     if isinstance(schema.get("properties"), dict) and schema.get("type") == "object" and not is_open:
         result["additionalProperties"] = False
