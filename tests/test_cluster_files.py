@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from svgan_ray.orchestration.runtime.command_line import parse
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"
+BIN = Path(sys.executable).parent  # where the programs of the tested environment are
 CRDS = ROOT.parent / "shared" / "data" / "kuberay"
 # What `--machines` asks for.
 LABELS = {"invert": {"ray.io/market-type": "spot"}, "train": {"ray.io/market-type": "on-demand"}}
@@ -233,7 +235,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_the_compose_file_fits_the_compose_specification() -> None:
-    check = [ROOT / ".venv/bin/check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    check = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*check, CLUSTER / "compose.yaml"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -309,6 +311,6 @@ def test_the_image_does_not_wait_long_for_silent_machines() -> None:
 
 
 def test_scripts_pass_shellcheck() -> None:
-    command = [ROOT / ".venv/bin/shellcheck", *sorted(CLUSTER.glob("*.sh"))]
+    command = [BIN / "shellcheck", *sorted(CLUSTER.glob("*.sh"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout
