@@ -111,7 +111,7 @@ def train(options: argparse.Namespace) -> None:
     config = dataclasses.replace(config, seed=options.seed, basis_size=min(config.basis_size, rank))
     name = options.name or f"{options.recipe}-{options.latents}-{options.seed}"
     folder, curves = options.work / "checkpoints" / name, options.work / "curves.jsonl"
-    basis = footage.basis(config.basis_size if config.head == "basis" else 1)
+    basis = footage.basis(config.basis_size if config.latent_space == "basis" else 1)
     clips = [represent(config, basis, clip) for clip in footage.training]
     features = torch.cat(denoised(clips, config.frame_rate_hz) if config.denoise else clips)
     index = WindowIndex(list(_spans(footage.training)), config.window_frames)

@@ -185,7 +185,7 @@ def row(name: str, value: float, must: float, aim: float | None = None) -> None:
     print(f"| {name} | {value:.3f} | {must} | {aim if aim is not None else ''} | {verdict} |")
 
 
-def head(first: str) -> None:
+def print_header(first: str) -> None:
     print(f"\n| {first} | value | must | aim | reached |\n|---|---|---|---|---|")
 
 
@@ -207,7 +207,7 @@ def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
 
 def print_reading(footage: FaceReadings, made: FaceReadings, blocks: NDArray[np.int64]) -> None:
     """Correlations and amplitudes; blinks are counted block by block, which do not follow each other."""
-    head("read by a face mesh: correlation, amplitude")
+    print_header("read by a face mesh: correlation, amplitude")
     for name in READ:
         a, b = getattr(footage, name), getattr(made, name)
         amplitude = np.nanstd(b) / np.nanstd(a)
@@ -257,7 +257,7 @@ def tune(person: Person, work: Path, config: FittingConfig) -> None:
         fitter, scores = run_fit(work, f"tuned-{weight:g}", [person], settings, w_plus)
         change = (other_pictures(fitter) - others) / 2
         decibels = -10 * change.square().mean(dim=(1, 2, 3)).log10()
-        head(f"pivotal tuning, locality weight {weight:g}")
+        print_header(f"pivotal tuning, locality weight {weight:g}")
         row(f"held-out gain over {before:.2f} dB", scores.image_db - before, TUNING_MUST_DB)
         row(f"{OTHER_LATENTS} other latents, the worst, dB", float(decibels.min()), LOCALITY_MUST_DB)
         row(f"{OTHER_LATENTS} other latents, the mean, dB", float(decibels.mean()), LOCALITY_MUST_DB)
@@ -281,7 +281,7 @@ def other_pictures(fitter: Fitter) -> Tensor:
 def together(fitter: Fitter, people: list[Person]) -> None:
     """Each person's scores in the common space, and the motion of each shown as the other."""
     for person in people:
-        head(f"{person.name}, in one space")
+        print_header(f"{person.name}, in one space")
         print_decibels(score(fitter, footage_of([person]), torch.nonzero(person.held_out).flatten()))
     for mover, other in (people, people[::-1]):
         show_as(fitter, mover, other)
@@ -298,7 +298,7 @@ def show_as(fitter: Fitter, mover: Person, other: Person) -> None:
         for label, w_plus in (("as it is", moved), ("held back", limits.hold_back(moved))):
             with torch.inference_mode():
                 made = reader(to_pixels(fitter.generator.synthesis(w)) for w in w_plus.split(BATCH_FRAMES))
-            head(f"{mover.name} shown as {other.name}, {label}")
+            print_header(f"{mover.name} shown as {other.name}, {label}")
             for name, must in TRANSFER_MUST_R.items():
                 r = correlation(getattr(footage, name), getattr(made, name))
                 row(name, r, must, TRANSFER_AIM_R[name])
@@ -330,7 +330,7 @@ def main() -> None:
         fitter, scores = run_fit(
             options.work, options.name or names[0], people[:1], FittingConfig(**settings)
         )
-        head("held out")
+        print_header("held out")
         print_decibels(scores)
         if options.stage == "read":
             read(people[0], fitter)

@@ -51,7 +51,7 @@ class Plain:
         self.generator, self.critic = copy.deepcopy(state.generator), copy.deepcopy(state.critic)
         self.average = copy.deepcopy(state.ema)
         self.critic.frame = nn.Sequential(*self.critic.frame)  # matrix products, as they are written
-        self.generator.head[-1] = nn.Sequential(*self.generator.head[-1])
+        self.generator.output[-1] = nn.Sequential(*self.generator.output[-1])
         for part in (*self.generator.modules(), *self.critic.modules()):
             if isinstance(part, nn.LeakyReLU):
                 part.inplace = False
@@ -85,7 +85,7 @@ class Plain:
         mix, noise = draw(config, self.step)
         mix, noise = mix.to(real), noise.to(real).requires_grad_()
         hidden = self.recur(noise)
-        fake = self.generator.head(hidden)
+        fake = self.generator.output(hidden)
 
         between = torch.lerp(real, fake.detach(), mix[:, None, None]).requires_grad_()
         scores = self.critic(between).sum()
@@ -93,7 +93,7 @@ class Plain:
         penalty = ((slope.square().sum((1, 2)) + 1e-12).sqrt() - 1).square()
         gap = self.critic(fake.detach()) - self.critic(real)
         self.critic_optimiser.zero_grad()
-        (gap + loss.gradient_penalty * penalty).mean().backward(inputs=list(self.critic.parameters()))
+        (gap + loss.critic_penalty_weight * penalty).mean().backward(inputs=list(self.critic.parameters()))
         self.critic_optimiser.step()
 
         change = hidden[:, -1] - hidden[:, 0]
@@ -103,7 +103,7 @@ class Plain:
         later, first = ((part.square().sum((1, 2)) + 1e-12).sqrt() for part in (slope[:, 1:], slope[:, :1]))
         angle = (torch.atan2(later, first) - math.pi / 4).clamp(max=0).square()
         self.generator_optimiser.zero_grad()
-        total = (loss.angle_penalty * angle - self.critic(fake)).mean()
+        total = (loss.angle_penalty_weight * angle - self.critic(fake)).mean()
         total.backward(inputs=list(self.generator.parameters()))
         self.generator_optimiser.step()
         self.step += 1

@@ -2,7 +2,7 @@
 
 A field's type decides which values it accepts: bool, int, float, str, dict, a Literal, a tuple (a list in the
 file), another dataclass (a table), a union of these, or `Any`. Whole numbers become floats if the type is
-float; nothing else is converted.
+float; nothing else is converted. A table may use former names of its fields (`svgan_ray.former_names`).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import functools
 import types
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from svgan_ray.former_names import current_names
 
 __all__ = ["DecodingError", "decode", "require_known"]
 
@@ -65,7 +67,7 @@ def _table(cls: Any, values: Any, path: str, base: Any, complete: bool) -> Any:
     """The dataclass that a table describes, or `base` with the fields that the table changes."""
     if not isinstance(values, Mapping):
         raise DecodingError(f"{_subject(path)}expected a table, got {_shown(values)}")
-    hints = _hints(cls)
+    hints, values = _hints(cls), current_names(cls, values)
     require_known(values, hints, f"{path} has no key".strip())
     prefix = f"{path}." if path else ""
     decoded = {

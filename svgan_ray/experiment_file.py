@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from svgan_ray.config import (
-    FORMER_NAMES,
     DemoConfig,
     DoctorConfig,
     EvaluateConfig,
@@ -34,6 +33,7 @@ from svgan_ray.config import (
 )
 from svgan_ray.decoding import DecodingError, decode, require_known
 from svgan_ray.errors import ConfigError
+from svgan_ray.former_names import current_names
 from svgan_ray.temporal.recipes import RECIPES, TemporalConfig
 
 Config = TypeVar("Config")
@@ -65,8 +65,7 @@ class ExperimentFile:
         """The config of a job. The file overrides defaults, the flags `recipe` and `preset` override it."""
         section = next(name for name, cls in SECTIONS.items() if cls is config_type)
         known = {f.name for f in dataclasses.fields(config_type)}  # type: ignore[arg-type]
-        former = FORMER_NAMES.get(section, {})
-        own = {former.get(name, name): value for name, value in self.sections.get(section, {}).items()}
+        own = current_names(config_type, self.sections.get(section, {}))
         values = {k: v for k, v in self.shared.items() if k in known} | own
         if "recipe" in known:
             values |= {name: flag for name, flag in (("recipe", recipe), ("preset", preset)) if flag}

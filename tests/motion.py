@@ -95,10 +95,10 @@ def tiny(steps: int = 40, **changes: object) -> TemporalConfig:
         "batch_size": 4,
         "steps": steps,
         "generator": GeneratorOptions(
-            noise_dim=8, layers=1, width=16, initial_widths=(16,), head_widths=(16,)
+            noise_dim=8, layers=1, width=16, initial_widths=(16,), output_widths=(16,)
         ),
         "critic": CriticOptions(frame_widths=(16,), time_widths=(16,)),
-        "loss": LossOptions(gradient_penalty=10.0, angle_penalty=1.0),
+        "loss": LossOptions(critic_penalty_weight=10.0, angle_penalty_weight=1.0),
         "optimiser": OptimiserOptions(1e-3, 1e-3),
     }
     return TemporalConfig(**{**values, **changes})  # type: ignore[arg-type]

@@ -51,9 +51,9 @@ def test_shared_keys_reach_every_job_that_has_them_and_sections_win(tmp_path: Pa
 def test_recipe_is_the_base_and_overrides_are_applied_to_it(tmp_path: Path) -> None:
     text = '[train]\nrecipe = "paper"\n[train.temporal]\nsteps = 7\nloss = {angle_penalty = 3}\n'
     temporal = experiment(tmp_path, text).config(TrainConfig).temporal
-    assert temporal.steps == 7 and temporal.loss.angle_penalty == 3.0
+    assert temporal.steps == 7 and temporal.loss.angle_penalty_weight == 3.0
     expected = dataclasses.replace(
-        paper(), steps=7, loss=dataclasses.replace(paper().loss, angle_penalty=3.0)
+        paper(), steps=7, loss=dataclasses.replace(paper().loss, angle_penalty_weight=3.0)
     )
     assert temporal == expected
 
@@ -105,12 +105,12 @@ def test_values_survive_the_file(batch: int, fraction: float, videos: list[str])
 
 def test_flatten_names_nested_fields_with_dots() -> None:
     flat = flatten(TrainConfig())
-    assert flat["temporal.loss.gradient_penalty"] == demo().loss.gradient_penalty
+    assert flat["temporal.loss.critic_penalty_weight"] == demo().loss.critic_penalty_weight
     assert not any(dataclasses.is_dataclass(value) for value in flat.values())
 
 
 def test_every_field_is_explained() -> None:
-    text = (ROOT / "svgan_ray" / "config.py").read_text()
+    text = "".join(path.read_text() for path in (ROOT / "svgan_ray" / "config").glob("*.py"))
     for config_type in {owner for cls in SECTIONS.values() for owner in cls.__mro__ if owner is not object}:
         body = text.split(f"class {config_type.__name__}")[1].split("@dataclass")[0]
         for name in config_type.__annotations__:
@@ -126,7 +126,7 @@ def test_a_number_out_of_its_range_is_named_with_file_key_range_and_value(tmp_pa
     with pytest.raises(ConfigError) as caught:
         load_experiment_file(path)
     assert str(caught.value) == (
-        "experiment.toml: [train.temporal] loss.gradient_penalty_interval: "
+        "experiment.toml: [train.temporal] loss.critic_penalty_interval: "
         "expected a whole number, 1 or more, got 0"
     )
 

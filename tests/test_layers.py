@@ -26,6 +26,7 @@ PURE = (
     "experiment_file",
     "errors",
     "files",
+    "former_names",
     "places",
     "ranges",
 )

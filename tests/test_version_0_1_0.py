@@ -6,6 +6,8 @@ study of two trials in /srv/study, its best model and preset.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -25,6 +27,7 @@ from svgan_ray.orchestration.tune.search import StudySearch
 from svgan_ray.store import open_store
 from svgan_ray.store.verification import verify
 from svgan_ray.temporal.model import load_model
+from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.sampling import latents_of_samples
 
 DATA = Path(__file__).parent / "data" / "version_0_1_0"
@@ -46,6 +49,20 @@ def test_a_model_moves() -> None:
     assert model.card["subject"] == "subject-1"
     assert chunk.shape == (1, 30, *model.w_ref.shape) and bool(torch.isfinite(chunk).all())
     assert chunk[0].std(0).mean() > 1e-3  # it does not stand still
+
+
+def test_a_model_is_recorded_as_it_was() -> None:
+    record = json.loads((DATA / "model" / "model.json").read_text())
+    rewritten = TemporalConfig.from_dict(record["config"]).to_dict()
+
+    assert json.dumps(rewritten, indent=2) == json.dumps(record["config"], indent=2)
+
+
+def test_the_options_of_a_pickle_have_their_current_names_too() -> None:
+    find_moved_modules()
+    base = pickle.loads((DATA / "study" / "tuner.pkl").read_bytes())["_run_config"].callbacks[0]._plan.base
+    assert isinstance(base, TemporalConfig) and base.latent_space == base.head == "basis"  # type: ignore[attr-defined]
+    assert base == TemporalConfig.from_dict(base.to_dict()) == dataclasses.replace(base)
 
 
 def test_a_preset_is_the_winner_of_its_study() -> None:

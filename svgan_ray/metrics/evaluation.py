@@ -324,7 +324,7 @@ def _some_windows(generated: Tensor, frames: int) -> Tensor:
 def _projection(model: MotionModel, basis: LatentBasis) -> Callable[[Tensor], Tensor]:
     """The function from the generator's output to evaluation coefficients."""
     basis = basis.to(model.w_ref.device)
-    if model.config.head != "basis":
+    if model.config.latent_space != "basis":
         return lambda features: basis.project(model.decode(features))
     # Both steps are affine, so they are one matrix, and W+, which is 100 times larger, is never computed.
     axes = torch.eye(model.basis.size, device=model.w_ref.device)

@@ -254,10 +254,10 @@ class LatentStore(ModelStore):
     def put_snapshot(self, snapshot: Snapshot) -> Snapshot:
         """Store a snapshot as the next generation of its name; if the latest one is equal, it is returned."""
         while True:
-            head = self.latest_snapshot(snapshot.name)
-            if head is not None and head.digest == snapshot.digest:
-                return head
-            generation = head.generation + 1 if head else 1
+            latest = self.latest_snapshot(snapshot.name)
+            if latest is not None and latest.digest == snapshot.digest:
+                return latest
+            generation = latest.generation + 1 if latest else 1
             numbered = replace(snapshot, generation=generation)
             if self.backend.put_if_absent(keys.snapshot(snapshot.name, generation), numbered.to_json()):
                 return numbered

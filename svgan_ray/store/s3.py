@@ -126,10 +126,10 @@ class S3Backend:
     def stat(self, key: str) -> Entry | None:
         """See Backend.stat."""
         try:
-            head = self._call("read", key, lambda: _client().head_object(**self._target(key)))
+            facts = self._call("read", key, lambda: _client().head_object(**self._target(key)))
         except ObjectNotFoundError:
             return None
-        return _entry(key, head["ContentLength"], head["LastModified"])
+        return _entry(key, facts["ContentLength"], facts["LastModified"])
 
     def delete(self, key: str) -> None:
         """See Backend.delete."""

@@ -43,7 +43,7 @@ def background_executor(
     results have the same bits in every case.
     """
     is_alone_on_cpu = torch.device(device).type == "cpu" and workers.all_reduce is None
-    if torch.get_num_threads() < 2 or config.head != "basis" or not is_alone_on_cpu:
+    if torch.get_num_threads() < 2 or config.latent_space != "basis" or not is_alone_on_cpu:
         yield InlineExecutor()
         return
     with one_thread_an_operation(), second_thread() as executor:

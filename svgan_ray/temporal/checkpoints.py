@@ -105,7 +105,7 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _require_same(stored: TemporalConfig, wanted: TemporalConfig, folder: Path) -> None:
-    before, now = dataclasses.replace(stored, steps=wanted.steps).to_dict(), wanted.to_dict()
+    before, now = (dataclasses.asdict(c) for c in (dataclasses.replace(stored, steps=wanted.steps), wanted))
     changed = [f"{name}: {before[name]} there, {now[name]} here" for name in now if before[name] != now[name]]
     if changed:
         raise ConfigError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,8 @@ from svgan_ray.temporal.workers import GlobalBatchNorm
 __all__ = ["GeneratorState", "TemporalGenerator"]
 
 SLOPE = 0.01
+_STORED_OUTPUT = "head"
+"""Name of the output layers in checkpoints and models."""
 
 
 class GeneratorState(NamedTuple):
@@ -32,7 +34,7 @@ class GeneratorState(NamedTuple):
 class TemporalGenerator(nn.Module):
     """Noise [N, T, noise_dim] to latents [N, T, F]; F = K coefficients, or n * d style values.
 
-    With `styles = n`, each of the n style vectors has its own branch (`head="w_plus"`).
+    With `styles = n`, each of the n style vectors has its own branch (`latent_space="w_plus"`).
     """
 
     def __init__(self, options: GeneratorOptions, features: int, styles: int | None = None) -> None:
@@ -45,19 +47,25 @@ class TemporalGenerator(nn.Module):
         self.initial = nn.Sequential(*_mlp(initial, options.normalise, affine=False))
         self.colour = ColouredNoise(noise_dim, options.slowest_noise_frames)
         self.layers = GRUStack(noise_dim, width, layers)
-        widths = (width, *options.head_widths)
+        widths = (width, *options.output_widths)
         norms = [GlobalBatchNorm(width), PixelNorm()] if options.normalise else []
         if styles is None:
-            self.head = nn.Sequential(*norms, FrameLayers(*_mlp((*widths, features), normalise=False)))
+            output = nn.Sequential(*norms, FrameLayers(*_mlp((*widths, features), normalise=False)))
         else:
             trunk = FrameLayers(*_mlp(widths, normalise=False))
             branches = StyleBranches(widths[-1], styles, features // styles)
-            self.head = nn.Sequential(*norms, trunk, GlobalBatchNorm(widths[-1]), branches)
+            output = nn.Sequential(*norms, trunk, GlobalBatchNorm(widths[-1]), branches)
+        self.add_module(_STORED_OUTPUT, output)
+
+    @property
+    def output(self) -> nn.Sequential:
+        """The output layers: outputs of the top recurrent layer [N, T, width] to latents [N, T, F]."""
+        return cast(nn.Sequential, self._modules[_STORED_OUTPUT])
 
     def forward(self, noise: Tensor, state: GeneratorState | None = None) -> tuple[Tensor, GeneratorState]:
         """Latents [N, T, F] and the state from which the next call goes on."""
         top, state = self.recur(noise, state)
-        return self.head(top), state
+        return self.output(top), state
 
     def recur(self, noise: Tensor, state: GeneratorState | None = None) -> tuple[Tensor, GeneratorState]:
         """The top layer's outputs l [N, T, width], and the state after the last frame.
@@ -78,7 +86,7 @@ class TemporalGenerator(nn.Module):
     @torch.no_grad()
     def amplify(self, factor: float) -> None:
         """Scale the emitted coefficients; style vectors come from a normalisation and cannot be scaled."""
-        for parameter in list(self.head.modules())[-1].parameters():
+        for parameter in list(self.output.modules())[-1].parameters():
             parameter.mul_(factor)
 
     def initial_state(self, noise: Tensor) -> GeneratorState:

@@ -137,7 +137,7 @@ def _write(model: MotionModel, folder: Path) -> None:
 def _card_text(model: MotionModel) -> str:
     config = model.config
     facts = {
-        "head": config.head,
+        "latent space": config.latent_space,
         "basis": f"{model.basis.size} components, {model.basis.explained:.1%} of the variance",
         "frame rate": f"{config.frame_rate_hz:g} Hz",
         "training window": f"{config.window_frames} frames",

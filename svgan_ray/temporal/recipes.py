@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from svgan_ray.decoding import DecodingError, decode
 from svgan_ray.errors import ConfigError
+from svgan_ray.former_names import reads_former_names, under_former_names
 from svgan_ray.ranges import above, at_least, check_ranges, from_to, from_to_below
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 
+@reads_former_names
 @dataclass(frozen=True)
 class GeneratorOptions:
     """The recurrent generator."""
@@ -36,7 +38,7 @@ class GeneratorOptions:
     """Hidden units of a GRU layer."""
     initial_widths: Annotated[tuple[int, ...], at_least(1)] = (64, 64, 96)
     """Hidden layers of the MLP that maps the first noise vector to the initial hidden states."""
-    head_widths: Annotated[tuple[int, ...], at_least(1)] = (64, 128, 256, 512)
+    output_widths: Annotated[tuple[int, ...], at_least(1)] = (64, 128, 256, 512)
     """Hidden layers of the MLP that maps the top hidden state to a frame's latents."""
     normalise: bool = True
     """Batch normalisation and pixel norm, as published."""
@@ -65,6 +67,7 @@ class CriticOptions:
     """Average over time before the score, so that it does not matter where in a window something happens."""
 
 
+@reads_former_names
 @dataclass(frozen=True)
 class LossOptions:
     """Losses and penalties. An interval of k applies a penalty at every k-th step, k times as strong."""
@@ -72,20 +75,20 @@ class LossOptions:
     adversarial: Literal["wasserstein", "relativistic"] = "wasserstein"
     """Wasserstein with a one-centred penalty between real and fake, or relativistic pairs with zero-centred
     penalties on both (R1 + R2)."""
-    gradient_penalty: Annotated[float, at_least(0)] = 50.0
+    critic_penalty_weight: Annotated[float, at_least(0)] = 50.0
     """Weight of the penalty on the critic's gradient, which keeps the critic smooth. With `wasserstein` it is
     the one-centred penalty (published with 50), with `relativistic` it is R1 + R2; 0 leaves it out."""
-    gradient_penalty_interval: Annotated[int, at_least(1)] = 1
+    critic_penalty_interval: Annotated[int, at_least(1)] = 1
     """Steps from one application of that penalty to the next; 1 applies it at every step, as published."""
-    angle_penalty: Annotated[float, at_least(0)] = 100.0
+    angle_penalty_weight: Annotated[float, at_least(0)] = 100.0
     """Weight of the gradient angle penalty, which keeps the first noise vector from deciding the whole motion
     (published with 100); 0 leaves it out."""
     angle_penalty_interval: Annotated[int, at_least(1)] = 1
     """Steps from one application of the gradient angle penalty to the next; 1 applies it at every step, as
     published."""
-    moment_matching: Annotated[float, at_least(0)] = 0.0
-    """Weight of the loss that matches the covariances of values and differences to the footage's (basis head
-    only)."""
+    moment_matching_weight: Annotated[float, at_least(0)] = 0.0
+    """Weight of the loss that matches the covariances of values and differences to the footage's (only in
+    the latent space `basis`)."""
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,13 @@ class OptimiserOptions:
         return min(1.0, left / (self.cool_down * steps)) if self.cool_down > 0 else 1.0
 
 
+@reads_former_names
 @dataclass(frozen=True)
 class TemporalConfig:
     """Everything that defines a temporal GAN and its training."""
 
-    head: Literal["basis", "w_plus"] = "basis"
-    """What the networks see: coefficients in the subject's basis, or the style vectors themselves."""
+    latent_space: Literal["basis", "w_plus"] = "basis"
+    """What the generator emits and the critic sees: coefficients in the subject's basis, or W+ itself."""
     basis_size: Annotated[int, at_least(1)] = 32
     """Components of the basis."""
     window_frames: Annotated[int, at_least(2)] = 25
@@ -120,7 +124,8 @@ class TemporalConfig:
     frame_rate_hz: Annotated[float, above(0)] = 25.0
     """Footage is resampled to this rate."""
     denoise: bool = False
-    """Remove the encoder's noise, which is measured above 10 Hz, from the footage (basis head only)."""
+    """Remove the encoder's noise, which is measured above 10 Hz, from the footage (only in the
+    latent space `basis`)."""
     batch_size: Annotated[int, at_least(1)] = 16
     """Sequences in a global batch."""
     steps: Annotated[int, at_least(1)] = 100_000
@@ -136,10 +141,12 @@ class TemporalConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
-        if self.head == "w_plus" and self.loss.moment_matching > 0:
-            raise ConfigError("loss.moment_matching works on coefficients: set it to 0 or head to 'basis'")
-        if self.head == "w_plus" and self.denoise:
-            raise ConfigError("denoise works on coefficients: leave it out or set head to 'basis'")
+        if self.latent_space == "w_plus" and self.loss.moment_matching_weight > 0:
+            raise ConfigError(
+                "loss.moment_matching_weight works on coefficients: set it to 0 or latent_space to 'basis'"
+            )
+        if self.latent_space == "w_plus" and self.denoise:
+            raise ConfigError("denoise works on coefficients: leave it out or set latent_space to 'basis'")
         shortest = max((1, *self.critic.lags, *self.critic.orders)) + 1
         if self.window_frames < shortest:
             raise ConfigError(
@@ -148,8 +155,9 @@ class TemporalConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """A nested dictionary for JSON."""
-        return dataclasses.asdict(self)
+        """A nested dictionary for JSON, under the names that stored configurations have (FORMER_NAMES)."""
+        stored: dict[str, Any] = under_former_names(self)
+        return stored
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> TemporalConfig:
@@ -170,7 +178,7 @@ def paper() -> TemporalConfig:
     taken over all dimensions of a sample.
     """
     return TemporalConfig(
-        head="w_plus",
+        latent_space="w_plus",
         window_frames=25,
         batch_size=16,
         steps=100_000,
@@ -193,7 +201,7 @@ def demo() -> TemporalConfig:
         generator=GeneratorOptions(
             layers=1,
             width=64,
-            head_widths=(64,),
+            output_widths=(64,),
             normalise=False,
             slowest_noise_frames=30.0,
             warm_up_frames=50,
@@ -201,10 +209,10 @@ def demo() -> TemporalConfig:
         critic=CriticOptions(frame_widths=(128, 64), time_widths=(64, 64), lags=(1, 4), orders=(2, 3)),
         loss=LossOptions(
             adversarial="relativistic",
-            gradient_penalty=0.2,
-            gradient_penalty_interval=4,
-            angle_penalty=0.0,
-            moment_matching=1.0,
+            critic_penalty_weight=0.2,
+            critic_penalty_interval=4,
+            angle_penalty_weight=0.0,
+            moment_matching_weight=1.0,
         ),
         optimiser=OptimiserOptions(1e-3, 1e-3, betas=(0.0, 0.99), cool_down=0.5),
     )
@@ -218,7 +226,7 @@ def faces_1024() -> TemporalConfig:
         basis_size=64,
         batch_size=64,
         steps=30_000,
-        generator=dataclasses.replace(base.generator, layers=2, width=256, head_widths=(256,)),
+        generator=dataclasses.replace(base.generator, layers=2, width=256, output_widths=(256,)),
         critic=dataclasses.replace(base.critic, frame_widths=(512, 256), time_widths=(256, 256)),
         optimiser=OptimiserOptions(2e-4, 2e-4, betas=(0.0, 0.99), cool_down=0.5),
     )

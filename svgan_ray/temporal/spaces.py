@@ -70,7 +70,7 @@ def suggest_config(trial: Trial, base: TemporalConfig) -> TemporalConfig:
     return dataclasses.replace(
         base,
         optimiser=optimiser,
-        loss=dataclasses.replace(base.loss, adversarial=adversarial, gradient_penalty=penalty),
+        loss=dataclasses.replace(base.loss, adversarial=adversarial, critic_penalty_weight=penalty),
         generator=generator,
         critic=dataclasses.replace(base.critic, lags=_lags(lags)),
         batch_size=trial.suggest_categorical("batch_size", BATCH_SIZES),
@@ -85,7 +85,7 @@ def known_point(base: TemporalConfig) -> dict[str, Any]:
         "generator_learning_rate": _clamped(base.optimiser.generator_learning_rate, *LEARNING_RATES),
         "critic_learning_rate": _clamped(base.optimiser.critic_learning_rate, *LEARNING_RATES),
         "adversarial": base.loss.adversarial,
-        f"{base.loss.adversarial}_penalty": _clamped(base.loss.gradient_penalty, low, high),
+        f"{base.loss.adversarial}_penalty": _clamped(base.loss.critic_penalty_weight, low, high),
         "layers": round(_clamped(base.generator.layers, *LAYERS)),
         "width": _nearest(base.generator.width, WIDTHS),
         "lags": min(LAGS, key=lambda lags: len(set(_lags(lags)) ^ set(base.critic.lags))),

@@ -90,21 +90,21 @@ class TrainingState:
 
 def build_generator(config: TemporalConfig, num_ws: int, w_dim: int) -> TemporalGenerator:
     """The generator that `config` describes, for latents of [num_ws, w_dim]."""
-    if config.head == "basis":
+    if config.latent_space == "basis":
         return TemporalGenerator(config.generator, config.basis_size)
     return TemporalGenerator(config.generator, num_ws * w_dim, styles=num_ws)
 
 
 def represent(config: TemporalConfig, basis: LatentBasis, w_plus: Tensor) -> Tensor:
     """W+ [..., n, d] as the networks use it: coefficients [..., K] or style values [..., n * d]."""
-    if config.head == "basis":
+    if config.latent_space == "basis":
         return basis.project(w_plus)
     return w_plus.flatten(-2)
 
 
 def restore(config: TemporalConfig, basis: LatentBasis, features: Tensor) -> Tensor:
     """The inverse of `represent`: [..., K] or [..., n * d] to W+ [..., n, d]."""
-    if config.head == "basis":
+    if config.latent_space == "basis":
         return basis.reconstruct(features)
     w_plus: Tensor = features.unflatten(-1, (basis.num_ws, basis.w_dim))
     return w_plus
@@ -121,10 +121,12 @@ def new_state(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         generator = build_generator(config, basis.num_ws, basis.w_dim)
-        features = config.basis_size if config.head == "basis" else basis.num_ws * basis.w_dim
+        features = config.basis_size if config.latent_space == "basis" else basis.num_ws * basis.w_dim
         critic = Critic(config.critic, features, config.window_frames)
     generator, critic = generator.to(device, dtype), critic.to(device, dtype)
-    moments = MomentStatistics(features, config.window_frames) if config.loss.moment_matching > 0 else None
+    moments = (
+        MomentStatistics(features, config.window_frames) if config.loss.moment_matching_weight > 0 else None
+    )
     join(generator, workers)
     ema = copy.deepcopy(generator).eval().requires_grad_(False)
     options = config.optimiser
@@ -183,7 +185,7 @@ def _learn(state: TrainingState, real: Tensor, noise: Tensor, mix: Tensor, *befo
     noise = noise.detach().requires_grad_(_angle_due(state))
     hidden, _ = state.generator.recur(noise, GeneratorState(*before) if before else None)
     angle = _in_background(state, _angle_losses, noise, hidden[:, -1] - hidden[:, 0])
-    fake = state.generator.head(hidden)  # [N, T, F]
+    fake = state.generator.output(hidden)  # [N, T, F]
     real_observed, fake_observed = state.critic.observe(real), state.critic.observe(fake)
 
     penalty = _in_background(state, _penalty_losses, real_observed, fake_observed.detach(), mix)
@@ -257,7 +259,11 @@ def _critic_losses(state: TrainingState, real: Tensor, fake: Tensor) -> tuple[Lo
 
 
 def _penalty_losses(state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor) -> Losses:
-    """The gradient penalty (R1 + R2 of relativistic losses) at observed windows [N, T, C], if it is due."""
+    """The penalty on the critic's gradient at observed windows [N, T, C], with its weight, if it is due.
+
+    With the Wasserstein loss it is the one-centred gradient penalty, with relativistic losses R1 + R2. Its
+    key, which is also the name of the metric, is the same for both.
+    """
     slopes, options = state.critic.slopes, state.config.loss
     if not _penalty_due(state):
         return {}
@@ -265,16 +271,16 @@ def _penalty_losses(state: TrainingState, real: Tensor, fake: Tensor, mix: Tenso
         penalty = zero_centred_penalty(slopes(real)) + zero_centred_penalty(slopes(fake))
     else:
         penalty = one_centred_penalty(slopes(torch.lerp(real, fake, mix[:, None, None])))
-    return {"gradient_penalty": options.gradient_penalty * options.gradient_penalty_interval * penalty}
+    return {"gradient_penalty": options.critic_penalty_weight * options.critic_penalty_interval * penalty}
 
 
 def _penalty_due(state: TrainingState) -> bool:
-    return state.step % state.config.loss.gradient_penalty_interval == 0
+    return state.step % state.config.loss.critic_penalty_interval == 0
 
 
 def _angle_due(state: TrainingState) -> bool:
     options = state.config.loss
-    return options.angle_penalty > 0 and state.step % options.angle_penalty_interval == 0
+    return options.angle_penalty_weight > 0 and state.step % options.angle_penalty_interval == 0
 
 
 def _angle_losses(state: TrainingState, noise: Tensor, change: Tensor) -> Losses:
@@ -284,7 +290,7 @@ def _angle_losses(state: TrainingState, noise: Tensor, change: Tensor) -> Losses
     options, statistics = state.config.loss, state.hidden_change
     statistics.update(change.detach(), state.workers)
     penalty = gradient_angle_penalty(noise, change, statistics.mean, statistics.std)
-    return {"angle_penalty": options.angle_penalty * options.angle_penalty_interval * penalty}
+    return {"angle_penalty": options.angle_penalty_weight * options.angle_penalty_interval * penalty}
 
 
 def _generator_losses(state: TrainingState, fake: Tensor, observed: Tensor, real_scores: Tensor) -> Losses:
@@ -297,7 +303,7 @@ def _generator_losses(state: TrainingState, fake: Tensor, observed: Tensor, real
     loss = relativistic_loss(scores, real_scores) if relativistic else wasserstein_generator_loss(scores)
     losses = {"generator": loss}
     if state.moments:
-        mismatch = options.moment_matching * state.moments.mismatch(fake, state.workers)
+        mismatch = options.moment_matching_weight * state.moments.mismatch(fake, state.workers)
         losses["moment_matching"] = mismatch.expand(len(fake))
     return losses
 

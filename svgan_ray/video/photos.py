@@ -65,8 +65,8 @@ def _is_heic(path: Path) -> bool:
     if not path.is_file():
         return False
     with path.open("rb") as file:
-        head = file.read(12)
-    return head[4:8] == b"ftyp" and head[8:12] in _HEIC_KINDS
+        first = file.read(12)
+    return first[4:8] == b"ftyp" and first[8:12] in _HEIC_KINDS
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -200,10 +200,10 @@ def _is_cut_off_mp4(path: Path) -> bool:
     with path.open("rb") as file:
         while position + 8 <= size:
             file.seek(position)
-            head = file.read(16)
-            kinds.append(head[4:8])
-            length = int.from_bytes(head[:4])
-            length = int.from_bytes(head[8:16]) if length == 1 else length or size - position
+            header = file.read(16)
+            kinds.append(header[4:8])
+            length = int.from_bytes(header[:4])
+            length = int.from_bytes(header[8:16]) if length == 1 else length or size - position
             if kinds[0] not in _FIRST_BOXES or length < 8:
                 return False
             position += length

@@ -97,8 +97,10 @@ def model_and_footage(request):
     basis = fit_basis(clips, 16)
     recipe = RECIPES["demo"]()
     has_basis = request.param == "basis"  # without one there are neither moments nor coefficients to denoise
-    loss = dataclasses.replace(recipe.loss, moment_matching=float(has_basis))
-    config = dataclasses.replace(recipe, head=request.param, basis_size=16, denoise=has_basis, loss=loss)
+    loss = dataclasses.replace(recipe.loss, moment_matching_weight=float(has_basis))
+    config = dataclasses.replace(
+        recipe, latent_space=request.param, basis_size=16, denoise=has_basis, loss=loss
+    )
     state = new_state(config, basis)
     return model_of(state, basis.mean, "0" * 64), clips
 

@@ -96,8 +96,8 @@ def test_a_run_names_the_code_and_the_machine_that_opened_it(open_training_run, 
     with open_training_run():
         pass
     tags = the_run(uri).data.tags
-    head = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
-    assert tags.get("mlflow.source.git.commit", "") == head.stdout.strip()
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True)
+    assert tags.get("mlflow.source.git.commit", "") == commit.stdout.strip()
     assert tags["mlflow.source.name"] == Path(sys.argv[0]).name and tags["svgan_ray.version"]
     assert platform.node() in tags["svgan_ray.machine"]
 

@@ -174,8 +174,8 @@ class StoreMachine(RuleBasedStateMachine):
         """Whoever reads sees whole clips or nothing."""
         assert self.store.committed_ids(INVERSION) == set(self.committed)
         read_all(self.store)
-        head = self.store.latest_snapshot("all")
-        for generation in range(1, head.generation + 1 if head else 1):
+        latest = self.store.latest_snapshot("all")
+        for generation in range(1, latest.generation + 1 if latest else 1):
             snapshot = self.store.get_snapshot("all", generation)
             assert snapshot is not None
             assert len(list(self.store.snapshot_clips(snapshot))) == len(snapshot.clips)

@@ -22,7 +22,7 @@ SMALL = TemporalConfig(
     basis_size=4,
     window_frames=8,
     batch_size=6,
-    generator=GeneratorOptions(noise_dim=5, layers=2, width=5, initial_widths=(7,), head_widths=(9,)),
+    generator=GeneratorOptions(noise_dim=5, layers=2, width=5, initial_widths=(7,), output_widths=(9,)),
     critic=CriticOptions(frame_widths=(8, 6), time_widths=(7,)),
 )
 MODERN = dataclasses.replace(
@@ -31,9 +31,11 @@ MODERN = dataclasses.replace(
         SMALL.generator, width=6, normalise=False, slowest_noise_frames=10.0, warm_up_frames=5
     ),
     critic=dataclasses.replace(SMALL.critic, lags=(1, 4), orders=(2, 3), pooled=True),
-    loss=LossOptions("relativistic", gradient_penalty_interval=2, angle_penalty=0.0, moment_matching=1.0),
+    loss=LossOptions(
+        "relativistic", critic_penalty_interval=2, angle_penalty_weight=0.0, moment_matching_weight=1.0
+    ),
 )
-STYLES = dataclasses.replace(SMALL, head="w_plus")
+STYLES = dataclasses.replace(SMALL, latent_space="w_plus")
 CONFIGS = {"published": SMALL, "modern": MODERN, "w_plus": STYLES}
 
 

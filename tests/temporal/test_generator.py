@@ -20,7 +20,7 @@ def test_published_generator_has_the_published_size() -> None:
 @pytest.mark.parametrize("styles", [10, 12, 14, 16, 18])
 @pytest.mark.parametrize("frames", [1, 2, 24, 50])
 def test_style_head_serves_every_resolution(styles: int, frames: int) -> None:
-    options = dataclasses.replace(paper().generator, head_widths=(16,))
+    options = dataclasses.replace(paper().generator, output_widths=(16,))
     generator = TemporalGenerator(options, styles * 6, styles=styles)
     latents, state = generator(torch.randn(3, frames, 32))
     assert latents.shape == (3, frames, styles * 6)
@@ -35,7 +35,7 @@ def test_style_head_serves_every_resolution(styles: int, frames: int) -> None:
 @pytest.mark.parametrize("features", [1, 16, 64, 256])
 @pytest.mark.parametrize("frames", [2, 24, 50])
 def test_basis_head(layers: int, width: int, features: int, frames: int) -> None:
-    options = GeneratorOptions(layers=layers, width=width, head_widths=(16,))
+    options = GeneratorOptions(layers=layers, width=width, output_widths=(16,))
     generator = TemporalGenerator(options, features)
     latents, _ = generator(torch.randn(2, frames, 32))
     assert latents.shape == (2, frames, features)

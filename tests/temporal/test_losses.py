@@ -77,7 +77,7 @@ def test_relativistic_loss_falls_as_the_winner_rises() -> None:
 
 def small_generator() -> TemporalGenerator:
     torch.manual_seed(2)
-    options = GeneratorOptions(noise_dim=4, layers=2, width=4, initial_widths=(6,), head_widths=(6,))
+    options = GeneratorOptions(noise_dim=4, layers=2, width=4, initial_widths=(6,), output_widths=(6,))
     return TemporalGenerator(options, features=3).double().eval()
 
 

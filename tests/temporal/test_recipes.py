@@ -37,11 +37,11 @@ def kinds(module: nn.Sequential) -> list[type[nn.Module]]:
 
 def test_training_is_as_published() -> None:
     config = paper()
-    assert (config.head, config.batch_size, config.steps) == ("w_plus", 16, 100_000)
+    assert (config.latent_space, config.batch_size, config.steps) == ("w_plus", 16, 100_000)
     assert config.window_frames == round(config.frame_rate_hz) == 25, "one second"
     assert config.ema_decay == CHANGE_DECAY == 0.995
     assert config.optimiser == OptimiserOptions(1e-4, 1e-4, betas=(0.5, 0.999), cool_down=0.0)
-    assert config.loss == LossOptions("wasserstein", 50.0, 1, 100.0, 1, moment_matching=0.0)
+    assert config.loss == LossOptions("wasserstein", 50.0, 1, 100.0, 1, moment_matching_weight=0.0)
     assert not config.denoise
 
 
@@ -59,7 +59,7 @@ def test_generator_is_as_published() -> None:
         (32, 3 * 32)
     ] * 4
     assert generator.top_is_noise, "layer 4 starts from s_0 itself"
-    batch_norm, pixel_norm, trunk, trunk_norm, branches = generator.head
+    batch_norm, pixel_norm, trunk, trunk_norm, branches = generator.output
     assert isinstance(batch_norm, GlobalBatchNorm) and isinstance(pixel_norm, PixelNorm)
     assert linear_sizes(trunk) == [(32, 64), (64, 128), (128, 256), (256, 512)]
     assert isinstance(trunk_norm, GlobalBatchNorm) and isinstance(branches, StyleBranches)
@@ -116,7 +116,7 @@ def wrong_numbers(field: NumericField) -> st.SearchStrategy[float]:
 
 
 def test_every_number_has_a_range() -> None:
-    assert {"steps", "betas", "gradient_penalty_interval"} <= {field.name for _, field in NUMERIC}
+    assert {"steps", "betas", "critic_penalty_interval"} <= {field.name for _, field in NUMERIC}
     assert [f"{part}.{field.name}" for part, field in NUMERIC if field.range is None] == []
 
 

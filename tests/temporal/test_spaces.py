@@ -53,5 +53,5 @@ def test_every_proposal_keeps_data_and_window_and_asks_for_one_penalty(data: st.
     )
     assert [n for n in trial.names if n.endswith("_penalty")] == [f"{config.loss.adversarial}_penalty"]
     low, high = PENALTIES[config.loss.adversarial]
-    assert low <= config.loss.gradient_penalty <= high
+    assert low <= config.loss.critic_penalty_weight <= high
     assert set(known_point(config)) == set(trial.names)

@@ -66,7 +66,7 @@ def test_a_second_thread_changes_no_bit(
 
 
 @pytest.mark.parametrize(
-    ("threads", "head", "workers", "second"),
+    ("threads", "space", "workers", "second"),
     [
         (2, "basis", ALONE, True),
         (1, "basis", ALONE, False),
@@ -75,12 +75,12 @@ def test_a_second_thread_changes_no_bit(
     ],
 )
 def test_there_is_a_second_thread_where_it_helps(
-    threads: int, head: Literal["basis", "w_plus"], workers: Workers, second: bool
+    threads: int, space: Literal["basis", "w_plus"], workers: Workers, second: bool
 ) -> None:
     before, switch_interval_s = torch.get_num_threads(), sys.getswitchinterval()
     try:
         torch.set_num_threads(threads)
-        with background_executor(dataclasses.replace(SMALL, head=head), "cpu", workers) as executor:
+        with background_executor(dataclasses.replace(SMALL, latent_space=space), "cpu", workers) as executor:
             assert isinstance(executor, ThreadPoolExecutor) == second
             assert torch.get_num_threads() == (1 if second else threads)
             assert (sys.getswitchinterval() < switch_interval_s) == second

@@ -7,16 +7,17 @@ import dataclasses
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar, cast, get_type_hints
 
 import tyro
 from ray.exceptions import RayTaskError
 from rich.console import RenderableType
 from rich.table import Table
 
-from svgan_ray.config import FORMER_NAMES, DemoConfig, DoctorConfig, flatten
+from svgan_ray.config import DemoConfig, DoctorConfig, flatten
 from svgan_ray.errors import SvganRayError
-from svgan_ray.experiment_file import SECTIONS, ExperimentFile, load_experiment_file
+from svgan_ray.experiment_file import ExperimentFile, load_experiment_file
+from svgan_ray.former_names import FORMER_NAMES
 from svgan_ray.orchestration.runtime.interrupts import take_sigterm_as_interrupt
 from svgan_ray.orchestration.runtime.outputs import check_outputs
 from svgan_ray.orchestration.runtime.surroundings import require_sound_surroundings
@@ -119,12 +120,23 @@ def named_experiment_file(named: str | None = None) -> ExperimentFile:
 
 def _current_name(config_type: type[Any], word: str) -> str:
     """A word of the command line, with a flag's former name replaced."""
-    section = next((name for name, cls in SECTIONS.items() if cls is config_type), "")
     flag, equals, value = word.partition("=")
-    for former, name in FORMER_NAMES.get(section, {}).items():
-        if flag.replace("_", "-") == f"--{former.replace('_', '-')}":
-            return f"--{name.replace('_', '-')}{equals}{value}"
-    return word
+    current = _current_flags(config_type).get(_flag(flag))
+    return f"{current}{equals}{value}" if current else word
+
+
+def _current_flags(config_type: type[Any], prefix: str = "--") -> dict[str, str]:
+    """The flags of a config's former names, including those of nested configs, each with the current flag."""
+    former = FORMER_NAMES.get(config_type.__name__, {})
+    flags = {_flag(prefix + old): _flag(prefix + new) for old, new in former.items()}
+    for name, hint in get_type_hints(config_type).items():
+        if dataclasses.is_dataclass(hint):
+            flags |= _current_flags(cast(type[Any], hint), f"{prefix}{name}.")
+    return flags
+
+
+def _flag(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _command_type(config_type: type[Any], defaults: Any) -> type[Any]:

@@ -79,7 +79,7 @@ def show_view(store: LatentStore, name: str) -> RenderableType:
 def snapshot_view(snapshot: Snapshot) -> RenderableType:
     """A snapshot: the filters that chose its clips, and the clips."""
     filters = [f"{name} {value}" for name, value in snapshot.filters.items() if value is not None]
-    head = _grid(
+    overview = _grid(
         ("snapshot", f"{snapshot.name}@{snapshot.generation}"),
         ("digest", snapshot.digest),
         ("inversion", snapshot.inversion_id),
@@ -91,7 +91,7 @@ def snapshot_view(snapshot: Snapshot) -> RenderableType:
     rows = [
         (clip.clip_id, clip.subject, f"{clip.frames:,}", f"{clip.frame_rate_hz:g}") for clip in snapshot.clips
     ]
-    return Group(head, "", _table(("clip", "subject", "frames", "frames/s"), rows))
+    return Group(overview, "", _table(("clip", "subject", "frames", "frames/s"), rows))
 
 
 def verification_view(report: VerificationReport) -> RenderableType:
@@ -163,7 +163,7 @@ class _Found:
 def _inversion_view(store: LatentStore, found: _Found) -> RenderableType:
     records = list(store.records(CommitRecord, found.keys))
     first = records[0]
-    head = _grid(
+    overview = _grid(
         ("inversion", found.name),
         ("generator", first.generator_sha256),
         ("encoder", first.encoder_sha256),
@@ -178,12 +178,12 @@ def _inversion_view(store: LatentStore, found: _Found) -> RenderableType:
         for subject, own in sorted(subjects.items())
     ]
     table = _table(("subject", "clips", "frames", "mean error"), rows)
-    return Group(head, "", table, *_failures(store.failures(found.name).values()))
+    return Group(overview, "", table, *_failures(store.failures(found.name).values()))
 
 
 def _tracking_view(store: LatentStore, found: _Found) -> RenderableType:
     records = list(store.records(TrackRecord, found.keys))
-    head = _grid(
+    overview = _grid(
         ("tracking", found.name),
         ("parameters", _parameters(records[0])),
         ("footage", _footage([(record.frame_count, record.frame_rate_hz) for record in records])),
@@ -193,7 +193,7 @@ def _tracking_view(store: LatentStore, found: _Found) -> RenderableType:
         for r in records
     ]
     table = _table(("video", "subject", "clips", "frames", "skipped", "file"), rows)
-    return Group(head, "", table, *_failures(store.failures(found.name).values()))
+    return Group(overview, "", table, *_failures(store.failures(found.name).values()))
 
 
 def _parameters(record: TrackRecord) -> str:
@@ -203,7 +203,7 @@ def _parameters(record: TrackRecord) -> str:
 def _video_view(store: LatentStore, found: _Found) -> RenderableType:
     parts: list[RenderableType] = []
     for record in store.records(TrackRecord, found.keys):
-        head = _grid(
+        overview = _grid(
             ("video", record.video_id),
             ("file", record.uri),
             ("subject", record.subject),
@@ -215,14 +215,14 @@ def _video_view(store: LatentStore, found: _Found) -> RenderableType:
         spans = [(c.first_frame, c.stop_frame, c.clip_id) for c in record.clips]
         spans += [(s.first_frame, s.stop_frame, f"skipped: {s.reason}") for s in record.skipped]
         rows = [(f"{first:,} to {stop - 1:,}", what) for first, stop, what in sorted(spans)]
-        parts += [head, "", _table(("frames", "clip"), rows), ""]
+        parts += [overview, "", _table(("frames", "clip"), rows), ""]
     return Group(*parts[:-1])
 
 
 def _clip_view(store: LatentStore, found: _Found) -> RenderableType:
     parts: list[RenderableType] = []
     for record in store.records(CommitRecord, found.keys):
-        head = _grid(
+        overview = _grid(
             ("clip", record.clip_id),
             ("video", record.video_id),
             ("frames", f"{record.first_frame:,} to {record.stop_frame - 1:,}"),
@@ -233,7 +233,7 @@ def _clip_view(store: LatentStore, found: _Found) -> RenderableType:
             ("made on", record.node),
         )
         rows = [(f"{c.frames:,}", decimal(c.size_bytes), c.sha256[:12]) for c in record.chunks]
-        parts += [head, "", _table(("frames", "size", "sha256"), rows), ""]
+        parts += [overview, "", _table(("frames", "size", "sha256"), rows), ""]
     return Group(*parts[:-1])
 
 

@@ -36,7 +36,9 @@ class TrainingSet:
     """All frames of a snapshot at the recipe's frame rate, clip after clip."""
 
     basis: LatentBasis
-    coefficients: Tensor  # [F, K] in the basis, whatever the recipe's head; denoised if it asks for that
+    coefficients: (
+        Tensor  # [F, K] in the basis, whatever the latent space; denoised if the recipe asks for that
+    )
     features: Tensor  # [F, K or n*d], what the networks see
     segments: tuple[tuple[int, int], ...]  # spans of valid frames, each within one clip
 
@@ -61,7 +63,7 @@ def training_set(store: LatentStore, snapshot: Snapshot, config: TemporalConfig)
     basis = LatentBasis.from_state(tensors)
     coefficients = tensors["coefficients"]
     features = coefficients
-    if config.head == "w_plus":
+    if config.latent_space == "w_plus":
         clips = resampled_clips(store, snapshot, config.frame_rate_hz)
         features = torch.cat([represent(config, basis, w_plus) for w_plus, _ in clips])
     segments = tuple((first, stop) for first, stop in tensors["segments"].tolist())

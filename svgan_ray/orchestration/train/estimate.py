@@ -21,14 +21,14 @@ def step_time_s(config: TemporalConfig, num_ws: int, w_dim: int) -> float:
     """Mean time of a step on this machine's CPU; lazy penalties count at their rate or at a quarter."""
     loss = dataclasses.replace(
         config.loss,
-        gradient_penalty_interval=min(config.loss.gradient_penalty_interval, _STEPS),
+        critic_penalty_interval=min(config.loss.critic_penalty_interval, _STEPS),
         angle_penalty_interval=min(config.loss.angle_penalty_interval, _STEPS),
     )
     components = torch.zeros(config.basis_size, num_ws * w_dim)
     basis = LatentBasis(torch.zeros(num_ws, w_dim), components, torch.ones(config.basis_size), 1.0)
     state = new_state(dataclasses.replace(config, loss=loss), basis)
     frames = 2 * config.window_frames
-    features = torch.randn(frames, config.basis_size if config.head == "basis" else num_ws * w_dim)
+    features = torch.randn(frames, config.basis_size if config.latent_space == "basis" else num_ws * w_dim)
     index = WindowIndex([(0, frames)], config.window_frames)
     train_step(state, features, index)
     began_s = time.perf_counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pty
 import subprocess
@@ -73,7 +74,7 @@ def test_another_experiment_file() -> None:
 def test_a_recipe_flag_is_the_base_of_the_other_flags(capsys: pytest.CaptureFixture[str]) -> None:
     Path("experiment.toml").write_text("[train.temporal]\nseed = 5\n")
     temporal = configured(TrainConfig, ["--recipe", "paper", "--temporal.steps", "7"]).temporal
-    assert (temporal.head, temporal.steps, temporal.seed) == ("w_plus", 7, 5)
+    assert (temporal.latent_space, temporal.steps, temporal.seed) == ("w_plus", 7, 5)
     assert temporal.critic == paper().critic
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["recipe", "paper", "flag"] in rows
@@ -171,6 +172,19 @@ def test_a_setting_is_read_under_its_former_name(tmp_path: Path) -> None:
     for flag in (["--evaluations", "4"], ["--evaluations=4"]):
         config, _, _ = parse(TuneConfig, [*flag, "--experiment-file", str(file)])
         assert config.rungs == 4
+
+
+def test_options_of_the_temporal_gan_are_read_under_their_former_names(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.toml"
+    options = 'head = "w_plus"\nloss = {gradient_penalty = 3, moment_matching = 0}\n'
+    file.write_text(f'[train]\nrecipe = "paper"\n[train.temporal]\n{options}')
+
+    flags = ["--temporal.loss.gradient-penalty-interval", "2", "--temporal.generator.head-widths", "8", "9"]
+    config, _, _ = parse(TrainConfig, [*flags, "--experiment-file", str(file)])
+    assert (config.temporal.latent_space, config.temporal.generator.output_widths) == ("w_plus", (8, 9))
+    assert config.temporal.loss == dataclasses.replace(
+        paper().loss, critic_penalty_weight=3.0, critic_penalty_interval=2
+    )
 
 
 def test_sigterm_ends_a_job_as_ctrl_c_does() -> None:

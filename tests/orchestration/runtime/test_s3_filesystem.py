@@ -1,71 +1,30 @@
-"""The file system that Ray gets on S3: every verb, what it pickles, and what Ray's own helpers do with it."""
+"""The file system that Ray gets on S3: every verb, and what it pickles."""
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import boto3
 import pytest
-from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem, copy_files
+from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
 from ray.train import Checkpoint
-from ray.train._internal import storage as tune_storage
-from ray.train.v2._internal.execution import storage as train_storage
-from ray.train.v2._internal.execution.context import is_managed_checkpoint
 
 from svgan_ray.errors import StoreAccessError, StoreError
 from svgan_ray.orchestration.runtime.folders import filesystem
-from svgan_ray.orchestration.runtime.worker_groups import Uploader
 from svgan_ray.store.s3 import S3Backend
-from tests.s3_servers import FaultProxy, fault_proxy, make_bucket, moto_server
+from tests.orchestration.runtime.s3_objects import MIB, PARTS, objects, write
+from tests.s3_servers import FaultProxy
 
 ROOT = Path(__file__).parents[3]
-MIB = 2**20
-PARTS = os.urandom(5 * MIB) * 4
-"""More than one request reads, and more than is written in one part."""
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[dict[str, str]]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with moto_server() as environment:
-        make_bucket(environment, "runs")
-        yield environment
-
-
-@pytest.fixture
-def proxy(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
-    """The server, reached through a proxy."""
-    with fault_proxy(server["AWS_ENDPOINT_URL"]) as proxy:
-        for name, value in (server | {"AWS_ENDPOINT_URL": proxy.url}).items():
-            monkeypatch.setenv(name, value)
-        yield proxy
-
-
-@pytest.fixture
-def place(server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """An unused folder in the bucket, as Ray names it."""
-    for name, value in server.items():
-        monkeypatch.setenv(name, value)
-    return f"runs/{uuid.uuid4().hex}"
 
 
 @pytest.fixture
 def s3() -> FileSystem:
     return filesystem("s3://runs")[0]
-
-
-def write(s3: FileSystem, path: str, data: bytes = b"weights") -> None:
-    with s3.open_output_stream(path) as stream:
-        stream.write(data)
 
 
 def read(s3: FileSystem, path: str) -> bytes:
@@ -77,12 +36,6 @@ def read(s3: FileSystem, path: str) -> bytes:
 def names(s3: FileSystem, folder: str, recursive: bool = True) -> dict[str, FileType]:
     infos = s3.get_file_info(FileSelector(folder, recursive=recursive))
     return {info.path.removeprefix(f"{folder}/"): info.type for info in infos}
-
-
-def objects(place: str) -> list[str]:
-    """The keys below a path, by the client of the store."""
-    bucket, _, prefix = place.partition("/")
-    return [entry.key for entry in S3Backend(bucket, prefix).list("")]
 
 
 # What is there
@@ -345,86 +298,3 @@ def test_another_process_finds_credentials_where_the_store_does(
         timeout=120,
     )
     assert done.stdout == "weights\n", done.stderr
-
-
-# What Ray does with it
-
-
-@pytest.fixture
-def checkpoint(tmp_path: Path) -> Path:
-    folder = tmp_path / "checkpoint"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "weights.safetensors").write_bytes(PARTS)
-    (folder / "deep" / "record.json").write_text("{}")
-    return folder
-
-
-def content(folder: Path) -> dict[str, bytes]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
-
-
-@pytest.mark.parametrize("helpers", [tune_storage, train_storage])
-def test_rays_helpers_carry_a_folder(
-    helpers: Any, s3: FileSystem, place: str, checkpoint: Path, tmp_path: Path
-) -> None:
-    helpers._upload_to_fs_path(str(checkpoint), s3, f"{place}/step-1")
-    helpers._upload_to_fs_path(str(checkpoint / "deep" / "record.json"), s3, f"{place}/state.json")
-    assert objects(place) == ["state.json", "step-1/deep/record.json", "step-1/weights.safetensors"]
-    assert sorted(helpers._list_at_fs_path(s3, place)) == ["state.json", "step-1"]
-    assert helpers._list_at_fs_path(s3, f"{place}/absent") == []
-    assert helpers._exists_at_fs_path(s3, f"{place}/state.json")
-    assert not helpers._exists_at_fs_path(s3, f"{place}/absent")
-
-    helpers._download_from_fs_path(s3, f"{place}/step-1", str(tmp_path / "again"))
-    helpers._download_from_fs_path(s3, f"{place}/state.json", str(tmp_path / "state.json"))
-    assert content(tmp_path / "again") == content(checkpoint)
-    assert (tmp_path / "state.json").read_text() == "{}"
-    with pytest.raises(FileNotFoundError):
-        helpers._download_from_fs_path(s3, f"{place}/absent", str(tmp_path / "absent"))
-
-    delete = getattr(helpers, "delete_fs_path", None) or helpers._delete_fs_path
-    delete(s3, f"{place}/step-1")
-    delete(s3, f"{place}/state.json")
-    assert objects(place) == []
-
-
-def test_state_without_some_files_is_carried(s3: FileSystem, place: str, checkpoint: Path) -> None:
-    tune_storage._upload_to_fs_path(str(checkpoint), s3, place, exclude=["*.safetensors"])
-    assert objects(place) == ["deep/record.json"]
-
-
-def test_rays_storage_takes_a_checkpoint(
-    s3: FileSystem, place: str, checkpoint: Path, tmp_path: Path
-) -> None:
-    context = train_storage.StorageContext(place, "training", s3)
-    kept = context.persist_current_checkpoint(Checkpoint.from_directory(checkpoint), "step-1")
-    assert kept.path == f"{place}/training/step-1"
-    assert is_managed_checkpoint(context, Checkpoint(kept.path, filesystem("s3://runs")[0]))
-    assert content(Path(kept.to_directory(str(tmp_path / "again")))) == content(checkpoint)
-    with kept.as_directory() as folder:
-        assert content(Path(folder)) == content(checkpoint)
-    copy_files(kept.path, f"{place}/copy", source_filesystem=s3, destination_filesystem=s3)
-    assert len(objects(f"{place}/copy")) == 2
-
-
-def test_a_failure_that_pyarrow_hides_is_logged(
-    s3: FileSystem, proxy: FaultProxy, checkpoint: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    proxy.break_next("403 AccessDenied", method="PUT")
-    with suppress(StoreError):  # for a pyarrow that tells
-        copy_files(str(checkpoint / "deep"), "runs/hidden", LocalFileSystem(), s3)
-    assert "not written: s3://runs/hidden/record.json: cannot write: access is forbidden" in caplog.text
-
-
-def test_an_upload_is_tried_again(s3: FileSystem, proxy: FaultProxy, checkpoint: Path) -> None:
-    folder = f"runs/{uuid.uuid4().hex}"
-    uploader = Uploader(f"s3://{folder}", waits_s=(0.01, 0.01))
-    proxy.break_next("403 AccessDenied", times=2, method="PUT")
-    kept = uploader(Checkpoint.from_directory(checkpoint), "step-1")
-    assert proxy.broken == 2
-    assert (kept.path, kept.filesystem) == (f"{folder}/step-1", s3)
-    assert objects(f"{folder}/step-1") == ["deep/record.json", "weights.safetensors"]
-    proxy.break_next("403 AccessDenied", times=3, method="PUT")
-    with pytest.raises(StoreError, match=r"checkpoint step-2 cannot be written: .*access is forbidden"):
-        uploader(Checkpoint.from_directory(checkpoint), "step-2")

@@ -110,14 +110,14 @@ def test_a_training_set_is_denoised_span_by_span_where_the_recipe_says_so(weight
     assert not torch.equal(clean.features, noisy.features)
     assert torch.equal(clean.basis.components, noisy.basis.components)
     with pytest.raises(ConfigError, match="denoise"):
-        tiny(denoise=True, head="w_plus")
+        tiny(denoise=True, latent_space="w_plus")
 
 
 def test_the_networks_of_the_published_head_see_the_style_vectors_themselves(weights: Path) -> None:
     store = make_store("store", weights, clips=2, frames=60)
     snapshot = resolve_snapshot(store, DataChoice(), weights_hash(weights / "generator"))
 
-    data = training_set(store, snapshot, tiny(head="w_plus"))
+    data = training_set(store, snapshot, tiny(latent_space="w_plus"))
 
     w_plus = torch.cat([clip.w_plus for clip in store.snapshot_clips(snapshot)])
     assert torch.equal(data.features, w_plus.flatten(1))

@@ -22,7 +22,7 @@ def surface(config: TemporalConfig) -> float:
     """A distance in floors: valleys in the logarithms, coupled speeds, a region that diverges."""
     generator = math.log10(config.optimiser.generator_learning_rate)
     critic = math.log10(config.optimiser.critic_learning_rate)
-    penalty = math.log10(config.loss.gradient_penalty)
+    penalty = math.log10(config.loss.critic_penalty_weight)
     relativistic = config.loss.adversarial == "relativistic"
     if critic > -3.1 and penalty < (-0.9 if relativistic else 0.6):
         return DIVERGED
