@@ -6,6 +6,7 @@ Each `*_compat.py` says why it needs them. A test here that fails after an upgra
 from __future__ import annotations
 
 import ast
+import inspect
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ import pytest
 import ray.train
 from ray.tune.search.optuna import OptunaSearch
 
+from svgan_ray.orchestration.runtime import ray_compat
 from svgan_ray.orchestration.runtime.ray_train_compat import silence_reports
 from svgan_ray.orchestration.tune.optuna_compat import proposed_numbers, study_of
 from svgan_ray.store.botocore_compat import quick_session, sign_known_content
@@ -162,3 +164,13 @@ class _Empty:
 
     def stream(self, **_: Any) -> Iterator[bytes]:
         yield b""
+
+
+def test_ray_data_has_the_settings_of_actors_by_value_too() -> None:
+    """Otherwise every inversion prints an error line of Ray's: `hand_settings_to_actors_by_value`."""
+    from ray.data._internal.execution.operators import map_operator
+
+    source = inspect.getsource(map_operator.MapOperator)
+    for reference, value in ray_compat._HANDED_ON.items():
+        assert f"def {reference}(self)" in source, f"Ray Data hands over {reference} no more"
+        assert f"ray.put(self.{value})" in source, f"{reference} is of another value"

@@ -24,6 +24,7 @@ from svgan_ray.orchestration.invert.faces import track_source
 from svgan_ray.orchestration.invert.failures import clip_failure, source_failure
 from svgan_ray.orchestration.invert.items import Block, Crops, Inversion, Item
 from svgan_ray.orchestration.runtime.machines import actors_that_fit, label_selector, resources_of
+from svgan_ray.orchestration.runtime.ray_compat import hand_settings_to_actors_by_value
 from svgan_ray.orchestration.runtime.sources import Source
 from svgan_ray.store import open_store
 
@@ -104,6 +105,8 @@ def without_retries(stage: Callable[..., ray.data.Dataset], work: Any, **options
     # machine is lost whose rows a task on it should have computed again (`Check failed:
     # task_entry.num_retries_left_ == -1`).
     is_actor = isinstance(work, type)
+    if is_actor:
+        hand_settings_to_actors_by_value()
     retries = {"max_restarts": -1, "max_task_retries": 0} if is_actor else {"max_retries": 0}
     with warnings.catch_warnings():
         # The named parameters that the warning recommends do not include retries.

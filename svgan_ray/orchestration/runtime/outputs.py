@@ -44,20 +44,21 @@ def check_outputs(config: Any) -> None:
         else:
             require_writable_folder(Path(value), flag)
     if hasattr(config, "experiment"):
-        require_writable_folder(Path(SPOOL), f"{SPOOL} in the working directory, for the run's events")
+        flag = f"{SPOOL} in the working directory, for the run's events"
+        require_writable_folder(Path(SPOOL), flag, "start the job in another folder")
 
 
-def require_writable_folder(folder: Path, flag: str) -> None:
+def require_writable_folder(folder: Path, flag: str, remedy: str = "name another place") -> None:
     """Raise ConfigError unless files can be made in a folder, which need not exist yet."""
     try:
         _require_short(folder, flag)
         nearest = next(place for place in _upwards(folder.absolute()) if os.path.lexists(place))
         if not nearest.is_dir():
-            raise ConfigError(f"{flag}: cannot be written: {nearest} is not a folder; name another place")
+            raise ConfigError(f"{flag}: cannot be written: {nearest} is not a folder; {remedy}")
         with tempfile.TemporaryFile(dir=nearest):
             pass
     except OSError as error:
-        raise ConfigError(f"{flag}: cannot be written: {error.strerror}; name another place") from error
+        raise ConfigError(f"{flag}: cannot be written: {error.strerror}; {remedy}") from error
 
 
 def _require_writable_file(path: str, flag: str) -> None:

@@ -53,7 +53,9 @@ def last_comes_late(row: Row, folder: Path) -> Row:
     return row
 
 
-def test_the_pool_follows_the_backlog(three_cpus: None, tmp_path: Path) -> None:
+def test_the_pool_follows_the_backlog(
+    three_cpus: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     configure_data({})
     bounds = InvertConfig(actors="1:3").actor_range
     assert bounds is not None
@@ -83,3 +85,4 @@ def test_the_pool_follows_the_backlog(three_cpus: None, tmp_path: Path) -> None:
         assert sorted(row["item"] for row in encoded.iter_rows()) == list(range(BACKLOG + 1))
         watched.result()
     assert max(seen) == 3 and 1 in seen[: seen.index(3)], "from one to three"
+    assert "constructor arguments" not in capfd.readouterr().err, "a restart needs nothing that could be lost"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from safetensors.torch import load_file
 
 from svgan_ray.config import DataChoice, TrainConfig
 from svgan_ray.errors import DivergenceError, SvganRayError
+from svgan_ray.orchestration.demo.memory import _tree
 from svgan_ray.orchestration.runtime.snapshots import resolve_snapshot
 from svgan_ray.orchestration.train import data as data_module
 from svgan_ray.orchestration.train.checkpoints import BEST
@@ -38,7 +40,7 @@ from svgan_ray.temporal.model import load_model
 from svgan_ray.temporal.recipes import OptimiserOptions
 from tests.full_disk import small_disk
 from tests.motion import make_store, tiny
-from tests.orchestration.faulty_workers import wait_for
+from tests.orchestration.faulty_workers import is_alive, wait_for
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800), pytest.mark.usefixtures("ray_of_two_cpus")]
 
@@ -164,23 +166,54 @@ def test_a_killed_worker_changes_no_bit(straight: Path, weights: Path, tmp_path:
     assert equal_models(tmp_path / "model", straight / "models/demo")
 
 
-def test_a_killed_driver_changes_no_bit(
-    straight: Path, weights: Path, tmp_path: Path, mlflow_uri: str
-) -> None:
-    preset = tmp_path / "tiny.json"
+def command_for(straight: Path, weights: Path, folder: Path) -> list[str]:
+    """The command line that trains like `straight`, with its own folders."""
+    preset = folder / "tiny.json"
     preset.write_text(json.dumps({"recipe": "demo", "temporal": tiny(STEPS).to_dict()}))
     flags = {
         "store": straight / "store",
         "weights": weights,
-        "checkpoints": tmp_path / "checkpoints",
-        "model": tmp_path / "model",
+        "checkpoints": folder / "checkpoints",
+        "model": folder / "model",
         "preset": preset,
         "checkpoint-every-steps": CHECKPOINT,
         "sample-every-steps": STEPS,
         "sample-seconds": 1.0,
     }
     command = [sys.executable, str(REPOSITORY / "jobs/train.py")]
-    command += [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    return command + [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+
+
+def test_a_second_start_says_so_and_sigterm_ends_the_first_quietly(
+    straight: Path, weights: Path, tmp_path: Path, mlflow_uri: str
+) -> None:
+    """Both with a Ray of their own, as a user without a cluster has it."""
+    command, log = command_for(straight, weights, tmp_path), tmp_path / "log"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment |= {"MLFLOW_TRACKING_URI": mlflow_uri, "PYTHONPATH": str(REPOSITORY)}
+    with log.open("w") as output:
+        first = subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=output, stderr=output)
+        wait_for_checkpoint(tmp_path / "checkpoints", CHECKPOINT)
+        processes = _tree(first.pid)[1:]
+        second = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True)
+        first.send_signal(signal.SIGTERM)
+        ended = first.wait(60)
+
+    name = next((tmp_path / "checkpoints").glob("subject-1-*")).name
+    words = rf"error: training {name} is at work already: process {first.pid} on \S+, since \d{{4}}-"
+    assert second.returncode == 2 and re.search(words, " ".join(second.stderr.split())), second.stderr
+    assert ended == 130, "as after Ctrl-C"
+    text = log.read_text()
+    assert "Traceback" not in text and "SIGTERM" not in text and "*** " not in text, text
+    assert processes
+    wait_for(lambda: not any(map(is_alive, processes)), "Ray to end with it")
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_killed_driver_changes_no_bit(
+    straight: Path, weights: Path, tmp_path: Path, mlflow_uri: str
+) -> None:
+    command = command_for(straight, weights, tmp_path)
     address = ray.get_runtime_context().gcs_address
     environment = {**os.environ, "RAY_ADDRESS": address, "MLFLOW_TRACKING_URI": mlflow_uri}
 
