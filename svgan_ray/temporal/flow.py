@@ -67,7 +67,7 @@ class _GatedBlock(nn.Module):
 
     def __init__(self, width: int, dilation: int) -> None:
         super().__init__()
-        # On CPUs, convolutions in two dimensions, of inputs with the channels last, are twice as fast as in one.
+        # With the channels last, a convolution in two dimensions is twice as fast on CPUs as one in one.
         self.convolution = nn.Conv2d(
             width, 2 * width, (1, _KERNEL), padding=(0, dilation), dilation=(1, dilation)
         )

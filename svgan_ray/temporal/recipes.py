@@ -281,8 +281,8 @@ def flow() -> TemporalConfig:
         basis_size=16,
         denoise=True,
         window_frames=96,
-        batch_size=48,
-        steps=2000,
+        batch_size=32,
+        steps=3000,
         ema_decay=0.999,
     )
 

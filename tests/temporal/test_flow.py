@@ -96,7 +96,7 @@ def test_the_loss_of_two_workers_is_that_of_one(footage: tuple[LatentBasis, Tens
 def test_samples_do_not_depend_on_how_they_are_asked_for(
     footage: tuple[LatentBasis, Tensor, WindowIndex], tmp_path: Path
 ) -> None:
-    model = model_of(trained(footage, STEPS), footage[0].mean, "0" * 64)
+    model = model_of(trained(footage, STEPS), footage[0].mean.clone(), "0" * 64)
     save_model(model, tmp_path / "model")
     whole = torch.cat(list(sample_latents(model, 3, 50)))
     parts = torch.cat(list(sample_latents(load_model(tmp_path / "model"), 3, 30, chunk_frames=7)))
