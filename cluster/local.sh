@@ -4,7 +4,7 @@
 # containers and no root.
 # Usage: cluster/local.sh up|down
 # SVGAN_RAY_LOCAL_DIR    folder of databases, logs, process ids, and the file `env` that a shell sources to use it
-# SVGAN_RAY_WORKERS      number of Ray workers (2); each has SVGAN_RAY_WORKER_CPUS, by default its share of the machine's
+# SVGAN_RAY_WORKERS      number of Ray workers (2); each has SVGAN_RAY_WORKER_CPUS, by default an equal share
 # SVGAN_RAY_MLFLOW_PORT, SVGAN_RAY_S3_PORT, SVGAN_RAY_POSTGRES_PORT, and the variables of cluster/head.sh
 # Needs: make setup EXTRAS=test,cluster
 #        apt-get install --no-install-recommends postgresql radosgw ceph-mon ceph-osd curl
