@@ -25,7 +25,7 @@ SHUT, OPEN_AGAIN = (OPEN_LID + CLOSED_LID) / 2, OPEN_LID - 0.25 * (OPEN_LID - CL
 
 
 @dataclass(frozen=True)
-class Seen:
+class FactorStatistics:
     """Statistics of factors over time."""
 
     blinks_hz: float
@@ -52,13 +52,13 @@ def read_factors(w_plus: Tensor) -> Tensor:
     return torch.cat([reader.read(synthesis(part).clamp(-1, 1)) for part in w_plus.split(BATCH)])
 
 
-def seen_in(clips: Sequence[Tensor]) -> Seen:
+def factor_statistics(clips: Sequence[Tensor]) -> FactorStatistics:
     """Statistics of factors [T, NUM_FACTORS] of one person's clips."""
     duration_s = sum(map(len, clips)) / FRAME_RATE_HZ
     lids = [clip[:, indices(("eyelid_left", "eyelid_right"))].mean(1) for clip in clips]
     together = torch.cat(list(clips))
     identity = [clip[:, indices(GROUPS["identity"])].var(0) for clip in clips]
-    return Seen(
+    return FactorStatistics(
         blinks_hz=sum(map(blinks_in, lids)) / duration_s,
         mouth_amplitudes=amplitudes([clip[:, INDEX["mouth_opening"], None] for clip in clips]),
         yaw_spread=float(together[:, INDEX["yaw"]].std()),

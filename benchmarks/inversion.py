@@ -49,8 +49,9 @@ from svgan_ray.orchestration.invert.stream import (
     stream,
     without_retries,
 )
+from svgan_ray.orchestration.runtime.choosing import expand
 from svgan_ray.orchestration.runtime.cluster import connect
-from svgan_ray.orchestration.runtime.sources import Source, expand
+from svgan_ray.orchestration.runtime.sources import Source
 from svgan_ray.orchestration.runtime.weights import publish_networks
 from svgan_ray.store import LatentStore, open_store
 

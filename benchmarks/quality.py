@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from demo_reading import read_factors, seen_in
+from demo_reading import factor_statistics, read_factors
 from demo_subject import FRAME_RATE_HZ, motion_of_subject, other_subject, same_person_anew, true_factors
 from torch import Tensor
 
@@ -243,10 +243,12 @@ def read(options: argparse.Namespace) -> None:
     others = other_subject(options.work, latents)
     away = transfer(moved[0], model.w_ref, others.mean(0))
     columns = {
-        "true factors": seen_in(true_factors()),
-        "generated, from W+": seen_in([factors_of_w(model.decode(sample).mean(1)) for sample in long]),
-        "footage, read": seen_in([read_factors(clip) for clip in training[: math.ceil(count / 2)]]),
-        "generated, read": seen_in([read_factors(clip) for clip in moved]),
+        "true factors": factor_statistics(true_factors()),
+        "generated, from W+": factor_statistics(
+            [factors_of_w(model.decode(sample).mean(1)) for sample in long]
+        ),
+        "footage, read": factor_statistics([read_factors(clip) for clip in training[: math.ceil(count / 2)]]),
+        "generated, read": factor_statistics([read_factors(clip) for clip in moved]),
     }
     print(f"| {options.name} | " + " | ".join(columns) + " | from W+ over truth | read over truth |")
     print("|" + "---|" * 7)
@@ -257,8 +259,8 @@ def read(options: argparse.Namespace) -> None:
         base = footage if name == "identity, noise" else true
         cells = " | ".join(f"{v:.3f}" for v in values)
         print(f"| {name} | {cells} | {exact} | {generated / base:.2f} |")
-    noise = seen_in([read_factors(others)]).identity_noise
-    moving = seen_in([read_factors(away)]).identity_noise
+    noise = factor_statistics([read_factors(others)]).identity_noise
+    moving = factor_statistics([read_factors(away)]).identity_noise
     print(f"| identity of another subject, noise | | | {noise:.3f} | {moving:.3f} | | {moving / noise:.2f} |")
 
 

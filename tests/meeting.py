@@ -16,7 +16,7 @@ class Meeting:
         self.barrier = threading.Barrier(world, timeout=60)
         self.tensors: dict[int, Tensor] = {}
 
-    def of(self, rank: int) -> Callable[[Tensor], Tensor]:
+    def all_reduce_of(self, rank: int) -> Callable[[Tensor], Tensor]:
         def all_reduce(value: Tensor) -> Tensor:
             self.tensors[rank] = value
             self.barrier.wait()

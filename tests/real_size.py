@@ -73,14 +73,14 @@ def main(folder: Path) -> None:
     generator = load_generator(folder / "weights")
     pictures = render(generator, sample_latents(load_model(folder / "model"), 0, FRAMES))
     write_video(folder / "sample.mp4", np.concatenate(list(pictures)), 25.0, SYNTHETIC_TAGS)
-    told = {
+    measured = {
         "frames": commit.stop_frame - commit.first_frame,
         "w_plus": [commit.num_ws, commit.w_dim],
         "steps": state.step,
         "parameters": sum(p.numel() for p in generator.parameters()),
         "peak_bytes": peak_bytes(),
     }
-    print(json.dumps(told))
+    print(json.dumps(measured))
 
 
 if __name__ == "__main__":

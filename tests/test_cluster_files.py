@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from svgan_ray.orchestration.runtime.command_line import parse
 
 ROOT = Path(__file__).parents[1]
 CLUSTER = ROOT / "cluster"
+BIN = Path(sys.executable).parent  # where the programs of the tested environment are
 CRDS = ROOT.parent / "shared" / "data" / "kuberay"
 # What `--machines` asks for.
 LABELS = {"invert": {"ray.io/market-type": "spot"}, "train": {"ray.io/market-type": "on-demand"}}
@@ -90,17 +92,17 @@ def crd_schema(kind: str) -> dict[str, Any]:
     if not path.is_file():
         pytest.skip(f"needs the KubeRay CRDs in {CRDS}")
     versions = {version["name"]: version for version in read(path)["spec"]["versions"]}
-    schema: dict[str, Any] = closed(versions["v1"]["schema"]["openAPIV3Schema"])
+    schema: dict[str, Any] = without_unknown_keys(versions["v1"]["schema"]["openAPIV3Schema"])
     return schema
 
 
-def closed(schema: Any) -> Any:
+def without_unknown_keys(schema: Any) -> Any:
     """As Kubernetes reads it with strict validation: a field that the schema does not know is a mistake."""
     if isinstance(schema, list):
-        return [closed(item) for item in schema]
+        return [without_unknown_keys(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    result = {key: closed(value) for key, value in schema.items()}
+    result = {key: without_unknown_keys(value) for key, value in schema.items()}
     is_open = "additionalProperties" in schema or schema.get("x-kubernetes-preserve-unknown-fields")
     if isinstance(schema.get("properties"), dict) and schema.get("type") == "object" and not is_open:
         result["additionalProperties"] = False
@@ -233,7 +235,7 @@ def compose() -> dict[str, Any]:
 
 
 def test_the_compose_file_fits_the_compose_specification() -> None:
-    check = [ROOT / ".venv/bin/check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    check = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec"]
     done = subprocess.run([*check, CLUSTER / "compose.yaml"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -309,6 +311,6 @@ def test_the_image_does_not_wait_long_for_silent_machines() -> None:
 
 
 def test_scripts_pass_shellcheck() -> None:
-    command = [ROOT / ".venv/bin/shellcheck", *sorted(CLUSTER.glob("*.sh"))]
+    command = [BIN / "shellcheck", *sorted(CLUSTER.glob("*.sh"))]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout

@@ -140,6 +140,21 @@ def test_the_files_in_jobs_differ_by_one_word() -> None:
         assert code.replace(f'"{path.stem}"', "JOB") == JOB_FILE, path.name
 
 
+def test_programs_find_what_they_import() -> None:
+    paths = [str(path) for folder in ("analysis", "benchmarks") for path in (ROOT / folder).glob("*.py")]
+    assert len(paths) > 10
+    program = f"""
+import runpy, sys
+
+sys.path.insert(0, "benchmarks")
+for path in {paths!r}:
+    runpy.run_path(path, run_name="imported")
+"""
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_folder_has_a_layer() -> None:
     folders = {layer_name(path) for path in modules() if path.parent != PACKAGE}
     assert folders <= LAYERS.keys()

@@ -54,7 +54,7 @@ class Critic(nn.Module):
     def observe(self, windows: Tensor) -> Tensor:
         """Windows [N, T, F] to [N, T, F * (1 + D)]; a difference that needs frames before the window is 0."""
         scaled = zip(self.differences, self.scales.unbind(), strict=True)
-        differences = [pad(d.of(windows) / scale, (0, 0, d.reach, 0)) for d, scale in scaled]
+        differences = [pad(d.apply(windows) / scale, (0, 0, d.reach, 0)) for d, scale in scaled]
         return torch.cat([windows, *differences], dim=-1)
 
     def score(self, observed: Tensor) -> Tensor:

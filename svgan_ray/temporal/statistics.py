@@ -33,7 +33,7 @@ class Difference(NamedTuple):
         """The number of frames before the first difference."""
         return self.lag * self.order
 
-    def of(self, windows: Tensor) -> Tensor:
+    def apply(self, windows: Tensor) -> Tensor:
         """Windows [N, T, F] to [N, T - reach, F]."""
         for _ in range(self.order):
             windows = windows[:, self.lag :] - windows[:, : -self.lag]
@@ -146,6 +146,6 @@ class MomentStatistics(nn.Module):
 
     def _moment(self, windows: Tensor, i: int) -> Tensor:
         """Sum over samples of the mean over time of y y^T [F, F], y = differences in units of scale i."""
-        y = self.differences[i].of(windows) / self.scales[i]
+        y = self.differences[i].apply(windows) / self.scales[i]
         rows = y.flatten(0, 1)
         return rows.T @ rows / y.shape[1]

@@ -283,7 +283,7 @@ def undisturbed(plan: TrainingPlan) -> MotionModel:
     features, index = data.features, data.index(plan.job.config.window_frames)
     meeting = Meeting(2)
     states = [
-        new_state(plan.job.config, data.basis, workers=Workers(rank, 2, meeting.of(rank)))
+        new_state(plan.job.config, data.basis, workers=Workers(rank, 2, meeting.all_reduce_of(rank)))
         for rank in range(2)
     ]
 

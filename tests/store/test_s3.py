@@ -220,17 +220,17 @@ def test_bodies_cut_off_half_way_are_read_again(proxy: FaultProxy, backend: S3Ba
 def test_every_repeated_request_is_told(
     proxy: FaultProxy, backend: S3Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[bool] = []
-    monkeypatch.setattr("svgan_ray.store.retries._watchers", [lambda: told.append(True)])
+    retries: list[bool] = []
+    monkeypatch.setattr("svgan_ray.store.retries._watchers", [lambda: retries.append(True)])
     backend.put("a", b"1" * 1000)
-    assert not told
+    assert not retries
     proxy.break_next("reset", times=2)
     proxy.break_next("cut_body")
     assert backend.get("a") == b"1" * 1000
-    assert len(told) == 3
+    assert len(retries) == 3
     proxy.refuse(409, "ConditionalRequestConflict")
     assert not backend.put_if_absent("a", b"2")
-    assert len(told) == 4
+    assert len(retries) == 4
 
 
 @MOTO

@@ -22,17 +22,17 @@ def slow_motion(*shape: int, seed: int) -> torch.Tensor:
 
 def test_order_is_the_number_of_times() -> None:
     t = torch.arange(12.0)[None, :, None]
-    assert torch.equal(Difference(1, order=0).of(t), t)
-    assert torch.equal(Difference(3).of(t), torch.full((1, 9, 1), 3.0))
-    assert not Difference(1, order=3).of(t.square()).any()
-    assert torch.equal(Difference(2, order=2).of(t.square()), torch.full((1, 8, 1), 8.0))
+    assert torch.equal(Difference(1, order=0).apply(t), t)
+    assert torch.equal(Difference(3).apply(t), torch.full((1, 9, 1), 3.0))
+    assert not Difference(1, order=3).apply(t.square()).any()
+    assert torch.equal(Difference(2, order=2).apply(t.square()), torch.full((1, 8, 1), 8.0))
     assert Difference(2, order=2).reach == 4
 
 
 @pytest.mark.parametrize("difference", [Difference(1, 0), Difference(1), Difference(4), Difference(1, 3)])
 def test_scale_is_the_footages(difference: Difference) -> None:
     footage = slow_motion(FRAMES, 3, seed=0) * torch.tensor([1.0, 2.0, 3.0])
-    expected = difference.of(footage[None])[0].std(0) if difference.order else torch.ones(3)
+    expected = difference.apply(footage[None])[0].std(0) if difference.order else torch.ones(3)
     torch.testing.assert_close(difference.scale(footage, INDEX), expected, rtol=0.05, atol=2e-3)
 
 
@@ -41,7 +41,7 @@ def test_a_tremble_stands_out_in_high_orders() -> None:
     tremble = 0.02 * (-1.0) ** torch.arange(FRAMES)[:, None]
 
     def excess(difference: Difference) -> float:
-        power = difference.of((footage + tremble)[None]).var() / difference.of(footage[None]).var()
+        power = difference.apply((footage + tremble)[None]).var() / difference.apply(footage[None]).var()
         return float(power) - 1
 
     assert excess(Difference(1, 0)) < 0.01

@@ -190,7 +190,7 @@ def test_workers_agree_with_one_alone(
     alone = new_state(config, basis, dtype=torch.float64)
     expected = [train_step(alone, features, index) for _ in range(10)]
     meeting = Meeting(world)
-    workers = [Workers(rank, world, meeting.of(rank)) for rank in range(world)]
+    workers = [Workers(rank, world, meeting.all_reduce_of(rank)) for rank in range(world)]
     states = [new_state(config, basis, workers=w, dtype=torch.float64) for w in workers]
 
     def train(rank: int) -> None:

@@ -93,7 +93,7 @@ def _draw_distances(axes: Axes, shown: FrechetMotion) -> None:
     axes.set_title(f"Frechet motion, {shown.window_s:g} s windows")
     bars = {**shown.controls, **shown.compared}
     if not math.isfinite(shown.floor):
-        _say(axes, shown.verdict)
+        _write_note(axes, shown.verdict)
         return
     colours = [_CONTROL] * len(shown.controls) + [_colour(of) for of in shown.compared]
     axes.bar_label(axes.barh(list(bars), list(bars.values()), color=colours), fmt="%.3g", padding=3)
@@ -129,7 +129,7 @@ def _draw_shares(axes: Axes, motion: MotionReport) -> None:
 def _draw_copying(axes: Axes, found: Memorisation | None) -> None:
     axes.set_title("Copying: nearer to training footage?")
     if found is None:
-        _say(axes, "needs held-out footage (--snapshot)")
+        _write_note(axes, "needs held-out footage (--snapshot)")
         return
     sides = {"held-out footage": found.held_out_ratios, "generated": found.ratios}
     colours = [_REAL, _GENERATED]
@@ -145,7 +145,7 @@ def _draw_copying(axes: Axes, found: Memorisation | None) -> None:
     axes.legend()
 
 
-def _say(axes: Axes, why: str) -> None:
+def _write_note(axes: Axes, why: str) -> None:
     """An empty panel says why."""
     axes.set_axis_off()
     axes.text(0.5, 0.5, _wrapped(why), ha="center", va="center", transform=axes.transAxes)

@@ -44,12 +44,12 @@ def run(work: Work, inputs: str = "same") -> tuple[list[Row], str]:
 
 def test_a_second_run_does_nothing_and_says_so(tmp_path: Path) -> None:
     work = Work(tmp_path)
-    first, told = run(work)
+    first, output = run(work)
     assert work.done == ["footage", "train", "page"]
-    assert "[2/3] train: make train" in told
-    second, told = run(work)
+    assert "[2/3] train: make train" in output
+    second, output = run(work)
     assert work.done == ["footage", "train", "page"]
-    assert "[2/3] train: finished before, train is made" in told
+    assert "[2/3] train: finished before, train is made" in output
     assert [(r.name, r.finished, r.is_from_before) for r in second] == [
         (r.name, r.finished, True) for r in first
     ]

@@ -68,7 +68,7 @@ def test_one_worker_and_two_agree_in_float64(tracked: LatentStore, weights: Path
     expected, scores, pairs = losses_of(alone, STEPS), alone.score(), alone.pairs(4)
     assert expected[-1] < expected[0]
     meeting = Meeting(2)
-    fits = [new_fit(plan, Workers(rank, 2, meeting.of(rank)), torch.float64) for rank in range(2)]
+    fits = [new_fit(plan, Workers(rank, 2, meeting.all_reduce_of(rank)), torch.float64) for rank in range(2)]
     found: dict[int, tuple[object, ...]] = {}
 
     def work(rank: int) -> None:

@@ -36,9 +36,9 @@ def run(config: InvertConfig, store: LatentStore, die_after_chunks: int | None =
     """What the job does, in one process."""
     plan, job = plan_for(config, store)
     ledger, encoder = Ledger(store, job, plan.earlier_failures), BlockEncoder(job, store, "here")
-    closed = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
+    settled = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
     for source in plan.todo:
-        for item in track_source(job, source, closed):
+        for item in track_source(job, source, settled):
             if isinstance(item, Block):
                 if die_after_chunks is not None and ledger.encoded_frames >= die_after_chunks * BLOCK_FRAMES:
                     raise KeyboardInterrupt

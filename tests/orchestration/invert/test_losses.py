@@ -58,11 +58,11 @@ def stream_that_ends_after(
     left = iter(passing)
 
     def stream(
-        config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: object
+        config: InvertConfig, job: Inversion, sources: list[Source], settled: frozenset[str], encoder: object
     ) -> Iterator[Item]:
         encode = BlockEncoder(job, open_store(job.store), "here")
         for source in sources[: next(left)]:
-            for item in track_source(job, source, closed):
+            for item in track_source(job, source, settled):
                 yield encode(crop_block(item, job.crop_side)) if isinstance(item, Block) else item
         if loss:
             raise loss
@@ -107,10 +107,10 @@ def test_what_processes_took_with_them_is_planned_anew_once_and_then_done_alone(
     streams, by_themselves = stream_that_ends_after(passing), []
 
     def run_isolated(
-        config: InvertConfig, job: Inversion, sources: list[Source], closed: frozenset[str], encoder: object
+        config: InvertConfig, job: Inversion, sources: list[Source], settled: frozenset[str], encoder: object
     ) -> Iterator[Item]:
         by_themselves.extend([len(sources)] if sources else [])
-        return stream_that_ends_after([len(sources)])(config, job, sources, closed, encoder)
+        return stream_that_ends_after([len(sources)])(config, job, sources, settled, encoder)
 
     monkeypatch.setattr(invert_module, "stream", streams)
     monkeypatch.setattr(invert_module, "run_isolated", run_isolated)

@@ -23,7 +23,7 @@ from tests.orchestration.invert.plain import config_for, plan_for, run
 MODULE = "svgan_ray.orchestration.invert.progress"
 
 
-class Told:
+class RecordedRun:
     """The part of a run that a progress bar needs."""
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ def test_frames_rate_and_clips_are_told_while_they_come(
     run(config_for(footage / "ben.mp4", weights, store), store)
     config = config_for(footage, weights, store)
     plan, job = plan_for(config, store)
-    ledger, encoder, told = Ledger(store, job, {}), BlockEncoder(job, store, "here"), Told()
-    of_run: Any = told
+    ledger, encoder, recorded = Ledger(store, job, {}), BlockEncoder(job, store, "here"), RecordedRun()
+    of_run: Any = recorded
     with Progress(ledger, of_run) as progress:
         for source in (*plan.todo, *plan.done):
             for item in track_source(job, source, frozenset()):
@@ -61,7 +61,7 @@ def test_frames_rate_and_clips_are_told_while_they_come(
     assert re.search(r"[\d.]+ frames/s, 1 clips done, 1 skipped, 4 failed", out), out
     assert ("━" in out) == is_terminal
     assert ("frames 150 of 150: " in out) != is_terminal
-    assert told.metrics[-1][0]["frames_done"] == told.metrics[-1][1] == 150
+    assert recorded.metrics[-1][0]["frames_done"] == recorded.metrics[-1][1] == 150
 
     report = report_of(config, plan, ledger, 2.0, Processors(4, "GPU"))
     console.print(report)

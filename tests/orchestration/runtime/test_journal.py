@@ -15,7 +15,7 @@ from svgan_ray.runs.run import Status
 
 
 @dataclass
-class Told(Run):
+class RecordedRun(Run):
     """A RemoteRun without an actor between it and the journal."""
 
     journal: Journal
@@ -30,8 +30,8 @@ class Told(Run):
 
 def test_what_is_told_arrives_once_in_its_run(tmp_path: Path, mlflow_uri: str) -> None:
     journal = Journal(str(tmp_path / "spool"), mlflow_uri, "train.py")
-    study = Told(journal, RunKey("journals", "study", "tune", "study"))
-    trial = Told(journal, RunKey("journals", "trial", "trial", "study/one", parent="study"))
+    study = RecordedRun(journal, RunKey("journals", "study", "tune", "study"))
+    trial = RecordedRun(journal, RunKey("journals", "trial", "trial", "study/one", parent="study"))
 
     study.log_params({"seed": 0})
     for step in (1, 21, 41, 21, 41, 61):  # killed after 41, resumed from before 21

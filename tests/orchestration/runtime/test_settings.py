@@ -12,7 +12,7 @@ from svgan_ray.orchestration.runtime.settings import SETTINGS, chosen, log_setti
 from svgan_ray.temporal.recipes import faces_1024
 
 
-class Told:
+class RecordedRun:
     def __init__(self) -> None:
         self.params: dict[str, object] = {}
         self.files: dict[str, bytes] = {}
@@ -38,7 +38,7 @@ def test_options_of_a_recipe_follow_from_its_name(job: type) -> None:
 
 
 def test_all_settings_stand_in_a_file() -> None:
-    told, config = Told(), TrainConfig(workers=2)
+    told, config = RecordedRun(), TrainConfig(workers=2)
     log_settings(told, config)
     assert told.params == {"recipe": "demo", "workers": 2}
     assert json.loads(told.files[SETTINGS]).keys() == flatten(config).keys()

@@ -27,7 +27,7 @@ from tests.motion import make_store, tiny
 PICTURES = ["samples", "motion trajectories", "power spectra", "drift within a minute", "basis spectrum"]
 
 
-class Told:
+class RecordedRun:
     """Keeps what the validation tells its run."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Checkpoint:
         return nullcontext(str(self.folder))
 
 
-def validator(tmp_path: Path, weights: Path, frames: int) -> tuple[Validator, Told]:
+def validator(tmp_path: Path, weights: Path, frames: int) -> tuple[Validator, RecordedRun]:
     """Of a model that was not trained, on clips of so many frames."""
     store = make_store(tmp_path / "store", weights, clips=2, frames=frames)
     sha256 = put_weights(store, weights / "generator")
@@ -73,26 +73,26 @@ def validator(tmp_path: Path, weights: Path, frames: int) -> tuple[Validator, To
         sample_seconds=2.0,
         folder=str(tmp_path / "run"),
     )
-    told = Told()
+    run = RecordedRun()
     if frames < 60:
         with pytest.raises(DataError):
             require_measurable(data, 25.0)
-    return Validator(job, told), told  # type: ignore[arg-type]
+    return Validator(job, run), run  # type: ignore[arg-type]
 
 
-def validate(tmp_path: Path, weights: Path, frames: int) -> Told:
-    of, told = validator(tmp_path, weights, frames)
-    of(Checkpoint(tmp_path / "checkpoint"))  # type: ignore[arg-type]
-    return told
+def validate(tmp_path: Path, weights: Path, frames: int) -> RecordedRun:
+    validator_of_run, run = validator(tmp_path, weights, frames)
+    validator_of_run(Checkpoint(tmp_path / "checkpoint"))  # type: ignore[arg-type]
+    return run
 
 
 @pytest.mark.cluster
 def test_the_gallery_holds_all_that_it_shows_and_its_video_plays(tmp_path: Path, weights: Path) -> None:
-    told = validate(tmp_path, weights, frames=600)
-    document = told.files[GALLERY].decode()
+    run = validate(tmp_path, weights, frames=600)
+    document = run.files[GALLERY].decode()
     assert not re.search(r'(src|href)="(?!data:|#)', document), "nothing outside the page"
-    assert [(name, step) for name, step, _ in told.images] == [(name, 0) for name in PICTURES]
-    assert {"fidelity", "drift"} <= told.metrics.keys()
+    assert [(name, step) for name, step, _ in run.images] == [(name, 0) for name in PICTURES]
+    assert {"fidelity", "drift"} <= run.metrics.keys()
 
     write_page(tmp_path / "gallery.html", document)  # type: ignore[arg-type]
     with open_browser() as page:
@@ -120,16 +120,16 @@ def test_the_gallery_holds_all_that_it_shows_and_its_video_plays(tmp_path: Path,
 
 
 def test_pictures_begin_before_the_first_step(tmp_path: Path, weights: Path) -> None:
-    of, told = validator(tmp_path, weights, frames=100)
-    of.show_beginning()
-    assert [(name, step) for name, step, _ in told.images] == [(name, 0) for name in PICTURES]
-    for _, _, picture in told.images[1:]:
+    validator_of_run, run = validator(tmp_path, weights, frames=100)
+    validator_of_run.show_beginning()
+    assert [(name, step) for name, step, _ in run.images] == [(name, 0) for name in PICTURES]
+    for _, _, picture in run.images[1:]:
         assert picture.shape in ((720, 560, 3), (720, 1120, 3))
         blue, red = picture[..., 2].astype(int), picture[..., 0].astype(int)
         assert (blue - red > 80).any() and (picture == 255).mean() > 0.5, "a line on white ground"
-    assert told.files == {} and told.metrics == {}
+    assert run.files == {} and run.metrics == {}
 
 
 def test_footage_too_short_to_be_measured_is_shown(tmp_path: Path, weights: Path) -> None:
-    told = validate(tmp_path, weights, frames=40)
-    assert told.metrics == {} and "too short to be measured" in told.files[GALLERY].decode()
+    run = validate(tmp_path, weights, frames=40)
+    assert run.metrics == {} and "too short to be measured" in run.files[GALLERY].decode()

@@ -46,7 +46,7 @@ from .conftest import drawn_crops, networks
 CONFIG = FittingConfig(steps=24, batch=4, warmup_steps=4, adversarial_weight=0.1)
 
 
-def kept(folder: Path) -> dict[str, torch.Tensor]:
+def tensors_in(folder: Path) -> dict[str, torch.Tensor]:
     files = ("fitting.safetensors", "best.safetensors")
     return {f"{file}/{name}": t for file in files for name, t in load_file(folder / file).items()}
 
@@ -82,7 +82,7 @@ def test_killed_and_resumed_to_the_same_bits(tmp_path: Path, footage: Footage) -
     fit(Fitter(*networks(), CONFIG), footage, killed, 6, lambda step, *_: seen.append(step))
     assert seen == list(range(13, 25))
     fit(Fitter(*networks(), CONFIG), footage, alone, 6)
-    theirs, ours = kept(killed), kept(alone)
+    theirs, ours = tensors_in(killed), tensors_in(alone)
     assert theirs.keys() == ours.keys()
     assert all(torch.equal(theirs[name], ours[name]) for name in ours)
 

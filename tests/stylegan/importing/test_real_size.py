@@ -46,10 +46,10 @@ def test_import_invert_train_and_sample_at_1024(files: dict[str, Path]) -> None:
     command = [sys.executable, "-m", "tests.real_size", str(files["e4e"].parent)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1100)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert (told["frames"], told["w_plus"], told["steps"]) == (8, [18, 512], 3)
-    assert 30_300_000 < told["parameters"] < 30_400_000
-    assert told["peak_bytes"] < 4 * 2**30
+    measured = json.loads(done.stdout)
+    assert (measured["frames"], measured["w_plus"], measured["steps"]) == (8, [18, 512], 3)
+    assert 30_300_000 < measured["parameters"] < 30_400_000
+    assert measured["peak_bytes"] < 4 * 2**30
     with open_video(files["e4e"].with_name("sample.mp4")) as video:
         assert (video.info.frame_count, video.info.width, video.info.height) == (8, 1024, 1024)
         assert video.read(0, 8).std() > 1
