@@ -4,7 +4,7 @@
 # MLFLOW_DEFAULT_ARTIFACT_ROOT, MLFLOW_SERVER_ALLOWED_HOSTS, MLFLOW_SERVER_CORS_ALLOWED_ORIGINS.
 #
 #   usage: PGHOST=... PGPORT=... PGUSER=... cluster/mlflow_server.sh DATABASE [SECRETS]
-#   SECRETS (/run/secrets) holds postgres_password, mlflow_password (of user svgan-ray) and mlflow_secret_key (of sessions)
+#   SECRETS (/run/secrets) holds postgres_password, mlflow_password (user svgan-ray) and mlflow_secret_key (sessions)
 #   needs: the extra `cluster`
 set -euo pipefail
 
