@@ -2,14 +2,16 @@
 
 PYTHON ?= python3
 # Package indexes with other builds of torch, as your organisation or PyTorch's install page names them. pip uses them
-# beside its own index: TORCH_CPU_INDEX on machines without an NVIDIA GPU (saves several GB), TORCH_CUDA_INDEX on the others.
+# beside its own index: TORCH_CPU_INDEX on machines without an NVIDIA GPU (saves several GB), TORCH_CUDA_INDEX on
+# the others.
 TORCH_CPU_INDEX ?=
 TORCH_CUDA_INDEX ?=
 # Extras to install, for example EXTRAS=test,dev (`face` needs an environment of its own: `make test-face`)
 EXTRAS ?= test
 # A video that `make demo` takes in place of the rendered subjects
 VIDEO ?=
-# How `make demo` finds the faces in VIDEO: with mediapipe, or FACES=aligned, or FACES=sidecar for landmarks beside VIDEO
+# How `make demo` finds the faces in VIDEO: with mediapipe, or FACES=aligned, or FACES=sidecar for landmarks
+# beside VIDEO
 FACES ?=
 # Flags for pytest, for example PYTEST_FLAGS="-k invert -x"
 PYTEST_FLAGS ?=
@@ -19,8 +21,8 @@ BIN := .venv/bin
 HAS_NVIDIA_GPU := $(shell [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null 2>&1 && echo yes)
 TORCH_INDEX := $(if $(HAS_NVIDIA_GPU),$(TORCH_CUDA_INDEX),$(TORCH_CPU_INDEX))
 PIP_INDEX_FLAGS := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
-# Some tests need these programs beside Python packages: a browser for MLflow's page, ffmpeg, Ceph's gateway as a real S3 server,
-# PostgreSQL, Prometheus, and iproute2 for several machines on one.
+# Some tests need these programs beside Python packages: a browser for MLflow's page, ffmpeg, Ceph's gateway as a real
+# S3 server, PostgreSQL, Prometheus, and iproute2 for several machines on one.
 SYSTEM_PACKAGES := chromium curl ffmpeg radosgw ceph-mon ceph-osd postgresql prometheus iproute2
 
 export RAY_USAGE_STATS_ENABLED := 0

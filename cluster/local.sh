@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Starts a whole cluster on this machine, as processes on loopback: PostgreSQL, an S3 server (its data is gone when it stops),
-# MLflow over both, a Ray head node that runs no tasks, and workers, with token authentication. It needs no containers and no root.
+# Starts a whole cluster on this machine, as processes on loopback: PostgreSQL, an S3 server (its data is gone when it
+# stops), MLflow over both, a Ray head node that runs no tasks, and workers, with token authentication. It needs no
+# containers and no root.
 # Usage: cluster/local.sh up|down
-# SVGAN_RAY_LOCAL_DIR    folder of databases, logs, process ids, and the file `env` that a shell sources to use the cluster
-# SVGAN_RAY_WORKERS      number of Ray workers (2); each has SVGAN_RAY_WORKER_CPUS, by default its share of this machine's
+# SVGAN_RAY_LOCAL_DIR    folder of databases, logs, process ids, and the file `env` that a shell sources to use it
+# SVGAN_RAY_WORKERS      number of Ray workers (2); each has SVGAN_RAY_WORKER_CPUS, by default an equal share
 # SVGAN_RAY_MLFLOW_PORT, SVGAN_RAY_S3_PORT, SVGAN_RAY_POSTGRES_PORT, and the variables of cluster/head.sh
-# Needs: make setup EXTRAS=test,cluster; apt-get install --no-install-recommends postgresql radosgw ceph-mon ceph-osd curl
+# Needs: make setup EXTRAS=test,cluster
+#        apt-get install --no-install-recommends postgresql radosgw ceph-mon ceph-osd curl
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Starts MLflow's server behind passwords, with its database in PostgreSQL, as cluster/compose.yaml does. Secrets come from
-# files and appear in no argument. All other settings come from MLflow's own variables: MLFLOW_HOST, MLFLOW_PORT,
+# Starts MLflow's server behind passwords, with its database in PostgreSQL, as cluster/compose.yaml does. Secrets come
+# from files and appear in no argument. All other settings come from MLflow's own variables: MLFLOW_HOST, MLFLOW_PORT,
 # MLFLOW_DEFAULT_ARTIFACT_ROOT, MLFLOW_SERVER_ALLOWED_HOSTS, MLFLOW_SERVER_CORS_ALLOWED_ORIGINS.
 #
 #   usage: PGHOST=... PGPORT=... PGUSER=... cluster/mlflow_server.sh DATABASE [SECRETS]
-#   SECRETS (/run/secrets) holds postgres_password, mlflow_password (of the user svgan-ray) and mlflow_secret_key (of sessions)
+#   SECRETS (/run/secrets) holds postgres_password, mlflow_password (user svgan-ray) and mlflow_secret_key (sessions)
 #   needs: the extra `cluster`
 set -euo pipefail
 

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Starts PostgreSQL on loopback, for an MLflow server or a search that several processes share. Its data stays in DIR, and
-# the next start uses it again. Prints the addresses of its two databases, one NAME=value a line. The password is in
+# Starts PostgreSQL on loopback, for an MLflow server or a search that several processes share. Its data stays in DIR,
+# and the next start uses it again. Prints the addresses of its two databases, one NAME=value a line. The password is in
 # DIR/pgpass, which only you can read; it appears in no command line and in no address.
 #
 #   usage: cluster/start_postgres.sh DIR [PORT]
 #   stop:  kill -INT $(head -1 DIR/data/postmaster.pid)
-#   needs: apt-get install --no-install-recommends postgresql       (PostgreSQL 15), and the extra `cluster` for the driver
+#   needs: apt-get install --no-install-recommends postgresql   (PostgreSQL 15), and the extra `cluster` for the driver
 #
-# PostgreSQL refuses to run as root: started by root it runs as the package's user `postgres`, who must be able to reach DIR.
-# MLflow and Optuna both keep a table `alembic_version`, so each has a database of its own.
+# PostgreSQL refuses to run as root: started by root it runs as the package's user `postgres`, who must be able to reach
+# DIR. MLflow and Optuna both keep a table `alembic_version`, so each has a database of its own.
 set -euo pipefail
 
 mkdir -p "${1:?usage: start_postgres.sh DIR [PORT]}"

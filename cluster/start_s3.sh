@@ -1,14 +1,13 @@
 #!/usr/bin/env bash
-# Starts a real S3 server, on loopback unless another address is named: Ceph's RADOS gateway over an object store in memory.
-# Its data is gone when it stops.
-# Prints the variables that a client needs, one NAME=value a line.
+# Starts a real S3 server, on loopback unless another address is named: Ceph's RADOS gateway over an object store in
+# memory. Its data is gone when it stops. Prints the variables that a client needs, one NAME=value a line.
 #
 #   usage: cluster/start_s3.sh DIR [PORT [ADDRESS]]     state, logs and .pid files go to DIR; PORT+300 is used as well
 #   stop:  kill $(cat DIR/*.pid)
-#   needs: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd curl      (Ceph 16.2, 61 MB, 215 MB of memory)
+#   needs: apt-get install --no-install-recommends radosgw ceph-mon ceph-osd curl   (Ceph 16.2, 61 MB, 215 MB of memory)
 #
-# This server checks signatures and Content-MD5, and If-None-Match: * on a plain PUT is atomic. It ignores If-None-Match when a
-# multipart upload is completed and takes content whose SHA-256 is wrong: the store relies on neither.
+# This server checks signatures and Content-MD5, and If-None-Match: * on a plain PUT is atomic. It ignores If-None-Match
+# when a multipart upload is completed and takes content whose SHA-256 is wrong: the store relies on neither.
 set -euo pipefail
 
 dir=$(realpath -m "${1:?usage: start_s3.sh DIR [PORT [ADDRESS]]}")

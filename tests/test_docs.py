@@ -149,6 +149,13 @@ def test_the_walks_through_the_code_name_functions_that_exist() -> None:
         assert name in defined, f"architecture.md: {path} has no {name}"
 
 
+def test_comments_of_other_files_are_at_most_120_characters_wide() -> None:
+    found = [ROOT / "Makefile", *(ROOT / "cluster").rglob("*.*"), ROOT / "cluster" / "Dockerfile"]
+    for path in found:
+        for line in path.read_text("utf-8").splitlines():
+            assert len(line) <= 120 or not line.lstrip().startswith("#"), f"{path.name}: {line}"
+
+
 def test_prose_is_at_most_120_characters_wide() -> None:
     """Tables, pictures and blocks of code cannot be wrapped."""
     for document in DOCUMENTS:

@@ -1,4 +1,4 @@
-"""Ranges of numeric settings: what they hold, what they say, where they are looked for."""
+"""Ranges of numeric settings: which numbers they contain, their messages, and where they are checked."""
 
 from __future__ import annotations
 

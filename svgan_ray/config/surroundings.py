@@ -14,7 +14,7 @@ __all__ = ["DemoConfig", "DoctorConfig", "ReplayConfig"]
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """The whole experiment at once: footage, latents, models, new videos, a page that shows them."""
+    """The whole method at once: footage, latents, models, new videos, a page that shows them."""
 
     folder: Annotated[str, Place("folder")] = "demo"
     """Folder for the footage, the store, the models and the videos."""

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from svgan_ray.errors import DataError
 
-__all__ = ["LINEAR_RIVAL", "RIVALS", "gaussian_process", "motion_graph", "vector_autoregression"]
+__all__ = ["GAUSSIAN", "LINEAR", "RIVALS", "gaussian_process", "motion_graph", "vector_autoregression"]
 
 ORDER = 20
-LINEAR_RIVAL = f"VAR({ORDER})"
+LINEAR, GAUSSIAN = f"VAR({ORDER})", "Gaussian process"
 RIDGE = 1e-3  # times the mean variance of the regressors
 BURN_IN_FRAMES = 200
 RESIDUAL_FRAMES = 12
@@ -206,7 +206,7 @@ class _Graph:
 
 
 RIVALS: dict[str, Rival] = {
-    "Gaussian process": gaussian_process,
-    LINEAR_RIVAL: vector_autoregression,
+    GAUSSIAN: gaussian_process,
+    LINEAR: vector_autoregression,
     "motion graph": motion_graph,
 }

@@ -1,4 +1,4 @@
-"""What a decoder is: it gives the frames of an index as they were coded, and decides nothing about looks."""
+"""The interface of a decoder: it returns the frames of an index as they were coded and converts nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CodedFrame", "Decoder"]
 
 
 class CodedFrame(NamedTuple):
-    """A frame as it was coded; where it is not sound, the last sound one before it, if there is any."""
+    """A frame as it was coded; an unsound one is replaced by the last sound one before it, if any."""
 
     picture: VideoFrame
     is_sound: bool
@@ -25,9 +25,9 @@ class Decoder(Protocol):
 
     name            part of a track's record
     index           its frames
-    first           the picture that comes out first, by which a video is judged
+    first           the first decoded picture, which decides how the video is read
     frame_rate_hz   the mean rate
-    pixel_aspect    width of a pixel over its height, 1 where the file does not say
+    pixel_aspect    width of a pixel divided by its height, 1 if the file does not name it
     """
 
     @property
@@ -42,10 +42,10 @@ class Decoder(Protocol):
     def pixel_aspect(self) -> float: ...
 
     def coded(self, start: int) -> Iterator[CodedFrame]:
-        """All frames from `start` on. Raises VideoError (`decode`) where not one can be decoded.
+        """All frames from `start` on. Raises VideoError (`decode`) if no frame can be decoded.
 
-        A frame is unsound where the decoder flags it or cannot give it, and where it may depend on such a
-        one: up to the next keyframe.
+        A frame is unsound if the decoder flags it or cannot decode it. So are all frames after it up to the
+        next keyframe, because they may depend on it.
         """
         ...
 

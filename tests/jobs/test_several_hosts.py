@@ -1,4 +1,4 @@
-"""A cluster of several machines, with addresses of their own, of which one loses its link at work."""
+"""A cluster of several machines with their own addresses, one of which loses its link while it works."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ SETTINGS = {
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": "3" * 64,
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # else whatever else runs here goes first
-    # A machine out of reach counts as dead after 15 seconds, where Ray would wait for a minute; so does what
-    # runs there, of which Ray would wait to hear for seven.
+    "RAY_worker_niceness": "0",  # otherwise other processes of this machine run first
+    # A machine that cannot be reached counts as dead after 15 seconds instead of Ray's minute, and so do its
+    # processes, for whose answer Ray would wait for seven minutes.
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "4000",
     "RAY_health_check_failure_threshold": "3",
@@ -65,13 +65,13 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Program:
-    """What was started on a machine, and has printed so far."""
+    """A program that was started on a machine, and its output so far."""
 
     process: subprocess.Popen[bytes]
     log: Path
 
     def await_that(self, condition: Callable[[], bool], what: str) -> None:
-        """Wait while it runs."""
+        """Wait until the condition holds while the program runs."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
             assert self.process.poll() is None, f"it ended before {what}:\n{self.log.read_text()}"
@@ -82,7 +82,7 @@ class Program:
         self.await_that(lambda: line in self.log.read_text(), line)
 
     def result(self) -> str:
-        """Wait for the end, a good one."""
+        """Wait until the program ends, which must be without an error."""
         assert self.process.wait(PATIENCE_S) == 0, self.log.read_text()
         return self.log.read_text()
 
@@ -105,7 +105,7 @@ class Cluster:
             return Program(machine.start(*command, environment=ours | SETTINGS, log=output), log)
 
     def start_ray(self, machine: Machine, *flags: str) -> Program:
-        """Have a machine that was just switched on be the head, or join it."""
+        """Start Ray on a machine that was just switched on, as the head node or as a worker of it."""
         here = [f"--node-ip-address={machine.address}", "--object-store-memory=100000000"]
         return self.run(machine, machine.name, RAY, "start", "--block", *here, *flags)
 
@@ -169,7 +169,7 @@ def services(address: str, folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """As workers have it: another number gives other bits."""
+    """Use as many threads as workers do, because another number gives other bits."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -182,7 +182,7 @@ def test_inversion_loses_and_doubles_nothing(cluster: Cluster, tmp_path: Path) -
     job.await_that(lambda: bool(commits(store)), "a commit")
     lost = min(machines_of(commits(store)[0]))
     cluster.lose(lost)
-    assert len(commits(store)) < VIDEOS, "it was cut off when all was done"
+    assert len(commits(store)) < VIDEOS, "the link was cut only after the work was done"
 
     clean = open_store(tmp_path / "store", create=True)
     weights = str(make_weights(tmp_path / "weights"))
@@ -209,7 +209,7 @@ def test_training_with_two_workers_changes_no_bit(cluster: Cluster) -> None:
     job = cluster.submit("train", *flags)
     job.await_that(lambda: keys("checkpoints/", "/checkpoint.json") >= 2, "checkpoints")
     cluster.lose(max(cluster.workers))
-    assert not keys("checkpoints/", "/finished.json"), "it was cut off when all was done"
+    assert not keys("checkpoints/", "/finished.json"), "the link was cut only after the work was done"
 
     config, _, _ = parse(TrainConfig, [*WORK, *flags])
     expected = undisturbed(plan_training(config, put=False)).generator.state_dict()
@@ -241,7 +241,7 @@ def test_a_study_runs_on_all_machines(cluster: Cluster) -> None:
 
 
 def footage_in(folder: Path) -> Path:
-    """The same videos wherever it is called."""
+    """Make the same videos wherever this is called."""
     for number in range(VIDEOS):
         make_video(folder / f"{number}.mp4", FRAMES, seed=number)
     return folder
@@ -255,7 +255,7 @@ def upload(folder: Path) -> None:
 
 
 def keys(prefix: str, ending: str = "") -> int:
-    """How many objects of the bucket are named so."""
+    """The number of objects of the bucket with this prefix."""
     client = boto3.client("s3")
     pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
     found = [item["Key"] for page in pages for item in page.get("Contents", [])]
@@ -278,7 +278,7 @@ def work_of(store: LatentStore, inversion_id: str) -> dict[str, tuple[int, str]]
 
 
 def undisturbed(plan: TrainingPlan) -> MotionModel:
-    """What two workers in this process come to, that nobody cuts off."""
+    """The result of two workers in this process, whose link is never cut."""
     data = training_set(plan.store, plan.job.snapshot, plan.job.config)
     features, index = data.features, data.index(plan.job.config.window_frames)
     meeting = Meeting(2)

@@ -54,7 +54,7 @@ def s3() -> Iterator[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def ray_of_two_cpus(s3: dict[str, str]) -> Iterator[None]:
-    """A local cluster of this process, whose workers inherit the way to the S3 server."""
+    """A local cluster of this process, whose workers inherit the address of the S3 server."""
     import ray
 
     ray.init("local", num_cpus=2, object_store_memory=150_000_000, logging_level="WARNING")

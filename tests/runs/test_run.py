@@ -26,7 +26,7 @@ FLUSH_S = 240.0
 
 
 def the_run(uri: str, identity: str = "run"):
-    """The one run of `identity`; fails where there are two."""
+    """The one run of `identity`; it fails if there are two."""
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name("motion")
     (run,) = client.search_runs([experiment.experiment_id], f"tags.`svgan_ray.identity` = '{identity}'")
@@ -270,7 +270,7 @@ def _no_space(*_: object) -> None:
 
 
 def test_default_uri_is_a_database_in_the_working_directory(tmp_path, monkeypatch):
-    """Created from nothing, past what an interrupted creation left."""
+    """The database is created although an interrupted creation left half of one."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mlflow.db.part").write_text("half a database")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

@@ -1,4 +1,4 @@
-"""`cluster/mlflow_server.sh`, which cluster/compose.yaml runs: nothing is told without a password."""
+"""`cluster/mlflow_server.sh`, which cluster/compose.yaml runs: it answers nothing without a password."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The search space: it holds every recipe, and what it proposes can be trained."""
+"""The search space contains every recipe, and everything that it proposes can be trained."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from svgan_ray.demo.footage import factors_path
 from svgan_ray.errors import InputError, VideoError
 from svgan_ray.metrics.evaluation import MotionReport
 from svgan_ray.metrics.panel import SCORES
-from svgan_ray.metrics.rivals import LINEAR_RIVAL
+from svgan_ray.metrics.rivals import GAUSSIAN, LINEAR
 from svgan_ray.orchestration.demo.expectations import expectations, facts_of
 from svgan_ray.orchestration.demo.page import PAGE, STRIP, Table, write_demo_page
 from svgan_ray.orchestration.demo.plan import DemoPlan
@@ -236,14 +236,18 @@ def _evaluate(plan: DemoPlan) -> str:
 
 
 def summary_of(motion: MotionReport) -> str:
-    """How near generated motion is to the footage, beside the rival that is a linear model."""
-    linear = motion.rivals.get(LINEAR_RIVAL)
-    beside = f" (a linear model: {linear.motion_distance:.1f}; smaller is better)" if linear else ""
+    """How near generated motion is to the footage, beside the simplest rivals that generate motion."""
+    beside = [
+        f"{said} {motion.rivals[name].motion_distance:.1f}"
+        for name, said in {LINEAR: "a linear model", GAUSSIAN: "a Gaussian process"}.items()
+        if name in motion.rivals
+    ]
+    rivals = f" ({', '.join(beside)}; smaller is better)" if beside else ""
     within = len(SCORES) - len(motion.standing.over)
     fit = f"{within} of {len(SCORES)} scores within their bars"
     if not motion.is_fit:
         fit = "measure not fit for this footage"
-    return f"{_shown(distance_of(motion))}{beside}, {fit}, diversity {motion.diversity:.2f}"
+    return f"{_shown(distance_of(motion))}{rivals}, {fit}, diversity {motion.diversity:.2f}"
 
 
 def _shown(distance: float | None) -> str:

@@ -83,7 +83,7 @@ class InvertReport:
         return int(self.failed_videos > self.max_failure_fraction * self.videos)
 
     def metrics(self) -> dict[str, float]:
-        """Figures of the whole run."""
+        """The scores of the whole run."""
         summary = {
             "clips_committed": self.clips_committed,
             "clips_skipped": self.clips_skipped,

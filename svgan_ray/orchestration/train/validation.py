@@ -84,7 +84,7 @@ class Validator:
     run: RemoteRun
 
     def __call__(self, checkpoint: Checkpoint, **_: Any) -> dict[str, float]:
-        """Figures of the checkpoint, which is kept where it is the best."""
+        """Return the scores of the checkpoint, which is kept if it is the best one."""
         with checkpoint.as_directory() as folder:
             state, scores = self._measure(Path(folder))
             if scores:

@@ -11,6 +11,7 @@ from svgan_ray.demo.behaviour import behave, subject
 from svgan_ray.demo.factors import MOVING, indices
 from svgan_ray.metrics.controls import spoilt
 from svgan_ray.metrics.evaluation import MotionReport, score_motion
+from svgan_ray.metrics.rivals import GAUSSIAN
 from svgan_ray.orchestration.demo.work import summary_of
 
 RATE_HZ = 25.0
@@ -41,7 +42,10 @@ def test_the_demos_footage_is_enough_for_the_measure(truth: Tensor) -> None:
     assert report.is_fit
     text = summary_of(report)
     assert "7 of 7 scores within their bars" in text and "not fit" not in text
-    assert f"motion distance {report.standing.motion_distance:.1f} (a linear model: " in text
+    assert f"motion distance {report.standing.motion_distance:.1f} (a linear model " in text
+    gaussian = report.rivals[GAUSSIAN]
+    assert f"a Gaussian process {gaussian.motion_distance:.1f}; smaller is better)" in text
+    assert gaussian.motion_distance > 1.5 * report.standing.motion_distance and len(gaussian.over) > 2
 
 
 def test_a_minute_is_not_enough_and_that_is_said(truth: Tensor) -> None:

@@ -33,7 +33,7 @@ def plan_for(config: InvertConfig, store: LatentStore) -> tuple[Plan, Inversion]
 
 
 def run(config: InvertConfig, store: LatentStore, die_after_chunks: int | None = None) -> InvertReport:
-    """What the job does, in one process."""
+    """Do what the job does, in one process."""
     plan, job = plan_for(config, store)
     ledger, encoder = Ledger(store, job, plan.earlier_failures), BlockEncoder(job, store, "here")
     settled = frozenset() if config.retry_failures else frozenset(plan.earlier_failures)
@@ -50,7 +50,7 @@ def run(config: InvertConfig, store: LatentStore, die_after_chunks: int | None =
 
 
 def track_only(footage: Path, weights: Path, store: LatentStore) -> InvertReport:
-    """What the job does with `--until tracks`."""
+    """Do what the job does with `--until tracks`."""
     config = config_for(footage, weights, store, until="tracks")
     plan, job = plan_for(config, store)
     ledger = Ledger(store, job, plan.earlier_failures)

@@ -123,6 +123,13 @@ def test_mended_times_are_recorded_and_told(tmp_path: Path, weights: Path, store
     assert time_s.numpy() == pytest.approx(np.arange(FRAMES) / 25, abs=1e-6)
 
 
+def test_time_lapse_footage_is_told(tmp_path: Path, weights: Path, store: LatentStore) -> None:
+    make_video(tmp_path / "footage" / "a.mp4", FRAMES, frame_rate_hz=1.0)
+    report = run(config_for(tmp_path / "footage", weights, store), store)
+    assert (report.clips_committed, report.failures) == (1, ())
+    assert any("its frames are 1 s apart, longer than the 0.4 s" in note for note in report.notes)
+
+
 def test_a_file_of_damage_alone_is_refused_by_tracking(
     tmp_path: Path, weights: Path, store: LatentStore
 ) -> None:

@@ -1,7 +1,7 @@
 """Inversion under real faults. After each, the committed frames are those of a clean run, bit for bit.
 
-The clean run is one plain process; those with faults divide each video among actors on two nodes, and refine
-latents across the cuts.
+The clean run is one plain process; the runs with faults divide each video among actors on two nodes, and
+refine latents across the cuts.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 LONG, SHORT = 400, 40  # frames: four blocks, and one
 BLOCKS = 6  # of one long and two short videos
 DRIVER = "import sys; from tests.orchestration.faulty_workers import main; main(*sys.argv[1:])"
-Frames = dict[tuple[str, int], str]  # hash of all that is kept of a frame, by video id and frame
+Frames = dict[tuple[str, int], str]  # hash of everything that is stored of a frame, by video id and frame
 
 
 @dataclasses.dataclass
@@ -97,7 +97,7 @@ class Bench:
         return (self.folder / f"holding-{stage}").exists()
 
     def clean_of(self, videos: Path) -> Frames:
-        """What a clean run commits for these videos."""
+        """The frames that a clean run commits for these videos."""
         ids = {file_sha256(path) for path in videos.glob("*.mp4")}
         return {key: value for key, value in self.clean.items() if key[0] in ids}
 
@@ -132,7 +132,7 @@ def bench(
 
 
 def add_node(cluster: Cluster) -> object:
-    """Its GPU is one in name only, which one encoder takes."""
+    """Its GPU exists in name only; one encoder takes it."""
     return cluster.add_node(num_cpus=1, num_gpus=1, object_store_memory=100_000_000)
 
 
@@ -179,7 +179,7 @@ def assert_as_clean(bench: Bench, config: InvertConfig, report: InvertReport) ->
 
 
 def assert_told_once(bench: Bench, config: InvertConfig, report: InvertReport) -> None:
-    """Of a run that did everything: what was run again is not counted again."""
+    """Check the report of a run that did everything: repeated work is counted once."""
     clean = bench.clean_of(Path(config.videos[0]))
     assert report.frames_encoded + report.frames_reused == len(clean)
     assert (report.clips_committed, report.clips_skipped) == (len({video for video, _ in clean}), 0)
@@ -203,7 +203,7 @@ def test_an_encoder_that_is_killed(bench: Bench, tmp_path: Path) -> None:
     assert_as_clean(bench, config, report)
     assert_told_once(bench, config, report)
     begun = begun_blocks(bench)
-    assert begun.count(begun[0]) == 2, "what it held was encoded again"
+    assert begun.count(begun[0]) == 2, "its blocks were encoded again"
     assert_nothing_committed_was_encoded(open_store(config.store), journal(bench.folder))
 
 
@@ -216,9 +216,9 @@ def test_a_block_that_kills_its_process_every_time(bench: Bench, tmp_path: Path)
     [failure] = report.failures
     assert (Path(failure.uri).stem, failure.stage, failure.reason) == (POISON, "encode", "worker_died")
     deaths_s = [entry.began_s for entry in journal(bench.folder) if entry.subject == POISON]
-    assert len(deaths_s) == 3, "a second time, and once more alone"
+    assert len(deaths_s) == 3, "it was encoded a second time, and once more alone"
     [record] = (tmp_path / "store" / "failures").rglob("*.json")
-    assert record.stat().st_mtime - deaths_s[2] < 60, "the last death is the record"
+    assert record.stat().st_mtime - deaths_s[2] < 60, "the last death makes the failure record"
     assert committed_frames(config.store, report.inversion_id) == bench.clean
     assert report.exit_code == 0
     assert dataclasses.replace(report, max_failure_fraction=0.2).exit_code == 1
@@ -255,7 +255,7 @@ def begun_blocks(bench: Bench) -> list[tuple[str, int]]:
 
 
 def chunks_of(store: LatentStore) -> set[tuple[str, int]]:
-    """Clip id and number of the chunks that stand."""
+    """Clip id and number of the chunks in the store."""
     found = (Path(store.uri) / "chunks").rglob("*.safetensors")
     return {(path.parent.name, int(path.name.partition("-")[0])) for path in found}
 
@@ -370,11 +370,11 @@ def test_a_node_that_goes_with_rows_that_were_ready(
     assert len(planned) == 2, "rows were lost"
     assert_as_clean(bench, config, report)
     assert_told_once(bench, config, report)
-    assert len(begun_blocks(bench)) == BLOCKS, "what stood in the store was not encoded again"
+    assert len(begun_blocks(bench)) == BLOCKS, "chunks in the store were not encoded again"
 
 
 def test_a_node_that_is_killed_while_two_work_on_one_video(bench: Bench, tmp_path: Path) -> None:
-    """The last, as the cluster is smaller afterwards."""
+    """This test comes last, because the cluster is smaller afterwards."""
     videos = copied(bench.footage / "long.mp4", tmp_path / "videos").parent
     config = bench.config(videos, tmp_path / "store")
 

@@ -1,4 +1,4 @@
-"""What a job will need at its end is looked at before it begins, and by a dry run."""
+"""Everything that a job needs at its end is checked before it begins, and by a dry run."""
 
 from __future__ import annotations
 

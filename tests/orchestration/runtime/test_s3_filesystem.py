@@ -38,7 +38,7 @@ def names(s3: FileSystem, folder: str, recursive: bool = True) -> dict[str, File
     return {info.path.removeprefix(f"{folder}/"): info.type for info in infos}
 
 
-# What is there
+# Listing
 
 
 def test_an_object_is_a_file_and_what_holds_one_a_folder(s3: FileSystem, place: str) -> None:
@@ -84,7 +84,7 @@ def test_paths_are_normalized(s3: FileSystem) -> None:
     assert s3.normalize_path("/runs//a/") == "runs/a"
 
 
-# What is changed
+# Changing
 
 
 def test_making_a_folder_leaves_nothing_behind(s3: FileSystem, place: str) -> None:
@@ -130,7 +130,7 @@ def test_a_file_is_deleted_copied_and_moved(s3: FileSystem, place: str) -> None:
             verb(f"{place}/x")
 
 
-# What is read
+# Reading
 
 
 def test_a_file_is_read_at_any_place(s3: FileSystem, place: str) -> None:
@@ -177,7 +177,7 @@ def test_a_body_that_is_cut_off_is_read_again(s3: FileSystem, proxy: FaultProxy)
     assert proxy.broken == 3
 
 
-# What is written
+# Writing
 
 
 def test_an_object_appears_when_its_stream_is_closed(s3: FileSystem, place: str) -> None:
@@ -250,7 +250,7 @@ def test_refusals_say_what_to_do(s3: FileSystem, place: str, monkeypatch: pytest
         s3.get_file_info(f"{place}/x")
 
 
-# What travels
+# Pickling
 
 
 def test_it_is_pickled_without_a_secret(

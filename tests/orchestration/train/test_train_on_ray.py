@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,9 +88,16 @@ def straight(
         patch.chdir(folder)
         patch.setenv("MLFLOW_TRACKING_URI", mlflow_uri)
         make_store("store", weights, clips=2, frames=1500)
+        before = local_checkpoints()
         report = train(config_for(weights))
         assert not report.was_finished and report.finished.steps == STEPS
+        assert local_checkpoints() <= before, "each is removed after its upload"
         yield folder
+
+
+def local_checkpoints() -> set[Path]:
+    """The folders in which workers of this machine prepare checkpoints for their upload."""
+    return set(Path(tempfile.gettempdir()).glob("checkpoint-*"))
 
 
 def test_a_run_shows_curves_samples_and_the_model(straight: Path, weights: Path, mlflow_uri: str) -> None:

@@ -120,7 +120,7 @@ def test_the_same_study_again_runs_nothing(studied: Path, weights: Path, mlflow_
 
 
 def later_is_worse(config: dict[str, Any], plan: StudyPlan) -> None:
-    """In a trial's place: measures its own start, so that all but the first ones are stopped early."""
+    """Takes the place of a trial: it reports its start time, so all but the first ones are stopped early."""
     started_s = time.time()
     for evaluation in range(1, EVALUATIONS + 1):
         time.sleep(0.5)
@@ -147,7 +147,7 @@ def test_a_stopped_trial_gives_its_place_to_the_next(
 
 
 def dies_once(config: dict[str, Any]) -> None:
-    """In a trial's place: counts to three, and dies after the second checkpoint."""
+    """Takes the place of a trial: it counts to three, and dies after the second checkpoint."""
     start = 0
     if checkpoint := tune.get_checkpoint():
         with checkpoint.as_directory() as folder:
@@ -229,7 +229,7 @@ def test_a_killed_study_in_postgres_goes_on_and_repeats_nothing(
 
 
 def wait_for_measurement(folder: Path) -> None:
-    """Until a trial has left a checkpoint, and Tune has saved its own state after that."""
+    """Wait until a trial has a checkpoint, and Tune has saved its own state after that."""
 
     def saved(pattern: str) -> list[float]:
         return sorted(path.stat().st_mtime for path in folder.glob(pattern))

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A pickle of NVIDIA's and an e4e file."""
+    """A pickle as NVIDIA writes it, and an e4e file."""
     folder = tmp_path_factory.mktemp("real")
     torch.manual_seed(0)
     generator = Generator(REAL).requires_grad_(False)
@@ -42,7 +42,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.cluster
 @pytest.mark.timeout(1200)
 def test_import_invert_train_and_sample_at_1024(files: dict[str, Path]) -> None:
-    """Eight frames the whole way, within 4 GiB; the pixels of random networks mean nothing."""
+    """Eight frames are encoded, refined and rendered within 4 GiB; pixels of random networks mean nothing."""
     command = [sys.executable, "-m", "tests.real_size", str(files["e4e"].parent)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1100)
     assert done.returncode == 0, done.stderr

@@ -80,7 +80,7 @@ class Persistent:
 
 @contextmanager
 def nvidia_modules() -> Iterator[type[dict[str, Any]]]:
-    """For the time of writing, the modules that the pickles will name; gives EasyDict."""
+    """Provide the modules that the pickles name while they are written; yields EasyDict."""
 
     def reconstruct(meta: object) -> None:
         raise AssertionError("the original loader was called")
@@ -106,7 +106,7 @@ CLASSES = {"mapping": "MappingNetwork", "synthesis": "SynthesisNetwork", "torgb"
 
 
 def module_tree(state: Mapping[str, Tensor], name: str, **attributes: Any) -> Persistent:
-    """Nested modules from a flat state_dict, with what else such a module carries."""
+    """Nested modules from a flat state_dict, with the other attributes of such a module."""
     leaf = name.rpartition(".")[2]
     default = "FullyConnectedLayer" if leaf.startswith(("fc", "affine")) else "SynthesisLayer"
     node = Persistent(
@@ -149,7 +149,7 @@ def nvidia_pickle(
     without: str | None = None,
     edit: Any = lambda node: None,
 ) -> bytes:
-    """`settings` come over the true ones, `extra` tensors over the generator's; `without` drops keys."""
+    """`settings` replace the true ones, `extra` the generator's tensors; keys in `without` are dropped."""
     config = generator.config
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
     filters = {
@@ -173,7 +173,7 @@ def nvidia_pickle(
             img_channels=3,
             mapping_kwargs=easy_dict(num_layers=config.mapping_layers),
         )
-        if flat_settings:  # where the default of the clamp is another, so that it is often not among them
+        if flat_settings:  # the default of the clamp differs there, so it is often not among the settings
             kwargs |= {key: synthesis[key] for key in ("channel_base", "channel_max")}
         else:
             kwargs["synthesis_kwargs"] = easy_dict(synthesis)
@@ -236,7 +236,7 @@ def rosinality_file(generator: Generator, with_noises: bool = True) -> dict[str,
 
 
 def rosinality_snapshot(generator: Generator) -> dict[str, Any]:
-    """As its training writes it: other networks, optimisers, arguments; no latent_avg."""
+    """A checkpoint of a training: with other networks, optimisers and arguments, without latent_avg."""
     weight = nn.Parameter(torch.randn(3, 3))
     optimiser = torch.optim.Adam([weight])
     weight.sum().backward()
@@ -258,7 +258,7 @@ def rosinality_snapshot(generator: Generator) -> dict[str, Any]:
 def encoder_file(
     encoder: Encoder, generator: Generator, opts: Mapping[str, Any] | None = None, **changes: Any
 ) -> dict[str, Any]:
-    """`opts` come over the usual ones, None taking one away; `changes` replace entries of the file."""
+    """`opts` replace the usual ones, and None removes one; `changes` replace entries of the file."""
     state = {f"encoder.{key}": t for key, t in encoder.state_dict().items() if key != "w_avg"}
     state |= {f"decoder.{key}": t for key, t in rosinality_state(generator).items()}
     size = "stylegan_size" if encoder.config.kind == "e4e" else "output_size"
@@ -314,7 +314,7 @@ def zipped(value: object) -> bytes:
 
 
 def legacy(value: object) -> bytes:
-    """As PyTorch before 1.6 saved."""
+    """The format in which PyTorch before 1.6 saved."""
     stream = io.BytesIO()
     torch.save(value, stream, _use_new_zipfile_serialization=False)
     return stream.getvalue()
