@@ -14,6 +14,7 @@ import torch
 from rich.table import Table
 
 from svgan_ray.config import FitConfig
+from svgan_ray.device import best_device
 from svgan_ray.errors import ConfigError, WeightsError
 from svgan_ray.orchestration.fit.footage import Footage, footage_of
 from svgan_ray.orchestration.fit.tracks import inverted_clips, tracked_clips
@@ -212,7 +213,7 @@ def overhead(plan: FitPlan) -> float:
 
 def step_time_s(generator: Generator, encoder: Encoder, config: FittingConfig, images: int) -> float:
     """Median time of a step of `images` images on this process's device."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     config = dataclasses.replace(config, batch=max(1, images), steps=_TIMED_STEPS + 1)
     fitter = Fitter(generator, encoder, config, device)
     side = crop_side(fitter.generator, fitter.encoder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from svgan_ray.errors import ConfigError, DataError
+from svgan_ray.files import file_sha256
 from svgan_ray.latents.clips import ClipLatents
 from svgan_ray.store import CommitRecord, LatentStore
 from svgan_ray.video.pasting import paste_back
@@ -54,9 +54,7 @@ def paste_target(
     path = Path(video).expanduser()
     if not path.is_file():
         raise ConfigError(f"--paste-into {video}: no such file; name a video that was inverted")
-    with path.open("rb") as file:
-        video_id = hashlib.file_digest(file, "sha256").hexdigest()
-    clip = _longest_clip(video, store, inversion_id, video_id, subject)
+    clip = _longest_clip(video, store, inversion_id, file_sha256(path), subject)
     latents = store.read_clip(inversion_id, clip.clip_id)
     time_s = (latents.time_s - latents.time_s[0]).numpy()
     count = int((time_s < seconds).sum())
