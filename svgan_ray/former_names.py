@@ -48,7 +48,11 @@ def under_former_names(config: Any) -> dict[str, Any]:
 
 
 def reads_former_names(cls: type[C]) -> type[C]:
-    """Have a dataclass take former names as keyword arguments, as attributes and in its pickles."""
+    """Have a dataclass take former names as keyword arguments, as attributes and in its pickles.
+
+    Fields that a pickle does not have were added after it was written, and get their defaults.
+    """
+    changed: Any = cls
     plain_init: Any = cls.__init__
 
     @functools.wraps(plain_init)
@@ -56,9 +60,11 @@ def reads_former_names(cls: type[C]) -> type[C]:
         plain_init(self, *args, **current_names(cls, values))
 
     def set_state(self: C, state: dict[str, Any]) -> None:
+        for added in dataclasses.fields(changed):
+            if added.default_factory is not dataclasses.MISSING:
+                self.__dict__[added.name] = added.default_factory()
         self.__dict__.update(current_names(cls, state))
 
-    changed: Any = cls
     changed.__init__, changed.__setstate__ = init, set_state
     for former, name in FORMER_NAMES[cls.__name__].items():
         setattr(cls, former, property(operator.attrgetter(name)))

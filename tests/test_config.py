@@ -85,7 +85,7 @@ def test_a_recipe_given_as_a_flag_replaces_the_files(tmp_path: Path, recipe: str
         ("[invert]\nvideos = [3]", r"videos\[0\]: expected str, got 3"),
         ("[invert]\nvideos = []", "videos: expected at least one"),
         ("[sample]\nseconds = inf", "seconds: expected a number, above 0, got inf"),
-        ("[train]\nrecipe = 'papper'", "recipe: expected one of demo, paper, faces_1024, got 'papper'"),
+        ("[train]\nrecipe = 'papper'", "recipe: expected one of demo, paper, faces_1024, flow, got 'papper'"),
         ("[train.temporal.optimiser]\nbetas = [1]", r"betas: expected tuple\[float, float\], got \[1\]"),
         ("not toml", "not a TOML file"),
     ],

@@ -23,7 +23,7 @@ class LearningConfig(DataChoice):
     weights: Annotated[str, Place("input")] = "demo"
     """Folder or s3:// prefix that holds `generator` and `encoder`, or `demo`. It must be the pair that made
     the latents."""
-    recipe: Literal["demo", "paper", "faces_1024"] = "demo"
+    recipe: Literal["demo", "paper", "faces_1024", "flow"] = "demo"
     """Recipe that the fields of `temporal` start from. Flags and the experiment file change single fields."""
     preset: Annotated[str | None, Place("input")] = None
     """JSON file that a study wrote (`preset.json`). It is used in place of the recipe."""

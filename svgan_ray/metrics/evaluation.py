@@ -28,6 +28,7 @@ from svgan_ray.metrics.scores import (
     memorisation,
     noise_angle,
 )
+from svgan_ray.temporal.generator import TemporalGenerator
 from svgan_ray.temporal.model import MotionModel
 from svgan_ray.temporal.sampling import generate
 
@@ -207,11 +208,14 @@ def generate_coefficients(
     return torch.cat([project(part).cpu() for part in generate(model, samples, frames, seed)], 1)
 
 
-def mean_angle(model: MotionModel, seed: int = 0) -> float:
+def mean_angle(model: MotionModel, seed: int = 0) -> float | None:
     """The gradient angle penalty's phi in radians, the mean over windows as training draws them.
 
-    It is pi/4 or more if a window's later noise moves its end at least as much as its first noise does.
+    It is pi/4 or more if a window's later noise moves its end at least as much as its first noise does. It is
+    None for a generator without recurrence.
     """
+    if not isinstance(model.generator, TemporalGenerator):
+        return None
     options, random, device = model.config.generator, seeded("angle", seed), model.w_ref.device
 
     def draw(frames: int) -> Tensor:

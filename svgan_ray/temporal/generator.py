@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
 import torch
@@ -12,11 +13,14 @@ from torch.nn import functional
 from svgan_ray.temporal.frames import FrameLayers
 from svgan_ray.temporal.gru import GRUStack
 from svgan_ray.temporal.recipes import GeneratorOptions
+from svgan_ray.temporal.state import MotionGenerator
 from svgan_ray.temporal.workers import GlobalBatchNorm
 
 __all__ = ["GeneratorState", "TemporalGenerator"]
 
 SLOPE = 0.01
+# Matrix products of different sizes round differently, so frames are computed in fixed blocks of one size.
+BLOCK_FRAMES = 64
 _STORED_OUTPUT = "head"
 """Name of the output layers in checkpoints and models."""
 
@@ -31,7 +35,7 @@ class GeneratorState(NamedTuple):
         return GeneratorState(self.hidden.detach(), self.noise.detach())
 
 
-class TemporalGenerator(nn.Module):
+class TemporalGenerator(MotionGenerator):
     """Noise [N, T, noise_dim] to latents [N, T, F]; F = K coefficients, or n * d style values.
 
     With `styles = n`, each of the n style vectors has its own branch (`latent_space="w_plus"`).
@@ -42,7 +46,7 @@ class TemporalGenerator(nn.Module):
         noise_dim, width, layers = options.noise_dim, options.width, options.layers
         # With several layers, the top one starts from the first noise vector itself where the sizes allow it.
         self.top_is_noise = layers > 1 and width == noise_dim
-        self.width = width
+        self.width, self.noise_dim, self.warm_up_frames = width, noise_dim, options.warm_up_frames
         initial = (noise_dim, *options.initial_widths, (layers - self.top_is_noise) * width)
         self.initial = nn.Sequential(*_mlp(initial, options.normalise, affine=False))
         self.colour = ColouredNoise(noise_dim, options.slowest_noise_frames)
@@ -66,6 +70,17 @@ class TemporalGenerator(nn.Module):
         """Latents [N, T, F] and the state from which the next call goes on."""
         top, state = self.recur(noise, state)
         return self.output(top), state
+
+    @torch.no_grad()
+    def stream(self, noise_from: Callable[[int, int], Tensor]) -> Iterator[Tensor]:
+        """Endless latents [N, t, F] from frame 0 on; frames before 0 warm up the state (MotionGenerator)."""
+        state: GeneratorState | None = None
+        start = -self.warm_up_frames
+        while True:
+            features, state = self(noise_from(start, BLOCK_FRAMES), state)
+            if start + BLOCK_FRAMES > 0:
+                yield features[:, max(0, -start) :]
+            start += BLOCK_FRAMES
 
     def recur(self, noise: Tensor, state: GeneratorState | None = None) -> tuple[Tensor, GeneratorState]:
         """The top layer's outputs l [N, T, width], and the state after the last frame.

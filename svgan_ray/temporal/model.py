@@ -16,21 +16,15 @@ from torch import Tensor
 from svgan_ray.errors import WeightsError
 from svgan_ray.files import written_whole_folder
 from svgan_ray.latents.basis import LatentBasis
-from svgan_ray.latents.windows import seeded
 from svgan_ray.temporal.checkpoints import under
-from svgan_ray.temporal.generator import TemporalGenerator
 from svgan_ray.temporal.recipes import TemporalConfig
-from svgan_ray.temporal.statistics import MomentStatistics
-from svgan_ray.temporal.training import TrainingState, build_generator, restore
+from svgan_ray.temporal.state import MotionGenerator, TrainingState, restore
+from svgan_ray.temporal.training import build_generator
 
 __all__ = ["MotionModel", "load_model", "model_of", "save_model"]
 
 SCHEMA = 1
 TENSORS, RECORD, CARD = "model.safetensors", "model.json", "README.md"
-
-_MEASURED_SAMPLES, _MEASURED_FRAMES = 128, 512
-_MOST = 1.1
-"""The largest correction; a generator that needs more has not learnt the motion, which must not be hidden."""
 
 CONSENT = (
     "The motion of this model was learned from footage of a person. Having that person's consent, and "
@@ -43,7 +37,7 @@ class MotionModel:
     """The averaged generator and everything that is needed to turn its output into W+."""
 
     config: TemporalConfig
-    generator: TemporalGenerator  # eval mode, no gradients
+    generator: MotionGenerator  # eval mode, no gradients
     basis: LatentBasis
     w_ref: Tensor  # [n, d], the training subject's mean, which the offset trick subtracts
     generator_sha256: str  # of the synthesis network to which the W+ belong
@@ -67,30 +61,10 @@ class MotionModel:
 def model_of(
     state: TrainingState, w_ref: Tensor, generator_sha256: str, card: dict[str, Any] | None = None
 ) -> MotionModel:
-    """The model of a training state; later training steps do not change it.
-
-    A trained generator's motion is a few hundredths smaller than the footage's. Where training knows the
-    footage's moments and the difference is small, the motion is scaled up to the footage's size.
-    """
-    generator = build_generator(state.config, state.basis.num_ws, state.basis.w_dim)
-    generator.load_state_dict(state.ema.state_dict())
-    generator.eval().requires_grad_(False)
-    if state.moments is not None and state.step > 0:
-        generator.amplify(_missing_amplitude(generator, state.config, state.moments))
+    """The model of a training state; later training steps do not change it."""
+    generator = state.finished_generator()
     card = {"steps": state.step, **(card or {})}
     return MotionModel(state.config, generator, state.basis.to("cpu"), w_ref.cpu(), generator_sha256, card)
-
-
-@torch.no_grad()
-def _missing_amplitude(
-    generator: TemporalGenerator, config: TemporalConfig, moments: MomentStatistics
-) -> float:
-    """The factor that gives the motion the footage's variance, taken over all coefficients together."""
-    random, options = seeded("amplitude", config.seed), config.generator
-    noise = torch.randn(_MEASURED_SAMPLES, _MEASURED_FRAMES, options.noise_dim, generator=random)
-    motion, _ = generator(noise)
-    variance = motion[:, options.warm_up_frames :].flatten(0, 1).var(0).sum()
-    return float((moments.footage_variance.sum().cpu() / variance).sqrt().clamp(1 / _MOST, _MOST))
 
 
 def save_model(model: MotionModel, folder: str | Path) -> None:

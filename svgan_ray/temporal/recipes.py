@@ -15,6 +15,7 @@ from svgan_ray.ranges import above, at_least, check_ranges, from_to, from_to_bel
 __all__ = [
     "RECIPES",
     "CriticOptions",
+    "FlowOptions",
     "GeneratorOptions",
     "LossOptions",
     "OptimiserOptions",
@@ -110,11 +111,35 @@ class OptimiserOptions:
         return min(1.0, left / (self.cool_down * steps)) if self.cool_down > 0 else 1.0
 
 
+@dataclass(frozen=True)
+class FlowOptions:
+    """The network of the family `flow`, which learns by flow matching, and its training."""
+
+    width: Annotated[int, at_least(1)] = 128
+    """Channels of a block."""
+    blocks: Annotated[int, at_least(1)] = 10
+    """Gated convolutions over time, with dilations of 1, 2, 4, 8, 16, 1, ..."""
+    given_frames: Annotated[int, at_least(1)] = 24
+    """Frames at the start of a window that are given, when motion is continued."""
+    given_share: Annotated[float, from_to(0, 1)] = 0.9
+    """Share of the training windows whose first frames are given; a sample starts without any."""
+    given_noise: Annotated[float, at_least(0)] = 0.02
+    """Noise on the given frames, in standard deviations, so that small errors do not grow from block to
+    block."""
+    solver_steps: Annotated[int, at_least(1)] = 12
+    """Midpoint steps from noise to motion."""
+    learning_rate: Annotated[float, above(0)] = 2e-3
+    """Highest learning rate of AdamW; it falls to zero along a cosine."""
+
+
 @reads_former_names
 @dataclass(frozen=True)
 class TemporalConfig:
-    """Everything that defines a temporal GAN and its training."""
+    """Everything that defines a temporal model and its training."""
 
+    family: Literal["gan", "flow"] = "gan"
+    """Kind of model: a recurrent GAN (its options are `generator`, `critic`, `loss` and `optimiser`), or flow
+    matching on windows (its options are `flow`)."""
     latent_space: Literal["basis", "w_plus"] = "basis"
     """What the generator emits and the critic sees: coefficients in the subject's basis, or W+ itself."""
     basis_size: Annotated[int, at_least(1)] = 32
@@ -138,9 +163,12 @@ class TemporalConfig:
     critic: CriticOptions = field(default_factory=CriticOptions)
     loss: LossOptions = field(default_factory=LossOptions)
     optimiser: OptimiserOptions = field(default_factory=OptimiserOptions)
+    flow: FlowOptions = field(default_factory=FlowOptions)
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.family == "flow":
+            self._check_flow()
         if self.latent_space == "w_plus" and self.loss.moment_matching_weight > 0:
             raise ConfigError(
                 "loss.moment_matching_weight works on coefficients: set it to 0 or latent_space to 'basis'"
@@ -154,9 +182,23 @@ class TemporalConfig:
                 "(critic.lags, critic.orders)"
             )
 
+    def _check_flow(self) -> None:
+        if self.latent_space != "basis":
+            raise ConfigError("the family 'flow' works on coefficients: set latent_space to 'basis'")
+        if self.window_frames <= self.flow.given_frames:
+            raise ConfigError(
+                f"window_frames is {self.window_frames}, expected more than flow.given_frames, "
+                f"which is {self.flow.given_frames}"
+            )
+
     def to_dict(self) -> dict[str, Any]:
-        """A nested dictionary for JSON, under the names that stored configurations have (FORMER_NAMES)."""
+        """A nested dictionary for JSON, under the names that stored configurations have (FORMER_NAMES).
+
+        That of a GAN has no fields of other families, so that its bytes stay the same.
+        """
         stored: dict[str, Any] = under_former_names(self)
+        if self.family == "gan":
+            del stored["family"], stored["flow"]
         return stored
 
     @staticmethod
@@ -232,4 +274,22 @@ def faces_1024() -> TemporalConfig:
     )
 
 
-RECIPES: dict[str, Callable[[], TemporalConfig]] = {"demo": demo, "paper": paper, "faces_1024": faces_1024}
+def flow() -> TemporalConfig:
+    """Flow matching for ten minutes of footage: about twenty minutes on one core."""
+    return TemporalConfig(
+        family="flow",
+        basis_size=16,
+        denoise=True,
+        window_frames=96,
+        batch_size=32,
+        steps=3000,
+        ema_decay=0.999,
+    )
+
+
+RECIPES: dict[str, Callable[[], TemporalConfig]] = {
+    "demo": demo,
+    "paper": paper,
+    "faces_1024": faces_1024,
+    "flow": flow,
+}

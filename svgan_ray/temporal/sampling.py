@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from svgan_ray.latents.windows import seeded
-from svgan_ray.temporal.generator import GeneratorState
 from svgan_ray.temporal.model import MotionModel
 
 __all__ = ["Blend", "frame_noise", "generate", "latents_of_samples", "sample_latents", "transfer"]
-
-# Matrix products of different sizes round differently, so frames are computed in fixed blocks of one size.
-BLOCK_FRAMES = 64
 
 
 def frame_noise(seed: int, sample: int, start: int, count: int, dim: int) -> Tensor:
@@ -86,9 +82,13 @@ def generate(model: MotionModel, samples: int, frames: int, seed: int) -> Iterat
     All noise comes from one random generator, which is faster than `frame_noise` and depends on `samples`.
     """
     random = seeded("generate", seed)
-    shape = samples, BLOCK_FRAMES, model.config.generator.noise_dim
+
+    def noise(_: int, count: int) -> Tensor:
+        drawn = torch.randn(samples, count, model.generator.noise_dim, generator=random)
+        return drawn.to(model.w_ref.device)
+
     left = frames
-    for features in _warmed_up(model, lambda _: torch.randn(shape, generator=random)):
+    for features in model.generator.stream(noise):
         yield features[:, :left]
         left -= features.shape[1]
         if left <= 0:
@@ -97,30 +97,16 @@ def generate(model: MotionModel, samples: int, frames: int, seed: int) -> Iterat
 
 def _blocks(model: MotionModel, seed: int, samples: Sequence[int], blend: Blend | None) -> Iterator[Tensor]:
     """W+ [N, t, n, d] of endless samples, block by block."""
-    dim = model.config.generator.noise_dim
+    dim = model.generator.noise_dim
 
-    def noise(start: int) -> Tensor:
+    def noise(start: int, count: int) -> Tensor:
         def drawn(seed: int) -> Tensor:
-            return torch.stack([frame_noise(seed, sample, start, BLOCK_FRAMES, dim) for sample in samples])
+            return torch.stack([frame_noise(seed, sample, start, count, dim) for sample in samples])
 
-        return blend.mix(drawn(seed), drawn(blend.seed)) if blend else drawn(seed)
+        mixed = blend.mix(drawn(seed), drawn(blend.seed)) if blend else drawn(seed)
+        return mixed.to(model.w_ref.device)
 
-    return (model.decode(features) for features in _warmed_up(model, noise))
-
-
-@torch.no_grad()
-def _warmed_up(model: MotionModel, noise_from: Callable[[int], Tensor]) -> Iterator[Tensor]:
-    """Endless features [N, t, F] from frame 0 on, t <= BLOCK_FRAMES; frames before 0 warm up the state.
-
-    `noise_from(start)` gives the noise [N, BLOCK_FRAMES, noise_dim] of the frames from `start` on.
-    """
-    state: GeneratorState | None = None
-    start = -model.config.generator.warm_up_frames
-    while True:
-        features, state = model.generator(noise_from(start).to(model.w_ref.device), state)
-        if start + BLOCK_FRAMES > 0:
-            yield features[:, max(0, -start) :]
-        start += BLOCK_FRAMES
+    return (model.decode(features) for features in model.generator.stream(noise))
 
 
 def _truncate(model: MotionModel, w_plus: Tensor, truncation: float) -> Tensor:

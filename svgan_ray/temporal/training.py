@@ -1,38 +1,28 @@
-"""One training step of the temporal GAN, and the state that it changes."""
+"""Training of any family of models: new states, steps, and the table of families."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Callable, Mapping
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from svgan_ray.errors import DivergenceError
 from svgan_ray.latents.basis import LatentBasis
-from svgan_ray.latents.windows import WindowIndex, gather, seeded
-from svgan_ray.temporal.background import InlineExecutor
-from svgan_ray.temporal.critic import Critic
-from svgan_ray.temporal.generator import GeneratorState, TemporalGenerator
-from svgan_ray.temporal.losses import (
-    gradient_angle_penalty,
-    one_centred_penalty,
-    relativistic_loss,
-    wasserstein_critic_loss,
-    wasserstein_generator_loss,
-    zero_centred_penalty,
+from svgan_ray.latents.windows import WindowIndex
+from svgan_ray.temporal import flow_training, gan
+from svgan_ray.temporal.recipes import TemporalConfig
+from svgan_ray.temporal.state import (
+    MotionGenerator,
+    TrainingState,
+    check_finite,
+    represent,
+    restore,
 )
-from svgan_ray.temporal.recipes import OptimiserOptions, TemporalConfig
-from svgan_ray.temporal.recording import OneByOne, recorder_of
-from svgan_ray.temporal.statistics import HiddenChangeStatistics, MomentStatistics
-from svgan_ray.temporal.workers import ALONE, Workers, join
+from svgan_ray.temporal.workers import ALONE, Workers
 
 __all__ = [
+    "FAMILIES",
+    "Family",
     "TrainingState",
     "build_generator",
     "check_finite",
@@ -42,72 +32,39 @@ __all__ = [
     "train_step",
 ]
 
-Losses = dict[str, Tensor]  # [N] each
-R = TypeVar("R")
+
+class _Builds(Protocol):
+    def __call__(self, config: TemporalConfig, num_ws: int, w_dim: int) -> MotionGenerator: ...
 
 
-@dataclass
-class TrainingState:
-    """Everything that training changes; noise and windows are functions of (seed, step), not state."""
-
-    config: TemporalConfig
-    basis: LatentBasis
-    workers: Workers
-    step: int
-    generator: TemporalGenerator
-    critic: Critic
-    ema: TemporalGenerator
-    hidden_change: HiddenChangeStatistics
-    moments: MomentStatistics | None
-    generator_optimiser: torch.optim.Adam
-    critic_optimiser: torch.optim.Adam
-    background: Executor = field(default_factory=InlineExecutor)
-    """Computes the penalties, which do not depend on the rest of a step."""
-    recorder: OneByOne = field(default_factory=OneByOne)
-    """Launches the operations of a step on the device."""
-
-    @cached_property
-    def recurrent_parameters(self) -> list[nn.Parameter]:
-        """The generator's parameters that the angle penalty depends on; they come first among all of them."""
-        return [*self.generator.initial.parameters(), *self.generator.layers.parameters()]
-
-    @cached_property
-    def averaged(self) -> tuple[list[Tensor], list[Tensor]]:
-        """The moving average's tensors and the generator's."""
-        average, current = ([*m.parameters(), *m.buffers()] for m in (self.ema, self.generator))
-        return average, current
-
-    def modules(self) -> dict[str, nn.Module]:
-        networks = {"generator": self.generator, "critic": self.critic, "ema": self.ema}
-        return networks | {"change": self.hidden_change} | ({"moments": self.moments} if self.moments else {})
-
-    def optimisers(self) -> dict[str, torch.optim.Adam]:
-        return {
-            "generator_optimiser": self.generator_optimiser,
-            "critic_optimiser": self.critic_optimiser,
-        }
+class _Begins(Protocol):
+    def __call__(
+        self,
+        config: TemporalConfig,
+        basis: LatentBasis,
+        device: torch.device | str,
+        workers: Workers,
+        dtype: torch.dtype,
+    ) -> TrainingState: ...
 
 
-def build_generator(config: TemporalConfig, num_ws: int, w_dim: int) -> TemporalGenerator:
+class Family(NamedTuple):
+    """A family of models: how its generator is built, and how its training begins."""
+
+    build_generator: _Builds
+    new_state: _Begins
+
+
+FAMILIES = {
+    "gan": Family(gan.build_generator, gan.new_state),
+    "flow": Family(flow_training.build_generator, flow_training.new_state),
+}
+"""The families by their names in `TemporalConfig.family`. A new one is a module of its own and a row here."""
+
+
+def build_generator(config: TemporalConfig, num_ws: int, w_dim: int) -> MotionGenerator:
     """The generator that `config` describes, for latents of [num_ws, w_dim]."""
-    if config.latent_space == "basis":
-        return TemporalGenerator(config.generator, config.basis_size)
-    return TemporalGenerator(config.generator, num_ws * w_dim, styles=num_ws)
-
-
-def represent(config: TemporalConfig, basis: LatentBasis, w_plus: Tensor) -> Tensor:
-    """W+ [..., n, d] as the networks use it: coefficients [..., K] or style values [..., n * d]."""
-    if config.latent_space == "basis":
-        return basis.project(w_plus)
-    return w_plus.flatten(-2)
-
-
-def restore(config: TemporalConfig, basis: LatentBasis, features: Tensor) -> Tensor:
-    """The inverse of `represent`: [..., K] or [..., n * d] to W+ [..., n, d]."""
-    if config.latent_space == "basis":
-        return basis.reconstruct(features)
-    w_plus: Tensor = features.unflatten(-1, (basis.num_ws, basis.w_dim))
-    return w_plus
+    return FAMILIES[config.family].build_generator(config, num_ws, w_dim)
 
 
 def new_state(
@@ -118,246 +75,13 @@ def new_state(
     dtype: torch.dtype = torch.float32,
 ) -> TrainingState:
     """A state before the first step; the weights are drawn from the config's seed, equal on every worker."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        generator = build_generator(config, basis.num_ws, basis.w_dim)
-        features = config.basis_size if config.latent_space == "basis" else basis.num_ws * basis.w_dim
-        critic = Critic(config.critic, features, config.window_frames)
-    generator, critic = generator.to(device, dtype), critic.to(device, dtype)
-    moments = (
-        MomentStatistics(features, config.window_frames) if config.loss.moment_matching_weight > 0 else None
-    )
-    join(generator, workers)
-    ema = copy.deepcopy(generator).eval().requires_grad_(False)
-    options = config.optimiser
-    return TrainingState(
-        config=config,
-        basis=basis,
-        workers=workers,
-        step=0,
-        generator=generator,
-        critic=critic,
-        ema=ema,
-        hidden_change=HiddenChangeStatistics(config.generator.width).to(device, dtype),
-        moments=moments.to(device, dtype) if moments else None,
-        generator_optimiser=_adam(generator, options.generator_learning_rate, options),
-        critic_optimiser=_adam(critic, options.critic_learning_rate, options),
-        recorder=recorder_of(device, workers),
-    )
+    return FAMILIES[config.family].new_state(config, basis, device, workers, dtype)
 
 
-def _adam(module: nn.Module, learning_rate: float, options: OptimiserOptions) -> torch.optim.Adam:
-    """An Adam optimiser; on a GPU, recorded steps need its learning rate and step count there."""
-    device = next(module.parameters()).device
-    recorded = device.type == "cuda"
-    return torch.optim.Adam(
-        module.parameters(),
-        lr=torch.tensor(learning_rate, device=device) if recorded else learning_rate,
-        betas=options.betas,
-        fused=True,
-        capturable=recorded,
-    )
+def train_step(state: TrainingState, features: Tensor, index: WindowIndex) -> dict[str, Tensor]:
+    """One step of all networks on this worker's slice of the global batch.
 
-
-def train_step(state: TrainingState, coefficients: Tensor, index: WindowIndex) -> dict[str, Tensor]:
-    """One step of the critic and one of the generator on this worker's slice of the global batch.
-
-    coefficients [frames, K or n * d] and index are the whole training set, on every worker. The returned
-    losses are means over the global batch, scalars on the device; call `check_finite` on them regularly.
+    features [frames, K or n * d] and index are the whole training set, on every worker. The returned losses
+    are means over the global batch, scalars on the device; call `check_finite` on them regularly.
     """
-    config = state.config
-    if state.step == 0:
-        _measure(state, coefficients, index)
-    _set_rates(state)
-    share = state.workers.slice(config.batch_size)
-    starts = index.draw(config.seed, state.step, config.batch_size)[share]
-    real = gather(coefficients, starts, index.window)  # [N, T, F]
-    warm_up, noise, mix = (x[share].to(real) for x in _draw(config, state.step))
-    before = _warmed_up(state, warm_up)
-    due = _penalty_due(state), _angle_due(state)
-    means = state.recorder.run(("step", *due), partial(_learn, state), real, noise, mix, *before)
-    state.step += 1
-    return {name: mean.clone() for name, mean in means.items()}
-
-
-def _learn(state: TrainingState, real: Tensor, noise: Tensor, mix: Tensor, *before: Tensor) -> Losses:
-    """Run a step on the device; returns its losses. Generation starts from the state `before`, if given."""
-    noise = noise.detach().requires_grad_(_angle_due(state))
-    hidden, _ = state.generator.recur(noise, GeneratorState(*before) if before else None)
-    angle = _in_background(state, _angle_losses, noise, hidden[:, -1] - hidden[:, 0])
-    fake = state.generator.output(hidden)  # [N, T, F]
-    real_observed, fake_observed = state.critic.observe(real), state.critic.observe(fake)
-
-    penalty = _in_background(state, _penalty_losses, real_observed, fake_observed.detach(), mix)
-    by_penalty = _in_background(state, _gradients, _parameters(state.critic_optimiser), penalty)
-    by_angle = _in_background(state, _gradients, state.recurrent_parameters, angle)
-    losses, real_scores = _critic_losses(state, real_observed, fake_observed.detach())
-    _descend(state, state.critic_optimiser, losses, by_penalty)
-
-    generator_losses = _generator_losses(state, fake, fake_observed, real_scores)
-    _descend(state, state.generator_optimiser, generator_losses, by_angle)
-
-    _update_average(state)
-    return _global_means(state, losses | penalty.result() | generator_losses | angle.result())
-
-
-def _set_rates(state: TrainingState) -> None:
-    options = state.config.optimiser
-    share = options.rate_share(state.step, state.config.steps)
-    _set_rate(state.generator_optimiser, share * options.generator_learning_rate)
-    _set_rate(state.critic_optimiser, share * options.critic_learning_rate)
-
-
-def _set_rate(optimiser: torch.optim.Adam, learning_rate: float) -> None:
-    (group,) = optimiser.param_groups
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(learning_rate)
-    else:
-        group["lr"] = learning_rate
-
-
-@torch.no_grad()
-def _measure(state: TrainingState, coefficients: Tensor, index: WindowIndex) -> None:
-    """Measure the statistics of the training set that the networks need before the first step."""
-    for i, difference in enumerate(state.critic.differences):
-        state.critic.scales[i] = difference.scale(coefficients, index)
-    if state.moments:
-        state.moments.measure(coefficients, index)
-
-
-def _draw(config: TemporalConfig, step: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Noise before and in the window [B, warm-up or T, noise_dim], mixing weights [B], from (seed, step)."""
-    random = seeded("noise", config.seed, step)
-    batch, options = config.batch_size, config.generator
-    mix = torch.rand(batch, generator=random)
-    noise = torch.randn(batch, config.window_frames, options.noise_dim, generator=random)
-    frames = options.warm_up_frames + int(torch.randint(options.warm_up_frames + 1, (), generator=random))
-    return torch.randn(batch, frames, options.noise_dim, generator=random), noise, mix
-
-
-@torch.no_grad()
-def _warmed_up(state: TrainingState, noise: Tensor) -> tuple[Tensor, ...]:
-    """The generator's state after noise [N, frames, noise_dim]; empty where there are no frames."""
-    if not (frames := noise.shape[1]):
-        return ()
-    return state.recorder.run(("warm-up", frames), lambda given: state.generator.recur(given)[1], noise)
-
-
-def _in_background(state: TrainingState, work: Callable[..., R], *given: Any) -> Future[R]:
-    """Submit `work`, with futures among its arguments replaced by their results; calls run in order."""
-    return state.background.submit(
-        lambda: work(state, *(x.result() if isinstance(x, Future) else x for x in given))
-    )
-
-
-def _critic_losses(state: TrainingState, real: Tensor, fake: Tensor) -> tuple[Losses, Tensor]:
-    """The critic's losses on observed windows [N, T, C], and its scores of the real windows."""
-    real_scores, fake_scores = state.critic.score(torch.cat([real, fake])).chunk(2)
-    relativistic = state.config.loss.adversarial == "relativistic"
-    loss = relativistic_loss if relativistic else wasserstein_critic_loss
-    return {"critic": loss(real_scores, fake_scores)}, real_scores.detach()
-
-
-def _penalty_losses(state: TrainingState, real: Tensor, fake: Tensor, mix: Tensor) -> Losses:
-    """The penalty on the critic's gradient at observed windows [N, T, C], with its weight, if it is due.
-
-    With the Wasserstein loss it is the one-centred gradient penalty, with relativistic losses R1 + R2. Its
-    key, which is also the name of the metric, is the same for both.
-    """
-    slopes, options = state.critic.slopes, state.config.loss
-    if not _penalty_due(state):
-        return {}
-    if options.adversarial == "relativistic":
-        penalty = zero_centred_penalty(slopes(real)) + zero_centred_penalty(slopes(fake))
-    else:
-        penalty = one_centred_penalty(slopes(torch.lerp(real, fake, mix[:, None, None])))
-    return {"gradient_penalty": options.critic_penalty_weight * options.critic_penalty_interval * penalty}
-
-
-def _penalty_due(state: TrainingState) -> bool:
-    return state.step % state.config.loss.critic_penalty_interval == 0
-
-
-def _angle_due(state: TrainingState) -> bool:
-    options = state.config.loss
-    return options.angle_penalty_weight > 0 and state.step % options.angle_penalty_interval == 0
-
-
-def _angle_losses(state: TrainingState, noise: Tensor, change: Tensor) -> Losses:
-    """The gradient angle penalty of the hidden state's change over a window [N, width], if it is due."""
-    if not _angle_due(state):
-        return {}
-    options, statistics = state.config.loss, state.hidden_change
-    statistics.update(change.detach(), state.workers)
-    penalty = gradient_angle_penalty(noise, change, statistics.mean, statistics.std)
-    return {"angle_penalty": options.angle_penalty_weight * options.angle_penalty_interval * penalty}
-
-
-def _generator_losses(state: TrainingState, fake: Tensor, observed: Tensor, real_scores: Tensor) -> Losses:
-    """The losses of generated windows [N, T, F] and of their observation.
-
-    `real_scores` are the critic's scores of the real windows before the critic's own step.
-    """
-    scores, options = state.critic.score(observed), state.config.loss
-    relativistic = options.adversarial == "relativistic"
-    loss = relativistic_loss(scores, real_scores) if relativistic else wasserstein_generator_loss(scores)
-    losses = {"generator": loss}
-    if state.moments:
-        mismatch = options.moment_matching_weight * state.moments.mismatch(fake, state.workers)
-        losses["moment_matching"] = mismatch.expand(len(fake))
-    return losses
-
-
-def _gradients(state: TrainingState, parameters: list[nn.Parameter], losses: Losses) -> list[Tensor]:
-    """This worker's part of the gradients of the sum of all losses, as a mean over the global batch.
-
-    The list is empty if there are no losses.
-    """
-    if not losses:
-        return []
-    total = torch.stack([loss.sum() for loss in losses.values()]).sum() / state.config.batch_size
-    return list(torch.autograd.grad(total, parameters, retain_graph=True, materialize_grads=True))
-
-
-def _parameters(optimiser: torch.optim.Adam) -> list[nn.Parameter]:
-    parameters: list[nn.Parameter] = optimiser.param_groups[0]["params"]
-    return parameters
-
-
-def _descend(
-    state: TrainingState, optimiser: torch.optim.Adam, losses: Losses, more: Future[list[Tensor]]
-) -> None:
-    """One optimiser step along the losses' gradients, which are summed over all workers.
-
-    `more` holds additional gradients of the first parameters; it may be empty.
-    """
-    parameters = _parameters(optimiser)
-    gradients, others = _gradients(state, parameters, losses), more.result()
-    if others:
-        torch._foreach_add_(gradients[: len(others)], others)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
-    state.workers.sum_gradients(parameters)
-    optimiser.step()
-
-
-@torch.no_grad()
-def _update_average(state: TrainingState) -> None:
-    average, current = state.averaged
-    torch._foreach_lerp_(average, current, 1 - state.config.ema_decay)
-
-
-@torch.no_grad()
-def _global_means(state: TrainingState, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    sums = state.workers.sum(torch.stack([loss.detach().sum() for loss in losses.values()]))
-    return dict(zip(losses, (sums / state.config.batch_size).unbind(), strict=True))
-
-
-def check_finite(losses: Mapping[str, Tensor], step: int) -> None:
-    """Raise DivergenceError if a loss is not finite."""
-    for name, value in losses.items():
-        if not math.isfinite(float(value)):
-            raise DivergenceError(
-                f"the loss {name!r} is {float(value)} at step {step}: training diverged. "
-                "Train with a lower learning rate or another seed."
-            )
+    return state.train_step(features, index)

@@ -28,7 +28,7 @@ from svgan_ray.store.keys import content_id
 from svgan_ray.store.weights import put_weights
 from svgan_ray.stylegan.weights import weights_hash
 from svgan_ray.temporal.recipes import TemporalConfig
-from svgan_ray.temporal.spaces import SPACE
+from svgan_ray.temporal.spaces import SPACES
 
 __all__ = ["SETTINGS", "SQLITE", "StudyPlan", "objective_of", "plan_only", "plan_study"]
 
@@ -131,7 +131,7 @@ def plan_study(config: TuneConfig, put: bool = True) -> StudyPlan:
     generator_folder, _ = folders_of(config.weights)
     generator_sha256 = put_weights(store, generator_folder) if put else weights_hash(generator_folder)
     for path in config.enqueue:
-        load_preset(path)
+        _require_family(path, config)
     search_storage = _database(config.search_storage)
     return StudyPlan(
         config,
@@ -165,6 +165,16 @@ def _begun_objective(name: str, storage: str) -> str:
         return OBJECTIVE
 
 
+def _require_family(path: str, config: TuneConfig) -> None:
+    """Raise ConfigError if a preset to begin with is of another family than the study."""
+    found, expected = load_preset(path).family, config.temporal.family
+    if found != expected:
+        raise ConfigError(
+            f"--enqueue {path}: expected a preset of the family {expected!r}, which this study searches, got "
+            f"{found!r}; leave it out, or study that family"
+        )
+
+
 def _database(url: str) -> str:
     """The database's URL; one of SQLite names its file in full."""
     if urlsplit(url).password:
@@ -181,7 +191,7 @@ def plan_only(config: TuneConfig) -> RenderableType:
     """The plan, the search space and the cost, estimated from a few steps; nothing is stored."""
     plan = plan_study(config, put=False)
     space = Table("option", "values", box=None)
-    for name, values in SPACE.items():
+    for name, values in SPACES[plan.base.family].items():
         space.add_row(name, values)
     step_s = step_time_s(plan.base, plan.snapshot.num_ws, plan.snapshot.w_dim)
     total_s = step_s * plan.base.steps * config.trials

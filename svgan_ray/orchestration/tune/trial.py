@@ -70,7 +70,7 @@ def _remaining(plan: StudyPlan, state: TrainingState) -> range:
 
 def _advance(state: TrainingState, data: TrainingSet, steps: int, run: RemoteRun) -> None:
     """Train until `steps` steps are done. Raises DivergenceError."""
-    device = next(state.generator.parameters()).device
+    device = state.device
     speed = Speed(run.key.name, state)
     features, index = data.features.to(device), data.index(state.config.window_frames)
     while state.step < steps:

@@ -224,6 +224,9 @@ def test_known_good_presets_are_tried_right_after_the_recipe(plan: StudyPlan, we
         Path(name).write_bytes(preset_of(plan, found, row))
     with pytest.raises(ConfigError, match="No such file"):
         plan_study(config_for(weights, enqueue=("none.json",)))
+    Path("flow.json").write_text('{"recipe": "flow", "temporal": {}}')
+    with pytest.raises(ConfigError, match=r"flow\.json: expected a preset of the family 'gan'"):
+        plan_study(config_for(weights, enqueue=("flow.json",)))
     plan = plan_study(config_for(weights, enqueue=("good.json", "again.json")))
     storage = optuna.storages.RDBStorage("sqlite:///a.db")
     search = study_search(plan, storage)
