@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from ray.cluster_utils import Cluster
 
 from svgan_ray.config import InvertConfig
 from svgan_ray.orchestration.invert.job import run as invert
+from svgan_ray.orchestration.runtime.command_line import run_job
 from svgan_ray.orchestration.runtime.machines import Processors
 from svgan_ray.store import open_store
 from svgan_ray.video.landmarks import sidecar_path
@@ -154,3 +156,37 @@ def test_footage_and_store_on_s3(two_nodes: Path, weights: Path, tmp_path: Path,
     for commit in store.commits(report.inversion_id):
         assert store.read_clip(report.inversion_id, commit.clip_id).w_plus.shape == (40, 8, 16)
     assert invert(config).is_idle
+
+
+def test_files_of_any_name_are_inverted_or_refused_by_name(
+    two_nodes: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    footage = tmp_path / "foot [red] ü"
+    footage.mkdir()
+    names = ["n" * 247 + ".mp4", "odd[x] 李 'q\" $HOME [dQw4w9WgXcQ].mp4", "-rf.mp4"]
+    for seed, name in enumerate(names):
+        make_video(tmp_path / f"{seed}.mp4", 40, seed).rename(footage / name)
+    unkept = os.fsencode(footage) + b"/\xff\xfe.mp4"
+    shutil.copy(footage / "-rf.mp4", unkept)
+    flags = [
+        "--videos",
+        str(footage),
+        "--store",
+        "st'ore [b]",
+        "--weights",
+        str(weights),
+        "--faces",
+        "aligned",
+    ]
+    flags += ["--actors", "2", "--gpus-per-actor", "1"]
+
+    assert run_job(InvertConfig, invert, argv=flags) == 0
+    shown = "".join(capsys.readouterr().out.split())
+    assert "\\udcff\\udcfe.mp4:itsnameholdscontrolcharactersorisnoUTF-8" in shown, "the report is printed"
+    store = open_store("st'ore [b]")
+    commits = list(store.commits(store.inversion_ids()[0]))
+    assert {commit.subject for commit in commits} == {name.removesuffix(".mp4") for name in names}
+
+    flags[1] = os.fsdecode(unkept)
+    assert run_job(InvertConfig, invert, argv=flags) == 2
+    assert "videos: expected UTF-8 text" in " ".join(capsys.readouterr().err.split())
