@@ -44,8 +44,8 @@ class FittingConfig:
     synthesis_rate: Annotated[float, above(0)] = 6e-3
     encoder_rate: Annotated[float, above(0)] = 1e-3
     warmup_steps: Annotated[int, at_least(0)] = 50
-    eye_weight: Annotated[float, at_least(0)] = 2.0
-    mouth_weight: Annotated[float, at_least(0)] = 2.0
+    eye_weight: Annotated[float, at_least(0)] = 4.0
+    mouth_weight: Annotated[float, at_least(0)] = 6.0
     energy_weight: Annotated[float, at_least(0)] = 0.0
     perceptual_weight: Annotated[float, at_least(0)] = 0.0
     adversarial_weight: Annotated[float, at_least(0)] = 0.0

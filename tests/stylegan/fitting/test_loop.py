@@ -124,7 +124,7 @@ def test_a_checkpoint_is_of_its_settings_and_networks(tmp_path: Path) -> None:
     save_checkpoint(fitter, tmp_path / "state", {"seen": [1, 2]})
     assert load_checkpoint(Fitter(*networks(), CONFIG), tmp_path / "state") == {"seen": [1, 2]}
     other = dataclasses.replace(CONFIG, eye_weight=9)
-    with pytest.raises(ConfigError, match=r"other settings \(eye_weight: 2.0 there, 9 here\)"):
+    with pytest.raises(ConfigError, match=r"other settings \(eye_weight: 4.0 there, 9 here\)"):
         load_checkpoint(Fitter(*networks(), other), tmp_path / "state")
     (tmp_path / "cut").write_bytes((tmp_path / "state").read_bytes()[:500])
     with pytest.raises(WeightsError, match="no whole checkpoint"):
