@@ -51,7 +51,7 @@ class FittingConfig:
     adversarial_weight: Annotated[float, at_least(0)] = 0.0
     discriminator_rate: Annotated[float, above(0)] = 1e-3
     r1_weight: Annotated[float, at_least(0)] = 1.0
-    locality_weight: Annotated[float, at_least(0)] = 1.0
+    locality_weight: Annotated[float, at_least(0)] = 2.0
     locality_batch: Annotated[int, at_least(1)] = 4
     precision: Precision = "auto"
     seed: Annotated[int, at_least(0)] = 0
