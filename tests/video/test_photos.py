@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 import pytest
 from PIL import Image
 
@@ -45,7 +46,10 @@ def heic(tmp_path: Path) -> Path:
 
 def test_without_pillow_heif_heic_is_named(heic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pillow_heif", None)  # as if it were not installed
-    with pytest.raises(DataError, match="HEIC needs the package pillow-heif; install it, or save"):
+    with pytest.raises(
+        DataError,
+        match=r"HEIC needs the package pillow-heif; install it, or save",
+    ):
         Photo(heic)
 
 
@@ -75,7 +79,6 @@ def test_with_pillow_heif_pillow_opens_heic(heic: Path, monkeypatch: pytest.Monk
 
 
 def test_a_real_heic_is_upright(tmp_path: Path) -> None:
-    pillow_heif = pytest.importorskip("pillow_heif")
     pixels = np.zeros((96, 128, 3), np.uint8)
     pixels[:48, :, 0] = pixels[:, 64:, 1] = 200
     picture = pillow_heif.from_pillow(Image.fromarray(pixels))
