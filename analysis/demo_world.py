@@ -1,6 +1,6 @@
 """What does the demo world look like? A sheet of 64 drawn people.
 
-python analysis/demo_world.py [--out docs/images/demo_world.png]
+python analysis/demo_world.py [--out demo_world.png]
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("docs/images/demo_world.png"))
+    parser.add_argument("--out", type=Path, default=Path("demo_world.png"))
     options = parser.parse_args()
     people = torch.randn(COLUMNS**2, NUM_FACTORS, generator=torch.Generator().manual_seed(0))
     pixels = ((render(people, SIDE) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
