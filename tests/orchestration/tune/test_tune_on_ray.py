@@ -142,7 +142,10 @@ def test_a_stopped_trial_gives_its_place_to_the_next(
     seen = sorted(result.metrics[SEQUENCES] for result in list_of(results))
     assert len(seen) == 6 and seen[:4] == [plan.sequences // EVALUATIONS] * 4, "the later ones were stopped"
     assert seen[-1] == plan.sequences
-    assert {group["state"] for group in placement_group_table().values()} == {"REMOVED"}
+    wait_for(
+        lambda: {group["state"] for group in placement_group_table().values()} == {"REMOVED"},
+        "all placement groups to be removed",
+    )
     wait_for(lambda: ray.available_resources().get("CPU") == 2, "both CPUs to be free")
 
 
