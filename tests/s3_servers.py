@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
 import shutil
 import signal
@@ -23,15 +24,18 @@ RGW_TOOLS = ("radosgw", "ceph-mon", "ceph-osd", "curl")
 
 
 @contextmanager
-def moto_server() -> Iterator[dict[str, str]]:
-    """moto over a socket: quick, knows If-None-Match, checks no signatures."""
+def moto_server(bucket: str) -> Iterator[dict[str, str]]:
+    """moto over a socket, with a bucket: it is quick, knows If-None-Match, and checks no signatures."""
     from moto.server import ThreadedMotoServer
 
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it would log each request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
-        yield _environment(f"http://{host}:{port}", "moto", "moto")
+        environment = _environment(f"http://{host}:{port}", "moto", "moto")
+        make_bucket(environment, bucket)
+        yield environment
     finally:
         server.stop()
 

@@ -35,15 +35,16 @@ class InlineExecutor(Executor):
 def background_executor(
     config: TemporalConfig, device: torch.device | str, workers: Workers
 ) -> Iterator[Executor]:
-    """A second thread where torch may use several CPU threads and the networks are small, for a `with` block.
+    """A second thread where torch may use several CPU threads and a GAN's networks are small, for a `with`.
 
     Operations of small networks do not get faster with several threads. So within the block every operation
     of the process uses one thread; after the block the old setting is restored. Networks that emit W+ do get
-    faster, and several workers must communicate in one order: in these two cases everything runs inline. The
-    results have the same bits in every case.
+    faster, other families have no penalties to compute, and several workers must communicate in one order: in
+    these three cases everything runs inline. A GAN's results have the same bits in every case.
     """
+    is_small_gan = config.family == "gan" and config.latent_space == "basis"
     is_alone_on_cpu = torch.device(device).type == "cpu" and workers.all_reduce is None
-    if torch.get_num_threads() < 2 or config.latent_space != "basis" or not is_alone_on_cpu:
+    if torch.get_num_threads() < 2 or not is_small_gan or not is_alone_on_cpu:
         yield InlineExecutor()
         return
     with one_thread_an_operation(), second_thread() as executor:

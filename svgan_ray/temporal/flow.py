@@ -91,8 +91,7 @@ class FlowGenerator(MotionGenerator):
         super().__init__()
         self.options = options
         self.noise_dim = features
-        self.warm_up_frames = window_frames - options.given_frames
-        self.block_frames = self.warm_up_frames
+        self.block_frames = window_frames - options.given_frames
         self.network = MotionNetwork(options, features)
 
     @torch.no_grad()

@@ -15,14 +15,16 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam, AdamW
 
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.windows import WindowIndex, gather, seeded
 from svgan_ray.temporal.flow import FlowGenerator
+from svgan_ray.temporal.optimisers import optimiser_of, set_rate
 from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.recording import recorder_of
 from svgan_ray.temporal.state import Losses, TrainingState, feature_count
-from svgan_ray.temporal.workers import ALONE, Workers
+from svgan_ray.temporal.workers import Workers
 
 __all__ = ["FlowState", "build_generator", "new_state"]
 
@@ -40,12 +42,12 @@ class FlowState(TrainingState):
 
     generator: FlowGenerator
     ema: FlowGenerator
-    optimiser: torch.optim.AdamW
+    optimiser: AdamW
 
     def modules(self) -> dict[str, nn.Module]:
         return {"generator": self.generator, "ema": self.ema}
 
-    def optimisers(self) -> dict[str, torch.optim.Adam]:
+    def optimisers(self) -> dict[str, Adam]:
         return {"generator_optimiser": self.optimiser}
 
     def train_step(self, features: Tensor, index: WindowIndex) -> dict[str, Tensor]:
@@ -80,11 +82,11 @@ def build_generator(config: TemporalConfig, num_ws: int, w_dim: int) -> FlowGene
 def new_state(
     config: TemporalConfig,
     basis: LatentBasis,
-    device: torch.device | str = "cpu",
-    workers: Workers = ALONE,
-    dtype: torch.dtype = torch.float32,
+    device: torch.device | str,
+    workers: Workers,
+    dtype: torch.dtype,
 ) -> FlowState:
-    """A state before the first step; the weights are drawn from the config's seed, equal on every worker."""
+    """A state before the first step; see `training.new_state`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         generator = build_generator(config, basis.num_ws, basis.w_dim).to(device, dtype)
@@ -94,22 +96,10 @@ def new_state(
         workers=workers,
         generator=generator,
         ema=copy.deepcopy(generator).eval().requires_grad_(False),
-        optimiser=_optimiser(generator, config.flow.learning_rate),
+        optimiser=optimiser_of(
+            AdamW, generator, config.flow.learning_rate, _BETAS, weight_decay=_WEIGHT_DECAY
+        ),
         recorder=recorder_of(device, workers),
-    )
-
-
-def _optimiser(generator: nn.Module, learning_rate: float) -> torch.optim.AdamW:
-    """An optimiser; on a GPU, recorded steps need its learning rate and step count there."""
-    device = next(generator.parameters()).device
-    recorded = device.type == "cuda"
-    return torch.optim.AdamW(
-        generator.parameters(),
-        lr=torch.tensor(learning_rate, device=device) if recorded else learning_rate,
-        betas=_BETAS,
-        weight_decay=_WEIGHT_DECAY,
-        fused=True,
-        capturable=recorded,
     )
 
 
@@ -117,11 +107,7 @@ def _set_rate(state: FlowState) -> None:
     """The learning rate rises over the first steps, and then falls to zero along a cosine."""
     step, steps = state.step, state.config.steps
     share = min(1.0, (step + 1) / _WARM_UP_STEPS) * (1 + math.cos(math.pi * min(step / steps, 1.0))) / 2
-    rate, (group,) = share * state.config.flow.learning_rate, state.optimiser.param_groups
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
-    else:
-        group["lr"] = rate
+    set_rate(state.optimiser, share * state.config.flow.learning_rate)
 
 
 def _draw(config: TemporalConfig, step: int, features: int) -> tuple[Tensor, ...]:
@@ -153,5 +139,4 @@ def _learn(
     state.workers.sum_gradients(parameters)
     nn.utils.clip_grad_norm_(parameters, _LARGEST_GRADIENT)
     state.optimiser.step()
-    total = state.workers.sum(losses.detach().sum()[None])[0]
-    return {"velocity": total / state.config.batch_size}
+    return state.global_means({"velocity": losses})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Adam
 
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.windows import WindowIndex, gather, seeded
@@ -24,11 +25,12 @@ from svgan_ray.temporal.losses import (
     wasserstein_generator_loss,
     zero_centred_penalty,
 )
-from svgan_ray.temporal.recipes import OptimiserOptions, TemporalConfig
+from svgan_ray.temporal.optimisers import optimiser_of, set_rate
+from svgan_ray.temporal.recipes import TemporalConfig
 from svgan_ray.temporal.recording import recorder_of
 from svgan_ray.temporal.state import Losses, TrainingState, feature_count
 from svgan_ray.temporal.statistics import HiddenChangeStatistics, MomentStatistics
-from svgan_ray.temporal.workers import ALONE, Workers, join
+from svgan_ray.temporal.workers import Workers, join
 
 __all__ = ["GanState", "build_generator", "new_state"]
 
@@ -48,8 +50,8 @@ class GanState(TrainingState):
     ema: TemporalGenerator
     hidden_change: HiddenChangeStatistics
     moments: MomentStatistics | None
-    generator_optimiser: torch.optim.Adam
-    critic_optimiser: torch.optim.Adam
+    generator_optimiser: Adam
+    critic_optimiser: Adam
 
     @cached_property
     def recurrent_parameters(self) -> list[nn.Parameter]:
@@ -66,7 +68,7 @@ class GanState(TrainingState):
         networks = {"generator": self.generator, "critic": self.critic, "ema": self.ema}
         return networks | {"change": self.hidden_change} | ({"moments": self.moments} if self.moments else {})
 
-    def optimisers(self) -> dict[str, torch.optim.Adam]:
+    def optimisers(self) -> dict[str, Adam]:
         return {
             "generator_optimiser": self.generator_optimiser,
             "critic_optimiser": self.critic_optimiser,
@@ -111,11 +113,11 @@ def build_generator(config: TemporalConfig, num_ws: int, w_dim: int) -> Temporal
 def new_state(
     config: TemporalConfig,
     basis: LatentBasis,
-    device: torch.device | str = "cpu",
-    workers: Workers = ALONE,
-    dtype: torch.dtype = torch.float32,
+    device: torch.device | str,
+    workers: Workers,
+    dtype: torch.dtype,
 ) -> GanState:
-    """A state before the first step; the weights are drawn from the config's seed, equal on every worker."""
+    """A state before the first step; see `training.new_state`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         generator = build_generator(config, basis.num_ws, basis.w_dim)
@@ -137,22 +139,9 @@ def new_state(
         ema=ema,
         hidden_change=HiddenChangeStatistics(config.generator.width).to(device, dtype),
         moments=moments.to(device, dtype) if moments else None,
-        generator_optimiser=_adam(generator, options.generator_learning_rate, options),
-        critic_optimiser=_adam(critic, options.critic_learning_rate, options),
+        generator_optimiser=optimiser_of(Adam, generator, options.generator_learning_rate, options.betas),
+        critic_optimiser=optimiser_of(Adam, critic, options.critic_learning_rate, options.betas),
         recorder=recorder_of(device, workers),
-    )
-
-
-def _adam(module: nn.Module, learning_rate: float, options: OptimiserOptions) -> torch.optim.Adam:
-    """An Adam optimiser; on a GPU, recorded steps need its learning rate and step count there."""
-    device = next(module.parameters()).device
-    recorded = device.type == "cuda"
-    return torch.optim.Adam(
-        module.parameters(),
-        lr=torch.tensor(learning_rate, device=device) if recorded else learning_rate,
-        betas=options.betas,
-        fused=True,
-        capturable=recorded,
     )
 
 
@@ -174,22 +163,14 @@ def _learn(state: GanState, real: Tensor, noise: Tensor, mix: Tensor, *before: T
     _descend(state, state.generator_optimiser, generator_losses, by_angle)
 
     _update_average(state)
-    return _global_means(state, losses | penalty.result() | generator_losses | angle.result())
+    return state.global_means(losses | penalty.result() | generator_losses | angle.result())
 
 
 def _set_rates(state: GanState) -> None:
     options = state.config.optimiser
     share = options.rate_share(state.step, state.config.steps)
-    _set_rate(state.generator_optimiser, share * options.generator_learning_rate)
-    _set_rate(state.critic_optimiser, share * options.critic_learning_rate)
-
-
-def _set_rate(optimiser: torch.optim.Adam, learning_rate: float) -> None:
-    (group,) = optimiser.param_groups
-    if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(learning_rate)
-    else:
-        group["lr"] = learning_rate
+    set_rate(state.generator_optimiser, share * options.generator_learning_rate)
+    set_rate(state.critic_optimiser, share * options.critic_learning_rate)
 
 
 @torch.no_grad()
@@ -295,14 +276,12 @@ def _gradients(state: GanState, parameters: list[nn.Parameter], losses: Losses) 
     return list(torch.autograd.grad(total, parameters, retain_graph=True, materialize_grads=True))
 
 
-def _parameters(optimiser: torch.optim.Adam) -> list[nn.Parameter]:
+def _parameters(optimiser: Adam) -> list[nn.Parameter]:
     parameters: list[nn.Parameter] = optimiser.param_groups[0]["params"]
     return parameters
 
 
-def _descend(
-    state: GanState, optimiser: torch.optim.Adam, losses: Losses, more: Future[list[Tensor]]
-) -> None:
+def _descend(state: GanState, optimiser: Adam, losses: Losses, more: Future[list[Tensor]]) -> None:
     """One optimiser step along the losses' gradients, which are summed over all workers.
 
     `more` holds additional gradients of the first parameters; it may be empty.
@@ -321,12 +300,6 @@ def _descend(
 def _update_average(state: GanState) -> None:
     average, current = state.averaged
     torch._foreach_lerp_(average, current, 1 - state.config.ema_decay)
-
-
-@torch.no_grad()
-def _global_means(state: GanState, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    sums = state.workers.sum(torch.stack([loss.detach().sum() for loss in losses.values()]))
-    return dict(zip(losses, (sums / state.config.batch_size).unbind(), strict=True))
 
 
 @torch.no_grad()

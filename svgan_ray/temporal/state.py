@@ -70,6 +70,12 @@ class TrainingState(ABC):
     def device(self) -> torch.device:
         return self.basis.mean.device
 
+    @torch.no_grad()
+    def global_means(self, losses: Losses) -> dict[str, Tensor]:
+        """The means over the global batch of this worker's losses and those of all others, scalars."""
+        sums = self.workers.sum(torch.stack([loss.detach().sum() for loss in losses.values()]))
+        return dict(zip(losses, (sums / self.config.batch_size).unbind(), strict=True))
+
     @abstractmethod
     def modules(self) -> dict[str, nn.Module]:
         """All modules whose tensors a checkpoint holds."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,26 +34,13 @@ __all__ = [
 ]
 
 
-class _Builds(Protocol):
-    def __call__(self, config: TemporalConfig, num_ws: int, w_dim: int) -> MotionGenerator: ...
-
-
-class _Begins(Protocol):
-    def __call__(
-        self,
-        config: TemporalConfig,
-        basis: LatentBasis,
-        device: torch.device | str,
-        workers: Workers,
-        dtype: torch.dtype,
-    ) -> TrainingState: ...
-
-
 class Family(NamedTuple):
     """A family of models: how its generator is built, and how its training begins."""
 
-    build_generator: _Builds
-    new_state: _Begins
+    build_generator: Callable[[TemporalConfig, int, int], MotionGenerator]
+    new_state: Callable[
+        [TemporalConfig, LatentBasis, torch.device | str, Workers, torch.dtype], TrainingState
+    ]
 
 
 FAMILIES = {

@@ -12,7 +12,7 @@ import pytest
 from svgan_ray.runs.server import serve
 from tests.footage import make_video, make_weights
 from tests.jobs.conftest import ROOT, Head, running_head
-from tests.s3_servers import make_bucket, moto_server
+from tests.s3_servers import moto_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -47,9 +47,8 @@ def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     """A job that was submitted with its checkout; everything that it left anywhere, by place."""
     folder = tmp_path_factory.mktemp("mlflow")
     database = f"sqlite:///{folder}/mlflow.db"
-    with moto_server() as s3, serve(database, str(folder / "artifacts"), log=folder / "log") as mlflow:
+    with moto_server(BUCKET) as s3, serve(database, str(folder / "artifacts"), log=folder / "log") as mlflow:
         s3 |= {name: value for name, value in PLANTED.items() if name.startswith("AWS_")}
-        make_bucket(s3, BUCKET)
         password = PLANTED["password in MLFLOW_TRACKING_URI"]
         mlflow_settings = {"MLFLOW_TRACKING_URI": mlflow.replace("://", f"://anna:{password}@")}
         with (

@@ -9,7 +9,7 @@ import pytest
 
 from tests.footage import make_bad_videos, make_video, make_weights
 from tests.mlflow_database import make_mlflow_database
-from tests.s3_servers import make_bucket, moto_server
+from tests.s3_servers import moto_server
 
 
 @pytest.fixture(scope="session")
@@ -45,10 +45,9 @@ def work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mlflow_uri: str
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
     """An S3 server with the bucket `motion`."""
-    with moto_server() as environment, pytest.MonkeyPatch.context() as patch:
+    with moto_server("motion") as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)
-        make_bucket(environment, "motion")
         yield environment
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.server
 import json
-import logging
 import os
 import platform
 import subprocess
@@ -39,7 +38,7 @@ from svgan_ray.orchestration.runtime.cluster_checks import check_submission
 from svgan_ray.orchestration.runtime.command_line import run_job
 from tests.free_port import free_port
 from tests.jobs.conftest import ROOT
-from tests.s3_servers import fault_proxy, make_bucket, moto_server
+from tests.s3_servers import fault_proxy, moto_server
 
 
 @contextmanager
@@ -158,12 +157,10 @@ def test_a_folder_that_cannot_be_written() -> None:
 
 @pytest.fixture
 def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     monkeypatch.setattr("svgan_ray.store.s3._ATTEMPTS", 2)
-    with moto_server() as environment:
+    with moto_server("latents") as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        make_bucket(environment, "latents")
         yield environment
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,9 +23,7 @@ S3_PLACES = ["moto", pytest.param("rgw", marks=pytest.mark.cluster)]
 
 @pytest.fixture(scope="session")
 def moto_environment() -> Iterator[dict[str, str]]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with moto_server() as environment:
-        make_bucket(environment, "tests")
+    with moto_server("tests") as environment:
         yield environment
 
 

@@ -28,17 +28,16 @@ from tests.orchestration.faulty_workers import (
     nodes_at_work,
     wait_for,
 )
-from tests.s3_servers import make_bucket, moto_server
+from tests.s3_servers import moto_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, str]]:
-    with moto_server() as environment, pytest.MonkeyPatch.context() as patch:
+    with moto_server("footage") as environment, pytest.MonkeyPatch.context() as patch:
         for name, value in environment.items():
             patch.setenv(name, value)  # before Ray starts: its workers inherit it
-        make_bucket(environment, "footage")
         yield environment
 
 

@@ -51,7 +51,7 @@ from tests.orchestration.faulty_workers import (
     occupant_of_gpu,
     wait_for,
 )
-from tests.s3_servers import FaultProxy, fault_proxy, make_bucket, moto_server
+from tests.s3_servers import FaultProxy, fault_proxy, moto_server
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -104,12 +104,14 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[FaultProxy]:
-    with moto_server() as environment, pytest.MonkeyPatch.context() as patch:
-        make_bucket(environment, "latents")
-        with fault_proxy(environment["AWS_ENDPOINT_URL"]) as proxy:
-            for name, value in {**environment, "AWS_ENDPOINT_URL": proxy.url}.items():
-                patch.setenv(name, value)  # before Ray starts: its workers inherit it
-            yield proxy
+    with (
+        moto_server("latents") as environment,
+        pytest.MonkeyPatch.context() as patch,
+        fault_proxy(environment["AWS_ENDPOINT_URL"]) as proxy,
+    ):
+        for name, value in {**environment, "AWS_ENDPOINT_URL": proxy.url}.items():
+            patch.setenv(name, value)  # before Ray starts: its workers inherit it
+        yield proxy
 
 
 @pytest.fixture(scope="module")

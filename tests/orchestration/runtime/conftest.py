@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Iterator
 
 import pytest
 
-from tests.s3_servers import FaultProxy, fault_proxy, make_bucket, moto_server
+from tests.s3_servers import FaultProxy, fault_proxy, moto_server
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[dict[str, str]]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with moto_server() as environment:
-        make_bucket(environment, "runs")
+    with moto_server("runs") as environment:
         yield environment
 
 

@@ -15,7 +15,7 @@ from svgan_ray.orchestration.runtime import sources
 from svgan_ray.orchestration.runtime.choosing import choose, expand
 from svgan_ray.orchestration.runtime.sources import local_copy
 from svgan_ray.video.landmarks import sidecar_path
-from tests.s3_servers import fault_proxy, make_bucket, moto_server
+from tests.s3_servers import fault_proxy, moto_server
 
 
 @pytest.fixture
@@ -24,10 +24,9 @@ def client(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     import boto3
 
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with moto_server() as environment:
+    with moto_server("footage") as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
-        make_bucket(environment, "footage")
         client = boto3.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"])
         for key in (
             "raw/anna.mp4",
