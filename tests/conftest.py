@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Generator
+import socket
+from collections.abc import Callable, Generator, Iterator
 
 import hypothesis
 import pytest
@@ -21,6 +22,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 STRICT = os.environ.get("SVGAN_RAY_TESTS_STRICT") == "1"
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port of loopback that refuses connections, and that nobody else can take during the test."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))  # bound, but not listening
+        yield int(holder.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

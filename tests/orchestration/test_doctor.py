@@ -36,7 +36,6 @@ from svgan_ray.orchestration.runtime.checks import (
 )
 from svgan_ray.orchestration.runtime.cluster_checks import check_submission
 from svgan_ray.orchestration.runtime.command_line import run_job
-from tests.free_port import free_port
 from tests.jobs.conftest import ROOT
 from tests.s3_servers import fault_proxy, moto_server
 
@@ -164,7 +163,7 @@ def moto(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
         yield environment
 
 
-def test_a_bucket(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bucket(moto: dict[str, str], silent_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     from svgan_ray.store.s3 import S3Backend
 
     require(check_store("s3://latents/a"), "ok", "create-if-absent")
@@ -174,7 +173,7 @@ def test_a_bucket(moto: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
         proxy.refuse(403, "AccessDenied", times=9)
         require(check_store("s3://latents/a"), "failed", "s3:PutObject", remedy="docs/cluster.md")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent_port}")
     require(check_store("s3://latents/a"), "failed", "no answer from")
 
 
@@ -211,8 +210,8 @@ def test_an_mlflow_server_that_is_older_or_refuses(answers: dict[str, tuple[int,
         require(check_mlflow(address), "failed", found)
 
 
-def test_an_mlflow_server_that_is_gone_and_a_password_that_stays_private() -> None:
-    check = check_mlflow(f"http://anna:planted-password@127.0.0.1:{free_port()}")
+def test_an_mlflow_server_that_is_gone_and_a_password_that_stays_private(silent_port: int) -> None:
+    check = check_mlflow(f"http://anna:planted-password@127.0.0.1:{silent_port}")
     require(check, "failed", "no answer", remedy="MLFLOW_TRACKING_URI")
     assert "planted-password" not in str(check)
 
@@ -220,9 +219,11 @@ def test_an_mlflow_server_that_is_gone_and_a_password_that_stays_private() -> No
 # Ray, seen from a submitter
 
 
-def test_clusters_that_are_gone_open_closed_or_of_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clusters_that_are_gone_open_closed_or_of_another_version(
+    silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_AUTH_TOKEN", "ours")
-    gone = check_submission(f"http://127.0.0.1:{free_port()}")
+    gone = check_submission(f"http://127.0.0.1:{silent_port}")
     require(gone, "failed", "does not answer", remedy="cluster-up")
 
     def answers(version: str) -> dict[str, tuple[int, str]]:

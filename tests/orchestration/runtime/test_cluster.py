@@ -9,7 +9,6 @@ import pytest
 from svgan_ray.errors import ClusterError, ConfigError
 from svgan_ray.orchestration.runtime.cluster import connect, durable
 from svgan_ray.orchestration.runtime.start import _ask_mlflow
-from tests.free_port import free_port
 
 
 def test_relative_places_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +35,7 @@ def uploaded(folder: Path) -> Path:
 
 
 def test_a_run_that_would_vanish_with_the_job_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], silent_port: int
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -46,7 +45,7 @@ def test_a_run_that_would_vanish_with_the_job_is_named(
     _ask_mlflow()
     advice = "is removed with this job; set MLFLOW_TRACKING_URI to a server"
     assert capsys.readouterr().err == f"warning: MLflow: {copy / 'mlflow.db'} {advice}\n"
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent_port}")
     _ask_mlflow()
     assert "no answer" in (printed := capsys.readouterr().err) and "vanish with this job's folder" in printed
 
@@ -57,7 +56,7 @@ def test_an_address_for_submission_is_not_one_to_connect_to(monkeypatch: pytest.
         pass
 
 
-def test_a_cluster_that_is_gone_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{free_port()}")
+def test_a_cluster_that_is_gone_is_named_at_once(silent_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{silent_port}")
     with pytest.raises(ClusterError, match="no cluster answers there"), connect():
         pass
