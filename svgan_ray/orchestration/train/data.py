@@ -36,9 +36,7 @@ class TrainingSet:
     """All frames of a snapshot at the recipe's frame rate, clip after clip."""
 
     basis: LatentBasis
-    coefficients: (
-        Tensor  # [F, K] in the basis, whatever the latent space; denoised if the recipe asks for that
-    )
+    coefficients: Tensor  # [F, K] in the basis, in every latent space; denoised if the recipe asks for that
     features: Tensor  # [F, K or n*d], what the networks see
     segments: tuple[tuple[int, int], ...]  # spans of valid frames, each within one clip
 

@@ -10,6 +10,7 @@ import torch
 from svgan_ray.latents.basis import LatentBasis
 from svgan_ray.latents.windows import WindowIndex
 from svgan_ray.temporal.recipes import TemporalConfig
+from svgan_ray.temporal.state import feature_count
 from svgan_ray.temporal.training import new_state, train_step
 
 __all__ = ["step_time_s"]
@@ -28,7 +29,7 @@ def step_time_s(config: TemporalConfig, num_ws: int, w_dim: int) -> float:
     basis = LatentBasis(torch.zeros(num_ws, w_dim), components, torch.ones(config.basis_size), 1.0)
     state = new_state(dataclasses.replace(config, loss=loss), basis)
     frames = 2 * config.window_frames
-    features = torch.randn(frames, config.basis_size if config.latent_space == "basis" else num_ws * w_dim)
+    features = torch.randn(frames, feature_count(config, num_ws, w_dim))
     index = WindowIndex([(0, frames)], config.window_frames)
     train_step(state, features, index)
     began_s = time.perf_counter()
